@@ -9,7 +9,17 @@ use serde::{Deserialize, Serialize};
 
 /// A moment: microseconds since 1970-01-01T00:00:00Z, leap seconds not counted.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    Serialize,
+    Deserialize,
     schemars::JsonSchema,
 )]
 #[serde(transparent)]
@@ -38,12 +48,18 @@ impl Timestamp {
 
     /// The moment `by` later; stays at the end of time rather than wrapping.
     pub fn plus(self, by: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// The moment `by` earlier; stays at the beginning of time rather than wrapping.
     pub fn minus(self, by: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// Time from `earlier` to `self`; zero when the clock went backwards.
@@ -129,7 +145,10 @@ mod tests {
 
     #[test]
     fn taipei_is_eight_hours_ahead_and_says_so() {
-        assert_eq!(Timestamp::from_seconds(0).taipei(), "1970-01-01 08:00:00 +08");
+        assert_eq!(
+            Timestamp::from_seconds(0).taipei(),
+            "1970-01-01 08:00:00 +08"
+        );
     }
 
     #[test]
@@ -142,7 +161,13 @@ mod tests {
 
     #[test]
     fn arithmetic_stays_inside_time() {
-        assert_eq!(Timestamp(i64::MAX).plus(Duration::from_secs(1)), Timestamp(i64::MAX));
-        assert_eq!(Timestamp(i64::MIN).minus(Duration::MAX), Timestamp(i64::MIN));
+        assert_eq!(
+            Timestamp(i64::MAX).plus(Duration::from_secs(1)),
+            Timestamp(i64::MAX)
+        );
+        assert_eq!(
+            Timestamp(i64::MIN).minus(Duration::MAX),
+            Timestamp(i64::MIN)
+        );
     }
 }

@@ -75,7 +75,9 @@ pub struct EdgeCertificate {
 
 impl std::fmt::Debug for EdgeCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EdgeCertificate").field("chain_bytes", &self.chain_pem.len()).finish_non_exhaustive()
+        f.debug_struct("EdgeCertificate")
+            .field("chain_bytes", &self.chain_pem.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,7 +105,11 @@ impl OriginPool {
     /// A pool of one plain origin with the house's time limits.
     pub fn single(url: impl Into<String>) -> Self {
         Self {
-            origins: vec![Origin { url: url.into(), weight: 1, tier: 0 }],
+            origins: vec![Origin {
+                url: url.into(),
+                weight: 1,
+                tier: 0,
+            }],
             host_header: None,
             health_path: None,
             connect_timeout_ms: 3_000,

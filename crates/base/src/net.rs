@@ -33,12 +33,18 @@ impl Prefix {
                 rule: "the length must be at most 32 for IPv4 and 128 for IPv6",
             });
         }
-        Ok(Self { address: mask(address, length), length })
+        Ok(Self {
+            address: mask(address, length),
+            length,
+        })
     }
 
     /// The prefix that holds just `address`.
     pub fn host(address: IpAddr) -> Self {
-        Self { address, length: width(address) }
+        Self {
+            address,
+            length: width(address),
+        }
     }
 
     /// The first address of the prefix.
@@ -91,16 +97,23 @@ impl fmt::Display for Prefix {
 impl FromStr for Prefix {
     type Err = InvalidPrefix;
     fn from_str(text: &str) -> Result<Self, InvalidPrefix> {
-        let invalid = |rule| InvalidPrefix { text: text.chars().take(80).collect(), rule };
+        let invalid = |rule| InvalidPrefix {
+            text: text.chars().take(80).collect(),
+            rule,
+        };
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
         };
-        let address: IpAddr =
-            address.parse().map_err(|_| invalid("must be an IPv4 or IPv6 address and /length"))?;
-        let Some(length) = length else { return Ok(Self::host(address)) };
-        let length: u8 =
-            length.parse().map_err(|_| invalid("the length must be a number of bits"))?;
+        let address: IpAddr = address
+            .parse()
+            .map_err(|_| invalid("must be an IPv4 or IPv6 address and /length"))?;
+        let Some(length) = length else {
+            return Ok(Self::host(address));
+        };
+        let length: u8 = length
+            .parse()
+            .map_err(|_| invalid("the length must be a number of bits"))?;
         let prefix = Self::new(address, length)
             .map_err(|_| invalid("the length must be at most 32 for IPv4 and 128 for IPv6"))?;
         if prefix.address != address {
@@ -139,7 +152,15 @@ mod tests {
 
     #[test]
     fn host_bits_and_long_lengths_are_refused() {
-        for bad in ["192.0.2.1/24", "192.0.2.0/33", "2001:db8::/129", "x/8", "192.0.2.0/", "/8", ""] {
+        for bad in [
+            "192.0.2.1/24",
+            "192.0.2.0/33",
+            "2001:db8::/129",
+            "x/8",
+            "192.0.2.0/",
+            "/8",
+            "",
+        ] {
             assert!(bad.parse::<Prefix>().is_err(), "{bad}");
         }
     }

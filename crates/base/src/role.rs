@@ -7,7 +7,16 @@ use serde::{Deserialize, Serialize};
 
 /// What a node does for the network.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
     schemars::JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
@@ -61,7 +70,10 @@ mod tests {
 
     #[test]
     fn the_error_lists_every_role() {
-        let message = "edgy".parse::<Role>().expect_err("no such role").to_string();
+        let message = "edgy"
+            .parse::<Role>()
+            .expect_err("no such role")
+            .to_string();
         for role in Role::ALL {
             assert!(message.contains(role.name()), "{message}");
             assert_eq!(role.name().parse(), Ok(role));
