@@ -123,9 +123,21 @@ fn check_query(event: &QueryEvent) -> Result<(), EnvelopeError> {
 }
 
 fn check_notice(event: &NoticeEvent) -> Result<(), EnvelopeError> {
-    at_most("a notice kind length", event.kind.len(), NOTICE_KEY_BYTES_MAX)?;
-    at_most("a notice subject length", event.subject.len(), NOTICE_KEY_BYTES_MAX)?;
-    at_most("a notice message length", event.message.len(), NOTICE_MESSAGE_BYTES_MAX)
+    at_most(
+        "a notice kind length",
+        event.kind.len(),
+        NOTICE_KEY_BYTES_MAX,
+    )?;
+    at_most(
+        "a notice subject length",
+        event.subject.len(),
+        NOTICE_KEY_BYTES_MAX,
+    )?;
+    at_most(
+        "a notice message length",
+        event.message.len(),
+        NOTICE_MESSAGE_BYTES_MAX,
+    )
 }
 
 fn at_most(what: &'static str, value: usize, max: usize) -> Result<(), EnvelopeError> {

@@ -191,7 +191,9 @@ impl Journal {
         let acked_end = AckFile::read(&config.dir).unwrap_or(0);
         let fresh = acked_end == 0 && segments::list(&config.dir).map_err(open)?.is_empty();
         let at_least = if fresh {
-            u64::try_from(SystemClock.now().micros()).unwrap_or(1).max(1)
+            u64::try_from(SystemClock.now().micros())
+                .unwrap_or(1)
+                .max(1)
         } else {
             acked_end
         };
@@ -206,7 +208,9 @@ impl Journal {
             );
         }
         let shared = Arc::new(Shared::default());
-        shared.durable_end.store(log.durable_end(), Ordering::Release);
+        shared
+            .durable_end
+            .store(log.durable_end(), Ordering::Release);
         shared.acked_end.store(acked_end, Ordering::Release);
         shared.bytes.store(log.bytes(), Ordering::Relaxed);
         let (queue, receiver) = sync_channel(QUEUE_BATCHES_MAX);
@@ -297,14 +301,19 @@ impl EventSink for Journal {
         if events == 0 {
             return;
         }
-        let queued = self.shared.queued_events.fetch_add(events, Ordering::Relaxed);
+        let queued = self
+            .shared
+            .queued_events
+            .fetch_add(events, Ordering::Relaxed);
         if queued + events <= QUEUE_EVENTS_MAX {
             match self.queue.try_send(Message::Offer(batch)) {
                 Ok(()) => return,
                 Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
             }
         }
-        self.shared.queued_events.fetch_sub(events, Ordering::Relaxed);
+        self.shared
+            .queued_events
+            .fetch_sub(events, Ordering::Relaxed);
         self.shared
             .events_dropped
             .fetch_add(events as u64, Ordering::Relaxed);

@@ -119,14 +119,22 @@ fn read_record(open: &mut Open) -> io::Result<Option<(u64, Bytes)>> {
             Parsed::Whole { seq, length, .. } => {
                 open.offset += length as u64;
                 let mut bytes = Bytes::from(bytes);
-                return Ok(Some((seq, bytes.split_off(HEADER_BYTES).slice(..length - HEADER_BYTES))));
+                return Ok(Some((
+                    seq,
+                    bytes.split_off(HEADER_BYTES).slice(..length - HEADER_BYTES),
+                )));
             }
             Parsed::Short { needs } if got == bytes.len() => bytes.resize(needs, 0),
             Parsed::Short { .. } | Parsed::Damaged => {
                 if got == 0 {
                     return Ok(None);
                 }
-                let mut rest = vec![0; usize::try_from(open.file.metadata()?.len().saturating_sub(open.offset)).unwrap_or(0)];
+                let mut rest =
+                    vec![
+                        0;
+                        usize::try_from(open.file.metadata()?.len().saturating_sub(open.offset))
+                            .unwrap_or(0)
+                    ];
                 let got = read_up_to(&open.file, &mut rest, open.offset)?;
                 match record::resync(&rest[..got], 1) {
                     Some(step) => {

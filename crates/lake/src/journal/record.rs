@@ -58,7 +58,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed<'_> {
             needs: HEADER_BYTES,
         };
     };
-    let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let number = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     let length = number(4) as usize;
     if length > PAYLOAD_BYTES_MAX {
         return Parsed::Damaged;
@@ -123,7 +125,10 @@ mod tests {
     fn every_prefix_is_short_and_every_flipped_bit_is_noticed() {
         let bytes = record(7, b"some payload");
         for cut in 0..bytes.len() {
-            assert!(matches!(parse(&bytes[..cut]), Parsed::Short { .. }), "{cut}");
+            assert!(
+                matches!(parse(&bytes[..cut]), Parsed::Short { .. }),
+                "{cut}"
+            );
         }
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
@@ -145,7 +150,12 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_mutated_records_neither_panic_nor_pass() {
-        let good = [record(1, b"first payload"), record(2, &[0xA5; 300]), record(3, b"")].concat();
+        let good = [
+            record(1, b"first payload"),
+            record(2, &[0xA5; 300]),
+            record(3, b""),
+        ]
+        .concat();
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
         let mut random = || {
             state ^= state << 13;
@@ -165,7 +175,12 @@ mod tests {
             }
             let mut at = 0;
             while let Some(found) = resync(&bytes, at) {
-                let Parsed::Whole { payload, length, seq } = parse(&bytes[found..]) else {
+                let Parsed::Whole {
+                    payload,
+                    length,
+                    seq,
+                } = parse(&bytes[found..])
+                else {
                     panic!("resync found no record");
                 };
                 let known = match seq {

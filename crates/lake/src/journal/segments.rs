@@ -126,7 +126,10 @@ impl SegmentLog {
     /// Bytes of all segments.
     pub(crate) fn bytes(&self) -> u64 {
         self.closed.iter().map(|segment| segment.bytes).sum::<u64>()
-            + self.active.as_ref().map_or(0, |active| active.segment.bytes)
+            + self
+                .active
+                .as_ref()
+                .map_or(0, |active| active.segment.bytes)
     }
 
     /// Writes one record whose payload `fill` appends to the buffer. It is not
@@ -267,7 +270,7 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<u64>> {
         let first = name
             .to_str()
             .and_then(|name| name.strip_suffix(SUFFIX))
-            .and_then(|digits| digits.parse().ok());
+            .and_then(|digits| digits.parse::<u64>().ok());
         found.extend(first);
     }
     found.sort_unstable();
@@ -406,7 +409,14 @@ mod tests {
         bytes[100] ^= 4;
         fs::write(&path, bytes).expect("writes");
         let (log, recovery) = SegmentLog::open(directory.path(), 1 << 20, 0).expect("opens");
-        assert_eq!((recovery.records, recovery.damaged_stretches, recovery.torn_bytes), (2, 1, 0));
+        assert_eq!(
+            (
+                recovery.records,
+                recovery.damaged_stretches,
+                recovery.torn_bytes
+            ),
+            (2, 1, 0)
+        );
         assert_eq!(log.next(), 3);
         let numbers: Vec<u64> = all(directory.path()).iter().map(|(seq, _)| *seq).collect();
         assert_eq!(numbers, [0, 2]);
