@@ -1,1 +1,7 @@
-//! placeholder
+//! The fabric between the control plane and its nodes.
+pub mod api;
+pub mod envelope;
+pub mod node;
+pub mod pki;
+mod tls;
+pub mod token;
