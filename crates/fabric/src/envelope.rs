@@ -144,7 +144,9 @@ pub struct SigningKey(Ed25519KeyPair);
 
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("SigningKey").field(&self.public().id()).finish()
+        f.debug_tuple("SigningKey")
+            .field(&self.public().id())
+            .finish()
     }
 }
 
@@ -254,7 +256,9 @@ impl Handover {
     /// When it was signed by another key or changed since.
     pub fn accept(&self, current: &PublicKey) -> Result<PublicKey, EnvelopeError> {
         if self.from != current.id() {
-            return Err(EnvelopeError::UnknownKey(self.from.chars().take(64).collect()));
+            return Err(EnvelopeError::UnknownKey(
+                self.from.chars().take(64).collect(),
+            ));
         }
         let successor = PublicKey::from_text(&self.to)?;
         let signature = URL_SAFE_NO_PAD
@@ -307,7 +311,9 @@ impl<'a> Envelope<'a> {
             .ok_or(EnvelopeError::Malformed("ends in the header's length"))?;
         let length = u32::from_be_bytes(*length) as usize;
         if length > HEADER_BYTES_MAX {
-            return Err(EnvelopeError::Malformed("header is longer than 4,096 bytes"));
+            return Err(EnvelopeError::Malformed(
+                "header is longer than 4,096 bytes",
+            ));
         }
         let (header, rest) = rest
             .split_at_checked(length)
@@ -487,8 +493,11 @@ mod tests {
         let mut padded = bytes.clone();
         padded.push(b' ');
         assert!(matches!(
-            Envelope::parse(&padded)
-                .and_then(|envelope| envelope.verify(&key.public(), Role::Edge, 0)),
+            Envelope::parse(&padded).and_then(|envelope| envelope.verify(
+                &key.public(),
+                Role::Edge,
+                0
+            )),
             Err(EnvelopeError::Size { .. })
         ));
     }

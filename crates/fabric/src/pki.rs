@@ -354,7 +354,11 @@ mod tests {
     fn a_request_that_was_changed_is_refused() {
         let (authority, _) = Authority::generate().expect("a CA");
         let node: NodeName = "edge-hsinchu".parse().expect("a name");
-        for bad in ["", "x", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"] {
+        for bad in [
+            "",
+            "x",
+            "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+        ] {
             let result = authority.issue_node(
                 bad,
                 &node,

@@ -122,8 +122,8 @@ pub(crate) fn node_client(
 
 /// The moment nearest to `now` at which `certificate` is valid.
 fn within(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<UnixTime, Error> {
-    let (first, last) = validity_of(certificate)
-        .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+    let (first, last) =
+        validity_of(certificate).ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
     let clamp = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
     let seconds = now
         .as_secs()

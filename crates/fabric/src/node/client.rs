@@ -411,7 +411,10 @@ impl Lines {
     ) -> Result<Option<Bytes>, LinkError> {
         let whole_line = async {
             loop {
-                if let Some(at) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
+                if let Some(at) = self.buffer[self.searched..]
+                    .iter()
+                    .position(|b| *b == b'\n')
+                {
                     let line = self.buffer.split_to(self.searched + at + 1);
                     self.searched = 0;
                     return Ok(Some(line.freeze()));
@@ -443,10 +446,21 @@ mod tests {
 
     #[test]
     fn control_urls_are_checked() {
-        for good in ["https://127.0.0.1:7443", "https://[::1]:7443/", "https://c.example"] {
+        for good in [
+            "https://127.0.0.1:7443",
+            "https://[::1]:7443/",
+            "https://c.example",
+        ] {
             assert!(target(good).is_ok(), "{good}");
         }
-        for bad in ["", "http://a:1", "127.0.0.1:1", "https://a/x", "https://a?b", "https://"] {
+        for bad in [
+            "",
+            "http://a:1",
+            "127.0.0.1:1",
+            "https://a/x",
+            "https://a?b",
+            "https://",
+        ] {
             assert!(matches!(target(bad), Err(LinkError::Url(_))), "{bad}");
         }
         assert_eq!(

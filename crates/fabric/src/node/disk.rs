@@ -338,7 +338,8 @@ mod tests {
     fn two_snapshots_are_kept_sealed_and_private() {
         let (dir, disk) = folder();
         for text in ["one", "two", "three-with-a-secret"] {
-            disk.keep_snapshot(Role::Edge, text.as_bytes()).expect("kept");
+            disk.keep_snapshot(Role::Edge, text.as_bytes())
+                .expect("kept");
         }
         assert_eq!(
             good(disk.kept_snapshots(Role::Edge)),

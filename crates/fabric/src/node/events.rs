@@ -134,7 +134,10 @@ pub(crate) fn split_frames(mut body: Bytes) -> Result<Vec<(u64, Bytes)>, &'stati
         let (length, rest) = rest
             .split_first_chunk::<4>()
             .ok_or("event frame ends in its length")?;
-        let (seq, length) = (u64::from_be_bytes(*seq), u32::from_be_bytes(*length) as usize);
+        let (seq, length) = (
+            u64::from_be_bytes(*seq),
+            u32::from_be_bytes(*length) as usize,
+        );
         if rest.len() < length {
             return Err("event frame is cut short");
         }

@@ -154,7 +154,10 @@ impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link")
             .field("node", &self.shared.node)
-            .field("tasks", &self.tasks.iter().map(|t| &t.0).collect::<Vec<_>>())
+            .field(
+                "tasks",
+                &self.tasks.iter().map(|t| &t.0).collect::<Vec<_>>(),
+            )
             .finish_non_exhaustive()
     }
 }

@@ -181,14 +181,16 @@ impl Node {
 }
 
 fn check_reply(reply: &EnrolReply, token: &EnrolToken) -> Result<(), NodeError> {
-    use rustls_pki_types::pem::PemObject as _;
     use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject as _;
     let certificate = |pem: &str| {
         CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| NodeError::Pki(PkiError::Pem(error)))
     };
     if pki::pin_of(&certificate(&reply.ca_pem)?)? != token.pin() {
-        return Err(NodeError::Answer("its CA is not the one pinned in the token"));
+        return Err(NodeError::Answer(
+            "its CA is not the one pinned in the token",
+        ));
     }
     if pki::identity_of(&certificate(&reply.certificate_pem)?)?.node != reply.node {
         return Err(NodeError::Answer("the certificate bears another name"));

@@ -14,8 +14,7 @@ use super::backoff::Backoff;
 use super::client::{Channel, LinkError};
 use super::link::{Shared, lock};
 use crate::api::{
-    OrderReport, QUICK_LINE_BYTES_MAX, QUICK_REPORTS_MAX, QUICK_SILENCE_MAX, QuickLine,
-    QuickReport,
+    OrderReport, QUICK_LINE_BYTES_MAX, QUICK_REPORTS_MAX, QUICK_SILENCE_MAX, QuickLine, QuickReport,
 };
 
 /// Reports that may wait; beyond, the oldest go (heartbeats repeat the last durable
