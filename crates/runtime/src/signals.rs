@@ -1,0 +1,45 @@
+//! Signals as values: stop (SIGTERM, SIGINT) and reload (SIGHUP).
+
+use std::io;
+
+use tokio::signal::unix::{self, SignalKind};
+
+/// What the outside asks of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT: stop gracefully; a second one means at once.
+    Stop,
+    /// SIGHUP: read configuration and certificates again; drop no connection.
+    Reload,
+}
+
+/// A stream of signals.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hang_up: unix::Signal,
+}
+
+/// Takes over SIGTERM, SIGINT and SIGHUP of this process.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn signals() -> io::Result<Signals> {
+    Ok(Signals {
+        terminate: unix::signal(SignalKind::terminate())?,
+        interrupt: unix::signal(SignalKind::interrupt())?,
+        hang_up: unix::signal(SignalKind::hangup())?,
+    })
+}
+
+impl Signals {
+    /// Waits for the next signal. Cancel-safe.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.hang_up.recv() => Signal::Reload,
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Logs to stderr and spans to an OpenTelemetry collector.
+//!
+//! Logs are for people by default and JSON lines on request. Spans go out by
+//! OTLP over HTTP when an endpoint is configured, in batches, from a small runtime
+//! of their own: the exporter must work from any thread, and the roles' runtimes
+//! should not carry it. A slow or absent collector costs spans, never a request.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::config::{Check, Checker};
+
+/// How long the end of the process waits for the last spans to leave.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+/// How long one delivery to the collector may take.
+const EXPORT_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a collector's answer that are read.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Logs and traces.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// Shape of the log on stderr.
+    pub log_format: LogFormat,
+    /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels
+    /// by module, such as `info,edge=debug`.
+    pub log_filter: String,
+    /// OpenTelemetry collector that receives traces by OTLP over HTTP (protobuf),
+    /// such as `http://127.0.0.1:4318/v1/traces`. No traces are sent without it.
+    pub otlp_endpoint: Option<String>,
+    /// Share of traces begun here that are sent, from 0 to 1.
+    pub trace_sample_ratio: f64,
+}
+
+/// Shape of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            log_format: LogFormat::Human,
+            log_filter: "info".to_owned(),
+            otlp_endpoint: None,
+            trace_sample_ratio: 0.01,
+        }
+    }
+}
+
+impl Check for TelemetryConfig {
+    fn check(&self, at: &mut Checker) {
+        if let Err(error) = self.log_filter.parse::<EnvFilter>() {
+            at.problem("log_filter", format!("is no log filter: {error}"));
+        }
+        if let Some(endpoint) = &self.otlp_endpoint
+            && !endpoint.parse::<http::Uri>().is_ok_and(|uri| {
+                matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+            })
+        {
+            at.problem("otlp_endpoint", "must be an http:// or https:// address");
+        }
+        at.require(
+            (0.0..=1.0).contains(&self.trace_sample_ratio),
+            "trace_sample_ratio",
+            "must be from 0 to 1",
+        );
+    }
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The log filter does not parse.
+    #[error("{filter:?} is no log filter")]
+    Filter {
+        /// The filter.
+        filter: String,
+        /// What is wrong with it.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The exporter cannot be built.
+    #[error("cannot export traces to {endpoint}")]
+    Exporter {
+        /// The collector.
+        endpoint: String,
+        /// What is wrong.
+        #[source]
+        source: crate::BoxError,
+    },
+    /// Something else in this process logs already.
+    #[error("a log subscriber is installed already")]
+    Installed(#[source] TryInitError),
+}
+
+/// Keeps traces flowing; dropping it sends the last spans, for at most 5 s.
+#[derive(Debug)]
+#[must_use = "dropping the guard ends tracing"]
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Guard {
+    /// Sends the spans gathered so far. Blocks; for tests and before an exit.
+    pub fn flush(&self) {
+        if let Some(provider) = &self.provider
+            && let Err(error) = provider.force_flush()
+        {
+            tracing::warn!(%error, "Traces could not be flushed");
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(provider) = self.provider.take()
+            && let Err(error) = provider.shutdown_with_timeout(FLUSH_MAX)
+        {
+            tracing::warn!(%error, "The last traces were not sent");
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Starts logging and tracing for this process, which calls itself `service` and,
+/// if it is a node, `node`. Also installs the cryptographic provider.
+///
+/// # Errors
+/// When the filter or the endpoint is no good, or logging was started before.
+pub fn init(
+    config: &TelemetryConfig,
+    service: &str,
+    node: Option<&str>,
+) -> Result<Guard, TelemetryError> {
+    crate::crypto::install_provider();
+    let filter: EnvFilter = config
+        .log_filter
+        .parse()
+        .map_err(|source| TelemetryError::Filter {
+            filter: config.log_filter.clone(),
+            source,
+        })?;
+    let (provider, runtime) = match &config.otlp_endpoint {
+        Some(endpoint) => {
+            let (provider, runtime) = exporter(endpoint, config.trace_sample_ratio, service, node)
+                .map_err(|source| TelemetryError::Exporter {
+                    endpoint: endpoint.clone(),
+                    source,
+                })?;
+            (Some(provider), Some(runtime))
+        }
+        None => (None, None),
+    };
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = match config.log_format {
+        LogFormat::Human => log.with_target(true).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).boxed(),
+    };
+    let traces = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("civicnet"))
+            .with_filter(EnvFilter::new("info"))
+    });
+    tracing_subscriber::registry()
+        .with(traces)
+        .with(log.with_filter(filter))
+        .try_init()
+        .map_err(TelemetryError::Installed)?;
+    Ok(Guard { provider, runtime })
+}
+
+fn exporter(
+    endpoint: &str,
+    sample_ratio: f64,
+    service: &str,
+    node: Option<&str>,
+) -> Result<(SdkTracerProvider, tokio::runtime::Runtime), crate::BoxError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("telemetry")
+        .enable_all()
+        .build()?;
+    let client = {
+        let _entered = runtime.enter();
+        reqwest::Client::builder()
+            .timeout(EXPORT_MAX)
+            .no_proxy()
+            .build()?
+    };
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_http_client(Courier {
+            runtime: runtime.handle().clone(),
+            client,
+        })
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(endpoint)
+        .with_timeout(EXPORT_MAX)
+        .build()?;
+    let mut resource = Resource::builder().with_service_name(service.to_owned());
+    if let Some(node) = node {
+        resource = resource.with_attribute(KeyValue::new("service.instance.id", node.to_owned()));
+    }
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
+            sample_ratio,
+        ))))
+        .with_resource(resource.build())
+        .build();
+    Ok((provider, runtime))
+}
+
+/// Carries export requests from whichever thread the SDK uses to our runtime.
+#[derive(Debug)]
+struct Courier {
+    runtime: tokio::runtime::Handle,
+    client: reqwest::Client,
+}
+
+#[async_trait]
+impl HttpClient for Courier {
+    async fn send_bytes(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<Bytes>, HttpError> {
+        let client = self.client.clone();
+        let sending = async move {
+            let mut response = client.execute(request.try_into()?).await?;
+            let mut answer = http::Response::new(Bytes::new());
+            *answer.status_mut() = response.status();
+            *answer.headers_mut() = std::mem::take(response.headers_mut());
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await? {
+                if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+                    return Err("the collector's answer is too long".into());
+                }
+                body.extend_from_slice(&chunk);
+            }
+            *answer.body_mut() = body.into();
+            Ok::<_, HttpError>(answer)
+        };
+        self.runtime.spawn(sending).await?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_name_their_keys() {
+        let config = TelemetryConfig {
+            log_filter: "info,edge=loud".to_owned(),
+            otlp_endpoint: Some("collector:4318".to_owned()),
+            trace_sample_ratio: 7.0,
+            ..TelemetryConfig::default()
+        };
+        let keys: Vec<String> = crate::config::check(&config)
+            .into_iter()
+            .map(|finding| finding.key.to_string())
+            .collect();
+        assert_eq!(keys, ["log_filter", "otlp_endpoint", "trace_sample_ratio"]);
+        assert!(crate::config::check(&TelemetryConfig::default()).is_empty());
+    }
+}
