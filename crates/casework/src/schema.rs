@@ -1,0 +1,100 @@
+//! The tables of casework.
+
+use store::{Migrations, Step};
+
+/// All steps so far.
+pub const MIGRATIONS: Migrations = Migrations {
+    domain: "casework",
+    steps: &[Step {
+        version: 1,
+        name: "cases, time-line, attachments, notifications",
+        sql: "
+CREATE TABLE casework_case (
+    id TEXT PRIMARY KEY,
+    number BIGINT NOT NULL UNIQUE,
+    form TEXT NOT NULL,
+    form_version BIGINT NOT NULL,
+    org TEXT,
+    applicant TEXT NOT NULL,
+    state TEXT NOT NULL,
+    ended BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    assignee TEXT,
+    subject TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    submitted_at BIGINT,
+    due_at BIGINT,
+    remind_at BIGINT,
+    overdue BIGINT NOT NULL,
+    clear TEXT NOT NULL,
+    personal {blob},
+    result TEXT,
+    idempotency TEXT
+);
+CREATE UNIQUE INDEX casework_case_once ON casework_case (applicant, idempotency);
+CREATE INDEX casework_case_applicant ON casework_case (applicant, number);
+CREATE INDEX casework_case_org ON casework_case (org, number);
+CREATE INDEX casework_case_open ON casework_case (ended, state, number);
+CREATE INDEX casework_case_due ON casework_case (ended, due_at);
+CREATE TABLE casework_event (
+    id TEXT PRIMARY KEY,
+    case_id TEXT NOT NULL REFERENCES casework_case (id),
+    at BIGINT NOT NULL,
+    actor TEXT,
+    kind TEXT NOT NULL,
+    action TEXT NOT NULL,
+    from_state TEXT NOT NULL,
+    to_state TEXT NOT NULL,
+    internal BIGINT NOT NULL,
+    text TEXT NOT NULL
+);
+CREATE INDEX casework_event_case ON casework_event (case_id, id);
+CREATE TABLE casework_attachment (
+    id TEXT PRIMARY KEY,
+    case_id TEXT NOT NULL REFERENCES casework_case (id),
+    field TEXT NOT NULL,
+    name {blob} NOT NULL,
+    media TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    sha256 TEXT NOT NULL,
+    added_by TEXT NOT NULL,
+    added_at BIGINT NOT NULL,
+    removed_at BIGINT
+);
+CREATE INDEX casework_attachment_case ON casework_attachment (case_id, id);
+CREATE TABLE casework_letter (
+    id TEXT PRIMARY KEY,
+    reader TEXT NOT NULL,
+    case_id TEXT NOT NULL REFERENCES casework_case (id),
+    at BIGINT NOT NULL,
+    notice TEXT NOT NULL,
+    read_at BIGINT
+);
+CREATE INDEX casework_letter_reader ON casework_letter (reader, id);
+CREATE INDEX casework_letter_unread ON casework_letter (reader, read_at);
+CREATE TABLE casework_webhook (
+    id TEXT PRIMARY KEY,
+    org TEXT NOT NULL,
+    url TEXT NOT NULL,
+    secret {blob} NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX casework_webhook_org ON casework_webhook (org, id);
+CREATE TABLE casework_delivery (
+    id TEXT PRIMARY KEY,
+    channel TEXT NOT NULL,
+    target TEXT NOT NULL,
+    case_id TEXT NOT NULL REFERENCES casework_case (id),
+    notice TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    next_at BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    error TEXT NOT NULL
+);
+CREATE INDEX casework_delivery_due ON casework_delivery (state, next_at);
+",
+    }],
+};
