@@ -1,0 +1,307 @@
+//! The command line: what can be asked of the program, in words.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use base::{NodeName, Role};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// One program for a national public-service network: control plane, edges, dispatch DNS.
+#[derive(Debug, Parser)]
+#[command(name = "civicnet", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done · 1 failed · 2 wrong use · 3 checked, and not in order.\n\
+    Try `civicnet up` and open the console that it prints.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the sandbox country on this machine: control plane, edges, DNS, origins, users
+    Up(Up),
+    /// Run one node: with a configuration file, or one role alone in one line
+    Run(Box<Run>),
+    /// Check, describe or print configuration
+    Config {
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+    /// Ask the event lake in SQL (read only)
+    Query(Query),
+    /// Verify or list the audit trail
+    Audit {
+        #[command(subcommand)]
+        what: AuditCommand,
+    },
+    /// Nodes: make an enrolment token, list, revoke
+    Node {
+        #[command(subcommand)]
+        what: NodeCommand,
+    },
+    /// Keys that encrypt secrets and personal data at rest
+    Keys {
+        #[command(subcommand)]
+        what: KeysCommand,
+    },
+    /// Accounts: create the first operator of a control plane
+    User {
+        #[command(subcommand)]
+        what: UserCommand,
+    },
+    /// Ask a running sandbox or dispatch server why a client gets its answer
+    Why(Why),
+    /// Change the rate of the sandbox's users while it runs: requests per second, or `off`
+    Traffic {
+        /// Requests per second, or `off`
+        rate: Rate,
+        /// Data directory of the sandbox
+        #[arg(long, default_value = "var")]
+        dir: PathBuf,
+    },
+    /// Print the OpenAPI 3.1 document of the control plane's API
+    Openapi,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Directory that holds everything the sandbox keeps
+    #[arg(long, default_value = "var")]
+    pub dir: PathBuf,
+    /// First of the ports used: console at +0, its admin port +1, control for nodes +2, DNS +3, edges' HTTP +4 and HTTPS +5, origins +6;
+    /// without it the usual ones (8000, 8001, 8002, 5300, 8080, 8443, 9000)
+    #[arg(long)]
+    pub port_base: Option<u16>,
+    /// Requests per second of the sandbox's users (at most 500), or `off`
+    #[arg(long, default_value = "20")]
+    pub traffic: Rate,
+    /// Control database instead of SQLite: postgres://user:password@host/database
+    #[arg(long)]
+    pub database: Option<String>,
+    /// NATS server with JetStream instead of the in-process bus: nats://127.0.0.1:4222
+    #[arg(long)]
+    pub nats: Option<String>,
+}
+
+/// `off` or requests per second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate(pub u32);
+
+impl std::str::FromStr for Rate {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(0));
+        }
+        text.parse()
+            .ok()
+            .filter(|rate| *rate <= sandbox::traffic::RPS_MAX)
+            .map(Self)
+            .ok_or_else(|| format!("must be `off` or a number up to {}", sandbox::traffic::RPS_MAX))
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Roles of this node: control, edge, dispatch
+    #[arg(required = true)]
+    pub roles: Vec<Role>,
+    /// Configuration file of a managed node
+    #[arg(long, conflicts_with_all = ["origin", "zone"])]
+    pub config: Option<PathBuf>,
+    /// Edge alone: the origin, http://host:port or https://host:port
+    #[arg(long, requires = "listen")]
+    pub origin: Option<String>,
+    /// Dispatch alone: an RFC 1035 master file
+    #[arg(long, requires = "listen")]
+    pub zone: Option<PathBuf>,
+    /// Dispatch alone: name of the zone's apex, when the file has no $ORIGIN
+    #[arg(long, requires = "zone")]
+    pub zone_origin: Option<String>,
+    /// One role alone: where to serve; may be given more than once
+    #[arg(long)]
+    pub listen: Vec<SocketAddr>,
+    /// Edge alone: where to serve HTTPS, with --certificate and --key
+    #[arg(long, requires_all = ["certificate", "key"])]
+    pub listen_https: Vec<SocketAddr>,
+    /// Edge alone: PEM chain for HTTPS
+    #[arg(long)]
+    pub certificate: Option<PathBuf>,
+    /// Edge alone: PEM key for HTTPS
+    #[arg(long)]
+    pub key: Option<PathBuf>,
+    /// Edge alone: directory of the disk cache and the event journal; without it memory only
+    #[arg(long)]
+    pub cache_dir: Option<PathBuf>,
+    /// Edge alone: MiB of memory for cached bodies
+    #[arg(long, default_value_t = 512)]
+    pub memory: u64,
+    /// Edge alone: MiB of disk for cached bodies
+    #[arg(long, default_value_t = 10_240)]
+    pub disk: u64,
+    /// Threads that serve; without it one per core
+    #[arg(long)]
+    pub workers: Option<usize>,
+    /// One role alone: no event journal
+    #[arg(long)]
+    pub no_events: bool,
+    /// One role alone: allow addresses other than loopback
+    #[arg(long)]
+    pub public: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check a file; every problem with its line, column and key
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Print the JSON schema of the configuration file
+    Schema,
+    /// Print the reference manual in Markdown
+    Reference,
+    /// Print a sample file with every key, its default and what it does
+    Sample,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// One array
+    Json,
+    /// RFC 4180
+    Csv,
+    /// One object a line
+    Ndjson,
+}
+
+#[derive(Debug, Args)]
+pub struct Query {
+    /// `SELECT …` over the tables access, query, notice and the roll-ups
+    pub sql: String,
+    /// How to print the rows
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Data directory of the control plane
+    #[arg(long, default_value = "var")]
+    pub dir: PathBuf,
+    /// Rows at most
+    #[arg(long, default_value_t = 10_000)]
+    pub rows: usize,
+}
+
+/// Where the control plane keeps its database.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// Configuration file of the control plane
+    #[arg(long, default_value = "var/control.toml")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Recompute the hash chain; exit code 3 and the place when it is broken
+    Verify(Place),
+    /// Print the latest entries
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Entries at most
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Make a one-time token with which a node enrols
+    Token {
+        /// Name of the node
+        name: NodeName,
+        /// Its roles
+        #[arg(required = true)]
+        roles: Vec<Role>,
+        #[command(flatten)]
+        place: Place,
+        /// Hours until the token expires
+        #[arg(long, default_value_t = 24)]
+        hours: u32,
+    },
+    /// List the nodes with health, versions and lag
+    List {
+        #[command(flatten)]
+        place: Place,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a node's identity at once; it serves on from its last snapshot but gets nothing more
+    Revoke {
+        /// Name of the node
+        name: NodeName,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a new key the active one; fields are re-encrypted as the control plane runs
+    Rotate(Place),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Create an operator; the password is read from standard input
+    Operator {
+        /// E-mail address, which is the login
+        email: String,
+        /// Name shown to others
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Why {
+    /// Name that was asked
+    pub name: String,
+    /// Address of the client
+    #[arg(long)]
+    pub client: IpAddr,
+    /// Data directory of the sandbox
+    #[arg(long, default_value = "var")]
+    pub dir: PathBuf,
+    /// Admin address of a dispatch server, instead of the sandbox's
+    #[arg(long)]
+    pub server: Option<SocketAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_rate_is_off_or_bounded() {
+        assert_eq!("off".parse(), Ok(Rate(0)));
+        assert_eq!("20".parse(), Ok(Rate(20)));
+        assert!("501".parse::<Rate>().is_err());
+        assert!("-1".parse::<Rate>().is_err());
+    }
+}

@@ -1,0 +1,183 @@
+//! The configuration file: every section of every role, composed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use base::NodeName;
+use runtime::config::{Check, Checker};
+use runtime::telemetry::TelemetryConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Configuration of a civicnet node. A node reads the sections of its roles; every key has a default.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Who this node is, and where its control plane is.
+    pub node: NodeSection,
+    /// Metrics, health and readiness of this process.
+    pub admin: AdminSection,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// The HTTP cache (role `edge`).
+    pub edge: EdgeSection,
+    /// The authoritative DNS server (role `dispatch`).
+    pub dispatch: DispatchSection,
+    /// The event journal of a node (roles `edge` and `dispatch`).
+    pub journal: lake::JournalConfig,
+    /// The control database, its keys and blobs (role `control`).
+    pub store: store::StoreConfig,
+    /// Enrolment, snapshots and quick entries (role `control`).
+    pub fabric: FabricSection,
+    /// The event lake (role `control`).
+    pub lake: lake::LakeConfig,
+    /// Console and API (role `control`).
+    pub web: web::WebConfig,
+    /// Cases and notifications (role `control`).
+    pub casework: casework::CaseworkConfig,
+    /// Sites and delivery (role `control`).
+    pub cdn: cdn::CdnConfig,
+}
+
+impl Check for Config {
+    fn check(&self, at: &mut Checker) {
+        at.section("telemetry", &self.telemetry);
+        at.section("edge", &self.edge);
+        at.section("dispatch", &self.dispatch);
+        at.section("journal", &self.journal);
+        at.section("store", &self.store);
+        at.section("lake", &self.lake);
+        at.section("web", &self.web);
+        at.section("casework", &self.casework);
+        at.section("cdn", &self.cdn);
+    }
+}
+
+/// Who this node is, and where its control plane is.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeSection {
+    /// Name in the network; must be the one in the enrolment token.
+    pub name: NodeName,
+    /// Folder of the node's identity and last good snapshots; readable by its user only.
+    pub dir: PathBuf,
+    /// `https://host:port` of the control plane's listeners for nodes, tried in order.
+    pub control: Vec<String>,
+    /// File with the one-time enrolment token; read once, when the node has no identity yet.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for NodeSection {
+    fn default() -> Self {
+        Self {
+            name: crate::run::default_node_name(),
+            dir: "var/node".into(),
+            control: Vec::new(),
+            token_file: None,
+        }
+    }
+}
+
+/// Metrics, health and readiness of this process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminSection {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served; without it nowhere.
+    pub listen: Option<SocketAddr>,
+}
+
+/// The HTTP cache.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EdgeSection {
+    /// Where plain HTTP is served.
+    pub listen_http: Vec<SocketAddr>,
+    /// Where HTTPS is served.
+    pub listen_https: Vec<SocketAddr>,
+    /// Directory of the disk cache; without it memory only.
+    pub cache_dir: Option<PathBuf>,
+    /// MiB of memory for cached bodies.
+    pub memory_mib: u64,
+    /// MiB of disk for cached bodies.
+    pub disk_mib: u64,
+    /// Threads that serve; 0: one per core.
+    pub workers: usize,
+    /// Requests per second that this edge can carry; its load is measured against this.
+    pub capacity_rps: u32,
+    /// Address prefixes that are never connected to as origins.
+    pub origin_deny: Vec<base::Prefix>,
+    /// PEM bundle of the authorities trusted for HTTPS origins; without it the system's.
+    pub origin_ca: Option<PathBuf>,
+}
+
+impl Default for EdgeSection {
+    fn default() -> Self {
+        Self {
+            listen_http: Vec::new(),
+            listen_https: Vec::new(),
+            cache_dir: None,
+            memory_mib: 512,
+            disk_mib: 10_240,
+            workers: 0,
+            capacity_rps: 50_000,
+            origin_deny: Vec::new(),
+            origin_ca: None,
+        }
+    }
+}
+
+impl Check for EdgeSection {
+    fn check(&self, at: &mut Checker) {
+        at.require(self.memory_mib >= 8, "memory_mib", "must be at least 8");
+        at.require(self.capacity_rps > 0, "capacity_rps", "must be at least 1");
+        at.require(self.workers <= 1_024, "workers", "must be at most 1024");
+    }
+}
+
+/// The authoritative DNS server.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DispatchSection {
+    /// Where DNS is served, UDP and TCP.
+    pub listen: Vec<SocketAddr>,
+    /// Where observers' reports on the health of edges arrive (UDP).
+    pub listen_reports: Option<SocketAddr>,
+    /// Threads that serve UDP; 0: one per core.
+    pub workers: usize,
+    /// Responses per second to one client network before rate limiting; 0: no limit.
+    pub rrl_rps: u32,
+}
+
+impl Default for DispatchSection {
+    fn default() -> Self {
+        Self { listen: Vec::new(), listen_reports: None, workers: 0, rrl_rps: 1_000 }
+    }
+}
+
+impl Check for DispatchSection {
+    fn check(&self, at: &mut Checker) {
+        at.require(self.workers <= 1_024, "workers", "must be at most 1024");
+    }
+}
+
+/// Enrolment, snapshots and quick entries.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FabricSection {
+    /// Where nodes connect (TLS, client certificates).
+    pub listen: SocketAddr,
+    /// Names and addresses in the control plane's own certificate.
+    pub names: Vec<String>,
+    /// NATS server with JetStream for the bus (`nats://host:4222`); without it in process.
+    pub nats_url: Option<String>,
+}
+
+impl Default for FabricSection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8002)),
+            names: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
+            nats_url: None,
+        }
+    }
+}
