@@ -26,7 +26,9 @@ pub struct LocalBus(Arc<Mutex<BTreeMap<String, Weak<Queue>>>>);
 
 impl std::fmt::Debug for LocalBus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("LocalBus").field(&lock(&self.0).len()).finish()
+        f.debug_tuple("LocalBus")
+            .field(&lock(&self.0).len())
+            .finish()
     }
 }
 

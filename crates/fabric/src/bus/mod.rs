@@ -119,10 +119,8 @@ pub trait Bus: Send + Sync {
     ///
     /// # Errors
     /// When a name breaks a rule or there is no server.
-    async fn subscribe(
-        &self,
-        options: SubscribeOptions,
-    ) -> Result<Box<dyn Subscription>, BusError>;
+    async fn subscribe(&self, options: SubscribeOptions)
+    -> Result<Box<dyn Subscription>, BusError>;
 }
 
 /// A durable subscription; dropping it ends this subscriber.
@@ -290,7 +288,17 @@ mod tests {
         for good in ["a", "fabric.node", "a-b.c_d.E9"] {
             assert!(check_topic(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "a.", ".a", "a b", "a.*", ">", "新", &"x".repeat(101)] {
+        for bad in [
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a b",
+            "a.*",
+            ">",
+            "新",
+            &"x".repeat(101),
+        ] {
             assert!(check_topic(bad).is_err(), "{bad}");
         }
         for good in ["a.*", "*", ">", "a.>", "*.b"] {

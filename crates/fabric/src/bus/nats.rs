@@ -236,11 +236,7 @@ impl NatsSubscription {
         let (message, acker) = message.split();
         let prefix = self.bus.name.len() + 1;
         Ok(Delivery {
-            topic: message
-                .subject
-                .get(prefix..)
-                .unwrap_or_default()
-                .to_owned(),
+            topic: message.subject.get(prefix..).unwrap_or_default().to_owned(),
             payload: message.payload,
             attempt,
             handle: Box::new(NatsHandle(acker)),

@@ -29,8 +29,8 @@ pub use error::{ControlError, EnrolRefusal, NodeRefusal};
 pub use orders::{NodeProgress, OrderStatus};
 pub use schema::MIGRATIONS;
 pub use server::{EventIngest, IngestError, NoIngest};
-pub use status::{NodeState, NodeStatus, RoleVersion};
 pub use snapshots::Published;
+pub use status::{NodeState, NodeStatus, RoleVersion};
 pub use tokens::{NewToken, PendingToken};
 
 use crate::config::FabricConfig;

@@ -72,12 +72,7 @@ impl Control {
     ///
     /// # Errors
     /// When the order is too large or the database fails; roll back then.
-    pub async fn order(
-        &self,
-        tx: &mut Tx,
-        role: Role,
-        order: Order,
-    ) -> Result<u64, ControlError> {
+    pub async fn order(&self, tx: &mut Tx, role: Role, order: Order) -> Result<u64, ControlError> {
         if let Order::Preload(preload) = &order
             && preload.urls.len() > Preload::URLS_MAX
         {
@@ -277,10 +272,11 @@ impl Control {
     pub(super) async fn prune_orders(&self) -> Result<u64, ControlError> {
         let before = self.now().minus(self.0.config.orders_kept()).micros();
         let mut tx = self.0.db.begin().await?;
-        let last: Option<i64> = sqlx::query_scalar("SELECT MAX(seq) FROM fabric_order WHERE at < $1")
-            .bind(before)
-            .fetch_one(&mut *tx)
-            .await?;
+        let last: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(seq) FROM fabric_order WHERE at < $1")
+                .bind(before)
+                .fetch_one(&mut *tx)
+                .await?;
         let Some(last) = last else {
             return Ok(0);
         };

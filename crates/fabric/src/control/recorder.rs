@@ -91,7 +91,7 @@ impl Control {
                     for waiting in batch.drain(..) {
                         self.announce(&waiting.fact);
                         // The caller may be gone; the fact is written all the same.
-                        drop(waiting.done.send(()));
+                        let _gone = waiting.done.send(());
                     }
                 }
                 Err(error) => {
@@ -217,8 +217,9 @@ async fn snapshot(
 ) -> Result<(), ControlError> {
     match report {
         SnapshotReport::Accepted { version, took_us } => {
-            let lag = published_at
-                .map(|published| i64::try_from(at.since(published).as_micros()).unwrap_or(i64::MAX));
+            let lag = published_at.map(|published| {
+                i64::try_from(at.since(published).as_micros()).unwrap_or(i64::MAX)
+            });
             sqlx::query(
                 "INSERT INTO fabric_node_version (node, role, version, acked_at, lag_us, took_us)
                  VALUES ($1, $2, $3, $4, $5, $6)

@@ -118,21 +118,38 @@ impl Control {
         listener
             .set_nonblocking(true)
             .map_err(ControlError::Listen)?;
-        let listener =
-            tokio::net::TcpListener::from_std(listener).map_err(ControlError::Listen)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(ControlError::Listen)?;
         let tls = RwLock::new(self.server_tls()?);
         let door = Door {
             control: self.clone(),
             ingest,
             stop: stop.clone(),
         };
+        let connections = TaskTracker::new();
+        // The recorder outlives the listener: requests under way still speak to it.
+        let recorder_stop = CancellationToken::new();
+        let guard = recorder_stop.clone().drop_guard();
+        let control = self.clone();
+        let recorder = tokio::spawn(async move {
+            tokio::select! {
+                () = recorder_stop.cancelled() => {}
+                () = control.run_recorder() => {}
+            }
+        });
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.run_tail() => {}
             () = self.run_prune() => {}
             () = self.renew_server_tls(&tls) => {}
-            () = run_recorder_until(self, &stop) => {}
-            () = accept(&listener, &tls, door) => {}
+            () = accept(&listener, &tls, door, &connections) => {}
+        }
+        connections.close();
+        if timeout(DRAIN * 2, connections.wait()).await.is_err() {
+            tracing::warn!("Some node connections did not end in time");
+        }
+        drop(guard);
+        if let Err(error) = recorder.await {
+            tracing::error!(%error, "Writing down what nodes say failed");
         }
         Ok(())
     }
@@ -155,7 +172,8 @@ impl Control {
             }
             match self.server_tls() {
                 Ok(next) => {
-                    *tls.write().unwrap_or_else(std::sync::PoisonError::into_inner) = next;
+                    *tls.write()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner) = next;
                     made_at = self.now();
                     tracing::info!("Control certificate renewed");
                 }
@@ -166,18 +184,11 @@ impl Control {
     }
 }
 
-/// The recorder ends only when its senders do, which is never; `serve` ends it.
-async fn run_recorder_until(control: &Control, stop: &CancellationToken) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = control.run_recorder() => {}
-    }
-}
-
 async fn accept(
     listener: &tokio::net::TcpListener,
     tls: &RwLock<Arc<ServerConfig>>,
     door: Door,
+    connections: &TaskTracker,
 ) {
     let limits = Arc::new(Limits {
         all: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
@@ -204,7 +215,7 @@ async fn accept(
                 .clone(),
         );
         let (limits, router, stop) = (limits.clone(), router.clone(), door.stop.clone());
-        tokio::spawn(async move {
+        connections.spawn(async move {
             if let Err(error) = serve_one(stream, address, acceptor, &limits, router, stop).await {
                 tracing::debug!(%address, error, "node connection ended");
             }
@@ -237,9 +248,8 @@ async fn serve_one(
         Some(_) => Duration::MAX,
         None => STRANGER_LIFE,
     };
-    let service = TowerToHyperService::new(
-        router.layer(axum::Extension(Peer { identity, address })),
-    );
+    let service =
+        TowerToHyperService::new(router.layer(axum::Extension(Peer { identity, address })));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

@@ -156,8 +156,7 @@ impl Control {
             let role = parse_role(row.try_get(1)?)?;
             let version: i64 = row.try_get(2)?;
             let acked_at: i64 = row.try_get(3)?;
-            let (lag_us, took_us): (Option<i64>, Option<i64>) =
-                (row.try_get(4)?, row.try_get(5)?);
+            let (lag_us, took_us): (Option<i64>, Option<i64>) = (row.try_get(4)?, row.try_get(5)?);
             versions
                 .entry(parse_node(row.try_get(0)?)?)
                 .or_default()

@@ -6,9 +6,7 @@ use sqlx::Row as _;
 use store::{Actor, AuditEntry};
 
 use super::error::EnrolRefusal;
-use super::{
-    Change, Control, ControlError, NODE_TOPIC, parse_node, parse_roles, roles_text,
-};
+use super::{Change, Control, ControlError, NODE_TOPIC, parse_node, parse_roles, roles_text};
 use crate::api::{EnrolReply, EnrolRequest};
 use crate::token::{EnrolToken, hash_of_secret_text};
 
@@ -63,11 +61,13 @@ impl Control {
         let now = self.now();
         let expires_at = now.plus(self.0.config.token_life());
         let mut tx = self.0.db.begin().await?;
-        sqlx::query("DELETE FROM fabric_token WHERE used_at IS NULL AND (node = $1 OR expires_at < $2)")
-            .bind(node.as_str())
-            .bind(now.micros())
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "DELETE FROM fabric_token WHERE used_at IS NULL AND (node = $1 OR expires_at < $2)",
+        )
+        .bind(node.as_str())
+        .bind(now.micros())
+        .execute(&mut *tx)
+        .await?;
         let waiting: i64 =
             sqlx::query_scalar("SELECT COUNT(*) FROM fabric_token WHERE used_at IS NULL")
                 .fetch_one(&mut *tx)

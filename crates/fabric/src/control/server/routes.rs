@@ -57,8 +57,9 @@ pub(super) fn router(door: Door) -> Router {
 async fn with_limits(request: Request, next: Next) -> Response {
     let mut response = match timeout(POLL_WAIT + ANSWER_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long")
-            .into_response(),
+        Err(_) => {
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
+        }
     };
     response.headers_mut().insert(
         VERSION_HEADER,
@@ -162,10 +163,7 @@ impl FromRequestParts<Door> for Renewing {
 
 async fn identify(parts: &Parts, control: &Control, need: Need) -> Result<Node, ApiError> {
     let peer = peer(parts)?;
-    let identity = peer
-        .identity
-        .clone()
-        .ok_or(NodeRefusal::NoCertificate)?;
+    let identity = peer.identity.clone().ok_or(NodeRefusal::NoCertificate)?;
     let caller = control.authorise(&identity, need).await?;
     Ok(Node {
         caller,
@@ -221,7 +219,11 @@ async fn renew(
     Renewing(node): Renewing,
     body: Bytes,
 ) -> Result<Json<RenewReply>, ApiError> {
-    Ok(Json(door.control.renew(&node.caller, &parse::<RenewRequest>(&body)?).await?))
+    Ok(Json(
+        door.control
+            .renew(&node.caller, &parse::<RenewRequest>(&body)?)
+            .await?,
+    ))
 }
 
 async fn keys(State(door): State<Door>, _: Node) -> Json<Vec<Handover>> {
@@ -306,7 +308,8 @@ async fn heartbeat(
     }
     beat.snapshots
         .retain(|role, _| node.caller.roles.contains(role));
-    beat.quick.retain(|role, _| node.caller.roles.contains(role));
+    beat.quick
+        .retain(|role, _| node.caller.roles.contains(role));
     let draining = node.caller.draining;
     door.control
         .record(Fact::Heartbeat {
