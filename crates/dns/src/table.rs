@@ -48,7 +48,7 @@ pub struct DispatchTable {
 #[derive(Debug, Clone)]
 pub struct Served {
     pub(crate) table: Arc<DispatchTable>,
-    pub(crate) choices: Choices,
+    pub(crate) choices: Arc<Choices>,
     pub(crate) states: Vec<EdgeState>,
 }
 
@@ -56,11 +56,20 @@ impl Served {
     /// Works out the choices. `states` are in the order of the snapshot's edges;
     /// missing ones count as alive.
     pub fn new(table: Arc<DispatchTable>, states: Vec<EdgeState>) -> Self {
-        let choices = table.policies.work_out(&states);
+        let choices = Arc::new(table.policies.work_out(&states));
         Self {
             table,
             choices,
             states,
+        }
+    }
+
+    /// The same choices beside fresher figures, for explanations.
+    #[must_use]
+    pub fn with_states(&self, states: Vec<EdgeState>) -> Self {
+        Self {
+            states,
+            ..self.clone()
         }
     }
 
@@ -252,6 +261,9 @@ impl Compiler {
         }
         if health.fall == 0 || health.rise == 0 {
             self.problem(at(), "fall and rise: must be at least 1");
+        }
+        if !health.report_to.is_empty() && health.report_key == [0; 32] {
+            self.problem(at(), "report_key: must be a secret, and is all zeros");
         }
         if health.opinion_ttl_ms < health.interval_ms {
             let value = health.opinion_ttl_ms;

@@ -1,0 +1,174 @@
+//! One zone file, served alone: for trying, measuring, and comparing.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base::event::{EventSink, NoEvents};
+use dns::master::ZoneProblem;
+use dns::{DispatchTable, EdgeState, Name, Served, Zone};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Dispatch, DispatchError, DispatchOptions, RateLimit};
+
+/// How a zone file is served.
+pub struct ZoneFileOptions {
+    /// Where to listen, by UDP and TCP.
+    pub listen: Vec<SocketAddr>,
+    /// UDP threads for each address; 0: one for each core.
+    pub threads: usize,
+    /// Response-rate limits; off by default, as a load test comes from one address.
+    pub rate_limit: RateLimit,
+    /// Where query events go; [`NoEvents`] by default, and then none are made.
+    pub sink: Arc<dyn EventSink>,
+    /// Query events a second beyond which a sample is taken; 0: none.
+    pub events_per_s_max: u32,
+}
+
+impl ZoneFileOptions {
+    /// Listens there, with no limits and no events.
+    pub fn new(listen: Vec<SocketAddr>) -> Self {
+        Self {
+            listen,
+            threads: 0,
+            rate_limit: RateLimit::OFF,
+            sink: Arc::new(NoEvents),
+            events_per_s_max: 0,
+        }
+    }
+}
+
+/// Serves a master file (RFC 1035) until told to stop. SIGHUP reads the file again;
+/// one with problems is refused, and the last good one stays.
+///
+/// # Errors
+/// The file cannot be read, breaks a rule, or the addresses cannot be bound.
+pub async fn run_zone_file(
+    path: &Path,
+    options: ZoneFileOptions,
+    shutdown: CancellationToken,
+) -> Result<(), DispatchError> {
+    let table = load(path)?;
+    let dispatch = Dispatch::bind(DispatchOptions {
+        threads: options.threads,
+        rate_limit: options.rate_limit,
+        sink: options.sink,
+        events_per_s_max: options.events_per_s_max,
+        ..DispatchOptions::new(options.listen)
+    })?;
+    for address in dispatch.addresses() {
+        tracing::info!(%address, zone = %path.display(), "Answering");
+    }
+    let current = dispatch.current();
+    current.replace(Served::new(table, Vec::<EdgeState>::new()));
+    let reload = tokio::spawn(reload_on_hangup(path.to_owned(), current, shutdown.clone()));
+    let result = dispatch.serve(shutdown).await;
+    reload.abort();
+    result
+}
+
+async fn reload_on_hangup(
+    path: PathBuf,
+    current: Arc<crate::current::Current>,
+    shutdown: CancellationToken,
+) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::warn!(%error, "could not listen for SIGHUP, the zone is not read again");
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            received = hangup.recv() => if received.is_none() { return },
+        }
+        match load(&path) {
+            Ok(table) => {
+                current.replace(Served::new(table, Vec::new()));
+                tracing::info!(zone = %path.display(), "Read the zone again");
+            }
+            Err(error) => tracing::error!(%error, "zone refused, the last one stays"),
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<Arc<DispatchTable>, DispatchError> {
+    let text = std::fs::read(path).map_err(|source| DispatchError::ReadZone {
+        path: path.to_owned(),
+        source,
+    })?;
+    let refused = |problems: Vec<ZoneProblem>| DispatchError::Zone {
+        path: path.to_owned(),
+        problems,
+    };
+    let zone = match origin_from(path, &text) {
+        Some(origin) => Zone::load(&origin, &text, &[]),
+        None => Zone::load_alone(&text),
+    }
+    .map_err(refused)?;
+    for warning in zone.warnings() {
+        tracing::warn!(zone = %zone.apex(), %warning, "doubtful zone data");
+    }
+    let table = DispatchTable::of_zones(vec![zone]).map_err(|problem| {
+        refused(vec![ZoneProblem {
+            line: 0,
+            column: 0,
+            message: problem.to_string(),
+        }])
+    })?;
+    Ok(Arc::new(table))
+}
+
+/// A file that never says where it belongs, with all names relative, belongs where
+/// its name says: `example.org.zone`, `db.example.org`.
+fn origin_from(path: &Path, text: &[u8]) -> Option<Name> {
+    let says = |line: &[u8]| {
+        line.len() >= 7 && line[..7].eq_ignore_ascii_case(b"$ORIGIN") || line.starts_with(b".")
+    };
+    if text.split(|byte| *byte == b'\n').any(says) {
+        return None;
+    }
+    let soa_is_relative = dns::master::parse(&Name::root(), text)
+        .ok()?
+        .iter()
+        .find(|record| record.kind == dns::Kind::SOA)
+        .is_some_and(|record| record.owner == Name::root());
+    if !soa_is_relative {
+        return None;
+    }
+    let file = path.file_name()?.to_str()?;
+    let stem = file.strip_prefix("db.").unwrap_or(file);
+    let stem = [".zone", ".db", ".txt"]
+        .iter()
+        .find_map(|end| stem.strip_suffix(end))
+        .unwrap_or(stem);
+    stem.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_file_takes_its_origin_from_its_name() {
+        let text = b"@ 60 IN SOA ns h 1 1 1 1 1\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
+        let origin = |path: &str, text: &[u8]| {
+            origin_from(Path::new(path), text).map(|name| name.to_string())
+        };
+        assert_eq!(
+            origin("/x/example.org.zone", text).as_deref(),
+            Some("example.org.")
+        );
+        assert_eq!(
+            origin("db.example.org", text).as_deref(),
+            Some("example.org.")
+        );
+        let absolute = b"example. 60 IN SOA ns h 1 1 1 1 1\n";
+        assert_eq!(origin("other.zone", absolute), None);
+        let directed = [b"$ORIGIN example.\n".as_slice(), text].concat();
+        assert_eq!(origin("other.zone", &directed), None);
+    }
+}

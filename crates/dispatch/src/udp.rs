@@ -1,0 +1,169 @@
+//! DNS over UDP: one socket and one plain thread per core, a blocking receive, and
+//! nothing allocated between a packet and its answer.
+
+mod port;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base::{Clock, SystemClock};
+use dns::cookie::{CookieSecret, CookieState};
+use dns::respond::{Asked, RESPONSE_BYTES_MAX, Short, respond, shorten};
+
+use crate::current::Current;
+use crate::journal::{Journal, event};
+use crate::limit::{Limiter, Verdict};
+use crate::stats::Counters;
+use port::Port;
+
+/// How long a receive waits before the thread looks whether to stop.
+const WAKE: Duration = Duration::from_millis(200);
+/// Bytes of the largest query taken by UDP; a longer packet is cut, and then refused
+/// for being so.
+const QUERY_BYTES_MAX: usize = 4_096;
+/// Bytes of the kernel's receive buffer that are asked for.
+pub(crate) const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
+
+/// One UDP thread.
+pub(crate) struct UdpWorker {
+    pub(crate) socket: UdpSocket,
+    pub(crate) current: Arc<Current>,
+    pub(crate) secret: CookieSecret,
+    pub(crate) limiter: Limiter,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) journal: Journal,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+impl UdpWorker {
+    /// Answers until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut port = match Port::new(self.socket, WAKE) {
+            Ok(port) => port,
+            Err(error) => {
+                tracing::error!(%error, "could not prepare a UDP socket");
+                return;
+            }
+        };
+        let mut reader = self.current.reader();
+        let mut packet = vec![0; QUERY_BYTES_MAX];
+        let mut out = vec![0; RESPONSE_BYTES_MAX];
+        let mut failed = Failures::default();
+        while !self.stop.load(Ordering::Relaxed) {
+            let (length, peer) = match port.receive(&mut packet) {
+                Ok(Some(received)) => received,
+                Ok(None) => {
+                    self.journal.tick(monotonic_ms());
+                    continue;
+                }
+                Err(error) => {
+                    failed.note("receive", &error);
+                    continue;
+                }
+            };
+            // Nobody listens on port 0: an answer would only travel.
+            if peer.port() == 0 {
+                self.counters.ignored();
+                continue;
+            }
+            let served = reader.get();
+            let asked = Asked {
+                packet: &packet[..length],
+                source: peer.ip().to_canonical(),
+                tcp: false,
+                now_s: wall_seconds(),
+            };
+            let Some(mut reply) = respond(served, &self.secret, asked, &mut out) else {
+                self.counters.ignored();
+                continue;
+            };
+            if self.limiter.is_on() && reply.cookie != CookieState::Valid {
+                let question = &out[..reply.question_end];
+                let verdict = self.limiter.judge(
+                    asked.source,
+                    reply.class,
+                    &question[question.len().min(dns::message::HEADER_BYTES)..],
+                    reply.client,
+                    monotonic_ms(),
+                );
+                match verdict {
+                    Verdict::Send => {}
+                    // A client that knows cookies gets one with no more bytes than it
+                    // sent, and is free of the limit from then on.
+                    Verdict::Slip | Verdict::Drop if reply.cookie == CookieState::Unproven => {
+                        shorten(&mut out, &mut reply, Short::BadCookie);
+                        self.counters.slipped();
+                    }
+                    Verdict::Slip => {
+                        shorten(&mut out, &mut reply, Short::Truncate);
+                        self.counters.slipped();
+                    }
+                    Verdict::Drop => {
+                        self.counters.dropped();
+                        continue;
+                    }
+                }
+            }
+            if let Err(error) = port.send(&out[..reply.length]) {
+                failed.note("send", &error);
+                continue;
+            }
+            self.counters.sent(&reply);
+            if self.journal.is_on() {
+                self.journal.note(monotonic_ms(), || {
+                    event(SystemClock.now(), served, &out, &reply, asked.source, false)
+                });
+            }
+        }
+        self.journal.flush(monotonic_ms());
+    }
+}
+
+/// Errors of the socket, told to the log once in a thousand.
+#[derive(Default)]
+struct Failures(u64);
+
+impl Failures {
+    fn note(&mut self, what: &str, error: &std::io::Error) {
+        if self.0 % 1_000 == 0 {
+            tracing::warn!(%error, count = self.0 + 1, "could not {what} by UDP");
+        }
+        self.0 += 1;
+    }
+}
+
+/// Seconds since 1970, modulo 2³², by the clock that is cheapest to read.
+fn wall_seconds() -> u32 {
+    port::coarse(libc::CLOCK_REALTIME_COARSE).0 as u32
+}
+
+/// Milliseconds of a clock that never jumps, modulo 2³².
+pub(crate) fn monotonic_ms() -> u32 {
+    let (seconds, nanoseconds) = port::coarse(libc::CLOCK_MONOTONIC_COARSE);
+    (seconds as u32)
+        .wrapping_mul(1_000)
+        .wrapping_add((nanoseconds / 1_000_000) as u32)
+}
+
+/// Opens `count` sockets on one address, which share its load (SO_REUSEPORT). Port 0
+/// becomes the same free port for all.
+pub(crate) fn bind(address: SocketAddr, count: usize) -> std::io::Result<Vec<UdpSocket>> {
+    let mut sockets: Vec<UdpSocket> = Vec::with_capacity(count);
+    let mut address = address;
+    for _ in 0..count.max(1) {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::DGRAM, None)?;
+        socket.set_reuse_port(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+        socket.bind(&address.into())?;
+        let socket = UdpSocket::from(socket);
+        address = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
