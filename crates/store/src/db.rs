@@ -282,6 +282,14 @@ async fn open_sqlite(
                         .map(|_| ())
                 })
             })
+            // On a full disk SQLite ends a transaction by itself, which the driver
+            // does not notice: such a connection could never begin another one.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_lazy_with(options.clone())
     };
     Ok((pool(true, config.connections), pool(false, 1)))

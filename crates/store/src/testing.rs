@@ -8,6 +8,7 @@
 mod server;
 
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -140,6 +141,24 @@ pub async fn create_database(server: &PostgresServer) -> String {
         .expect("a new database");
     connection.close().await.expect("closed");
     server.url(&name)
+}
+
+/// The path of `program` among the test peers from PyPI.
+///
+/// # Panics
+/// When it is not installed.
+pub fn peer(program: &str) -> PathBuf {
+    let cache = std::env::var_os("CIVICNET_CACHE").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/civicnet"),
+        PathBuf::from,
+    );
+    let path = cache.join("venv/bin").join(program);
+    assert!(
+        path.exists(),
+        "this test needs {program} at {}: install the test peers (scripts/install test)",
+        path.display()
+    );
+    path
 }
 
 #[expect(clippy::print_stderr, reason = "shown with a failing test")]
