@@ -12,7 +12,9 @@ use crate::config::RetentionConfig;
 use crate::rollup::DURATION_COLUMNS;
 
 /// A table of the lake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Table {
     /// One row a request served by an edge.
