@@ -226,11 +226,14 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
             return self.at_policy(zone, policy);
         }
         if self.kind == Kind::ANY {
-            return self.any(node).map(|()| Next::End);
+            return self.any(zone, node).map(|()| Next::End);
         }
         if let Some(cname) = node.set(Kind::CNAME)
             && self.kind != Kind::CNAME
         {
+            if self.has_come_round(cname) {
+                return Ok(Next::End);
+            }
             self.put(Section::Answer, cname)?;
             return Ok(self.follow(cname, &cname.rdatas[0]));
         }
@@ -268,10 +271,12 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
         Ok(Next::End)
     }
 
-    /// RFC 8482 section 4.1: one of the sets; section 4.2: HINFO where there is none.
-    fn any(&mut self, node: &Node) -> Result<(), Full> {
+    /// RFC 8482 section 4.1: one of the sets; section 4.2: HINFO where a policy alone
+    /// answers.
+    fn any(&mut self, zone: &Zone, node: &Node) -> Result<(), Full> {
         match node.sets.first() {
             Some(set) => self.put(Section::Answer, set),
+            None if node.policy.is_none() => self.deny(zone),
             None => {
                 let owner = self.current.get();
                 self.writer
@@ -286,13 +291,18 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
             .rrset(section, owner, set.kind, set.ttl, set.iter())
     }
 
-    /// Goes on with `target`, unless the chain is long or has come round.
-    fn follow(&mut self, via: &RrSet, target: &[u8]) -> Next {
+    /// Whether the chain has been here already: then it ends, as long as it is.
+    fn has_come_round(&self, via: &RrSet) -> bool {
         let here = (std::ptr::from_ref(via), self.current.length);
-        if self.steps == CHAIN_MAX || self.visited[..self.steps].contains(&here) {
+        self.visited[..self.steps].contains(&here)
+    }
+
+    /// Goes on with `target`, unless the chain is long.
+    fn follow(&mut self, via: &RrSet, target: &[u8]) -> Next {
+        if self.steps == CHAIN_MAX {
             return Next::End;
         }
-        self.visited[self.steps] = here;
+        self.visited[self.steps] = (std::ptr::from_ref(via), self.current.length);
         self.steps += 1;
         self.current.set(target);
         Next::Follow
@@ -301,6 +311,9 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
     /// RFC 6672 section 3.2, step 3 C.
     fn substitute(&mut self, at: usize, dname: &RrSet) -> Result<Next, Full> {
         self.found.authoritative |= self.steps == 0;
+        if self.has_come_round(dname) {
+            return Ok(Next::End);
+        }
         let owner = &self.current.get()[at..];
         self.writer
             .rrset(Section::Answer, owner, Kind::DNAME, dname.ttl, dname.iter())?;
