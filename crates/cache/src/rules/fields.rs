@@ -6,7 +6,7 @@ use http::HeaderMap;
 ///
 /// The hot path hands over what its parser left in place; everything else uses
 /// [`HeaderMap`].
-pub trait Fields {
+pub trait Fields: Sync {
     /// Calls `f` with each field line's name and value.
     fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a str, &'a [u8]));
 }

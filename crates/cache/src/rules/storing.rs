@@ -182,10 +182,11 @@ pub(super) fn describe(
     let last_modified_s = lines(headers, "last-modified")
         .first()
         .and_then(|value| date::parse(value, now));
-    let etag = headers
+    let etag: Option<Box<[u8]>> = headers
         .get(http::header::ETAG)
-        .map(|tag| tag.as_bytes().into())
-        .filter(|tag: &Box<[u8]>| !tag.is_empty());
+        .map(http::HeaderValue::as_bytes)
+        .filter(|tag| !tag.is_empty())
+        .map(Into::into);
     worth_keeping(
         status,
         headers,

@@ -83,6 +83,23 @@ impl S3Fifo {
         self.evict()
     }
 
+    /// Takes `new`, the same response, in the place of `old`, and returns those that
+    /// have to leave for it.
+    pub(super) fn swap(&mut self, old: &Object, new: &Arc<Object>) -> Vec<Arc<Object>> {
+        let main = old.place.load(Ordering::Relaxed) == PLACE_MAIN;
+        self.remove(old);
+        if main {
+            let entry = Entry {
+                object: Arc::downgrade(new),
+                cost: new.cost(),
+                ghost: ghost_of(new),
+            };
+            self.push_main(new, entry);
+            return self.evict();
+        }
+        self.admit(new)
+    }
+
     /// Forgets an object that was removed for another reason.
     pub(super) fn remove(&mut self, object: &Object) {
         let queue = match object.place.swap(PLACE_NONE, Ordering::Relaxed) {

@@ -209,15 +209,30 @@ impl Fill {
             return Err(Aborted);
         }
         self.ended = true;
-        let body = self.is_kept().then(|| self.whole_body()).flatten();
+        let spill = match std::mem::replace(&mut self.place, Place::Memory) {
+            Place::Disk(spill) => Some(spill),
+            other => {
+                self.place = other;
+                None
+            }
+        };
+        let body = match &spill {
+            None if self.is_kept() => self.whole_body(),
+            _ => None,
+        };
         self.filling.end(Ok(()));
         self.store
             .release_filling(std::mem::take(&mut self.charged));
+        if let Some(spill) = spill.filter(|_| self.is_kept()) {
+            // Read as it came, until the disk has the rest.
+            spill.seal(&self.object);
+            return Ok(self.object.clone());
+        }
         let Some(body) = body else {
             self.store.inner.memory.take_out(&self.object);
             return Ok(self.object.clone());
         };
-        let old = self.object.clone();
+        let old = &self.object;
         let object = Arc::new(Object::new(
             old.key().clone(),
             old.hash(),
@@ -225,8 +240,7 @@ impl Fill {
             body,
             old.born,
         ));
-        let spill = self.take_spill();
-        Ok(self.store.keep(&old, object, spill))
+        Ok(self.store.keep(old, object))
     }
 
     fn whole_body(&self) -> Option<Body> {
@@ -246,14 +260,7 @@ impl Fill {
                 Some(Body::Memory(whole.freeze()))
             }
             Place::Arena(extent) => Some(Body::File(file_of(extent, self.received))),
-            Place::Disk(spill) => spill.body(self.received).map(Body::File),
-        }
-    }
-
-    fn take_spill(&mut self) -> Option<Spill> {
-        match std::mem::replace(&mut self.place, Place::Memory) {
-            Place::Disk(spill) => Some(spill),
-            _ => None,
+            Place::Disk(_) => None,
         }
     }
 

@@ -146,6 +146,39 @@ impl Memory {
         }
     }
 
+    /// Puts `new`, the same response, in the place of `old` in map and queues.
+    pub(super) fn swap(&self, old: &Arc<Object>, new: &Arc<Object>) {
+        if !self.replace(old, new) {
+            return;
+        }
+        let leaving = {
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            queues.swap(old, new)
+        };
+        for object in &leaving {
+            self.take_out(object);
+        }
+    }
+
+    /// Drops the variants of a key that `which` names.
+    pub(super) fn drop_where(&self, hash: KeyHash, which: impl Fn(&Object) -> bool) {
+        let named: Vec<Arc<Object>> = self
+            .read(hash)
+            .get(&hash)
+            .into_iter()
+            .flatten()
+            .filter(|object| which(object))
+            .cloned()
+            .collect();
+        for object in &named {
+            self.take_out(object);
+            self.queues
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(object);
+        }
+    }
+
     /// Takes an object out of the map; false when it was not there.
     pub(super) fn take_out(&self, object: &Object) -> bool {
         let mut shard = self.write(object.hash());
@@ -194,21 +227,5 @@ impl Memory {
     pub(super) fn size(&self) -> (u64, usize) {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         (queues.octets(), queues.len())
-    }
-
-    /// All objects of one shard of `shards()`, for sweeps.
-    pub(super) fn shard_objects(&self, shard: usize) -> Vec<Arc<Object>> {
-        self.shards[shard % SHARDS]
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .flatten()
-            .cloned()
-            .collect()
-    }
-
-    /// Number of shards.
-    pub(super) const fn shards() -> usize {
-        SHARDS
     }
 }

@@ -51,7 +51,7 @@ use crate::key::{CacheKey, Hasher, KeyHash};
 use crate::rules::{Fields, ResponseMeta};
 use arena::Arena;
 use collapse::{Collapse, Turn};
-use disk::{Disk, Spill};
+use disk::Disk;
 use memory::{Found, Memory};
 use purge::{Fate, Purges, What};
 use purge_log::PurgeLog;
@@ -133,6 +133,9 @@ pub const MEMORY_BODY_BYTES_MAX: u64 = 64 << 10;
 /// Without a disk, no body may take more than this share of memory: one in four.
 const MEMORY_PART_MAX: u64 = 4;
 
+/// Keys that may be brought up from disk at the same time.
+const LOADING_SHARDS: usize = 256;
+
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -176,13 +179,14 @@ pub struct Store {
 struct Inner {
     options: StoreOptions,
     hasher: Hasher,
-    memory: Memory,
+    memory: Arc<Memory>,
     arena: Arena,
     purges: Arc<Purges>,
     collapse: Arc<Collapse>,
     disk: Option<Disk>,
     counters: Arc<Counters>,
     filling_bytes: AtomicU64,
+    loading: Box<[tokio::sync::Mutex<()>]>,
     log: PurgeLog,
 }
 
@@ -228,19 +232,42 @@ impl Store {
     pub fn open(options: StoreOptions) -> Result<Self, OpenError> {
         let purges = Arc::new(Purges::new());
         let counters = Arc::new(Counters::default());
-        let mut key = [0; 16];
-        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut key)
-            .map_err(|_| OpenError::Random)?;
+        let memory = Arc::new(Memory::new(options.memory_bytes));
+        let (disk, log) = match &options.disk {
+            None => (None, PurgeLog::in_memory()),
+            Some(disk) => {
+                let (disk, log) = Disk::open(
+                    disk.clone(),
+                    memory.clone(),
+                    purges.clone(),
+                    counters.clone(),
+                    options.on_notice.clone(),
+                )?;
+                (Some(disk), log)
+            }
+        };
+        let hasher = match &disk {
+            Some(disk) => disk.hasher(),
+            None => {
+                let mut key = [0; 16];
+                ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut key)
+                    .map_err(|_| OpenError::Random)?;
+                Hasher::new(key)
+            }
+        };
         let inner = Inner {
-            hasher: Hasher::new(key),
-            memory: Memory::new(options.memory_bytes),
+            hasher,
+            memory,
             arena: Arena::new().map_err(OpenError::Arena)?,
             purges,
             collapse: Arc::new(Collapse::new()),
-            disk: None,
+            log,
+            disk,
             counters,
             filling_bytes: AtomicU64::new(0),
-            log: PurgeLog::in_memory(),
+            loading: (0..LOADING_SHARDS)
+                .map(|_| tokio::sync::Mutex::default())
+                .collect(),
             options,
         };
         Ok(Self {
@@ -262,7 +289,7 @@ impl Store {
             Found::Nothing => Lookup::Miss,
         };
         match &self.inner.disk {
-            Some(disk) if disk.has_other(hash) => Lookup::OnDisk,
+            Some(disk) if disk.has(hash) => Lookup::OnDisk,
             _ => known,
         }
     }
@@ -284,8 +311,35 @@ impl Store {
 
     /// Brings up from disk what [`Store::lookup`] said is there, into memory.
     pub async fn load(&self, key: &CacheKey, request: &dyn Fields) -> Option<Arc<Object>> {
-        let _ = (key, request);
-        None
+        let inner = &self.inner;
+        let disk = inner.disk.as_ref()?;
+        let hash = key.hash(&inner.hasher);
+        // One at a time for a key, so that a crowd makes one read.
+        let _turn = inner.loading[hash as usize % LOADING_SHARDS].lock().await;
+        if let Found::Object(object) = self.find(hash, key, request) {
+            return Some(object);
+        }
+        let bytes_max = inner.options.memory_body_bytes_max;
+        let loaded = disk.load(hash, key, request, bytes_max).await?;
+        let object = Arc::new(Object::new(
+            key.clone(),
+            hash,
+            loaded.meta,
+            loaded.body,
+            loaded.born,
+        ));
+        object.on_disk.store(true, Ordering::Relaxed);
+        for displaced in inner.memory.insert(&object) {
+            inner.memory.dismiss(&displaced);
+        }
+        self.admit(&object);
+        // Forgotten while it was read, or purged: whoever did it may have looked at
+        // memory before it was here.
+        if !disk.holds(hash, loaded.write) || inner.purges.judge(&object) == Fate::Purged {
+            self.drop_object(&object);
+            return None;
+        }
+        Some(object)
     }
 
     /// Looks up, and loads what is on disk.
@@ -432,11 +486,16 @@ impl Store {
     /// Forgets all variants of a key, filling ones too (RFC 9111 section 4.4).
     pub fn invalidate(&self, key: &CacheKey) {
         let hash = key.hash(&self.inner.hasher);
-        for object in self.inner.memory.take_key(hash) {
-            self.inner.memory.dismiss(&object);
-        }
+        let take = || {
+            for object in self.inner.memory.take_key(hash) {
+                self.inner.memory.dismiss(&object);
+            }
+        };
+        take();
         if let Some(disk) = &self.inner.disk {
             disk.forget_key(hash);
+            // A load may have brought it up in between.
+            take();
         }
     }
 
@@ -497,7 +556,28 @@ impl Store {
             memory_bytes,
             memory_objects: memory_objects as u64,
             filling_bytes: self.inner.filling_bytes.load(Ordering::Relaxed),
+            disk_bytes: self.inner.disk.as_ref().map_or(0, Disk::octets),
+            disk_objects: self.inner.disk.as_ref().map_or(0, Disk::objects) as u64,
+            disk_queue: self.inner.disk.as_ref().map_or(0, Disk::queued) as u64,
+            disk_healthy: self.inner.disk.as_ref().is_none_or(Disk::is_healthy),
             ..self.inner.counters.snapshot()
+        }
+    }
+
+    /// Waits until what is queued for the disk is written. Blocks; for an orderly end
+    /// and for tests.
+    pub fn flush(&self) {
+        if let Some(disk) = &self.inner.disk {
+            disk.flush();
+        }
+    }
+
+    /// Lets every write to disk fail with this error number, until it is told 0: for
+    /// tests of what happens then.
+    #[doc(hidden)]
+    pub fn set_disk_fault(&self, errno: i32) {
+        if let Some(disk) = &self.inner.disk {
+            disk.set_fault(errno);
         }
     }
 
@@ -534,12 +614,7 @@ impl Store {
     }
 
     /// Puts a complete object in the place of its filling self.
-    fn keep(
-        &self,
-        filling: &Arc<Object>,
-        object: Arc<Object>,
-        spill: Option<Spill>,
-    ) -> Arc<Object> {
+    fn keep(&self, filling: &Arc<Object>, object: Arc<Object>) -> Arc<Object> {
         let inner = &self.inner;
         if !inner.memory.take_out(filling) {
             // Removed, invalidated or pushed out while it came.
@@ -548,13 +623,11 @@ impl Store {
         for displaced in inner.memory.insert(&object) {
             inner.memory.dismiss(&displaced);
         }
-        self.admit(&object);
         if let Some(disk) = &inner.disk {
-            match spill {
-                Some(spill) => spill.seal(&object),
-                None => disk.write(&object),
-            }
+            disk.supersede(&object);
+            disk.write(&object);
         }
+        self.admit(&object);
         object
     }
 

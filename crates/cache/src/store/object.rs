@@ -100,6 +100,24 @@ impl Object {
         object
     }
 
+    /// The same response with its body in another place.
+    pub(super) fn with_body(&self, body: Body) -> Self {
+        let object = Self::new(
+            self.key.clone(),
+            self.hash,
+            self.meta.clone(),
+            body,
+            self.born,
+        );
+        let relaxed = Ordering::Relaxed;
+        object.checked.store(self.checked.load(relaxed), relaxed);
+        object
+            .soft_purged
+            .store(self.soft_purged.load(relaxed), relaxed);
+        object.hits.store(self.hits.load(relaxed), relaxed);
+        object
+    }
+
     fn head_with_length(&self) -> Bytes {
         let without = matches!(self.meta.status, 204) || self.len().is_none();
         let Some(length) = self.len().filter(|_| !without) else {

@@ -24,9 +24,9 @@ use crate::key::{CacheKey, normalised_target};
 use crate::rules::ResponseMeta;
 
 /// Prefix purges of one site that are kept apart: a lookup after a purge walks them.
-pub const PREFIXES_MAX: usize = 256;
+pub(super) const PREFIXES_MAX: usize = 256;
 /// URL and tag purges of one site that are kept apart.
-pub const NAMES_MAX: usize = 65_536;
+pub(super) const NAMES_MAX: usize = 65_536;
 
 /// A moment among purges, taken when a request to an origin begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -136,6 +136,18 @@ impl PurgeLog {
         ))
     }
 
+    /// Writes the log anew when it holds many orders that are no longer in force.
+    pub(super) fn compact(&self, purges: &Purges) {
+        let mut state = self.lock();
+        let records = state_records(&state, purges);
+        if let Some(disk) = &mut state.disk
+            && disk.records > records.len() as u64
+            && let Err(error) = disk.rewrite(&records)
+        {
+            tracing::warn!(%error, "could not write the purge log anew");
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

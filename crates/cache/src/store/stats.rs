@@ -19,6 +19,8 @@ pub struct Stats {
     pub disk_queue: u64,
     /// Objects that were not written because the queue was full.
     pub disk_dropped: u64,
+    /// Objects evicted from disk.
+    pub disk_evicted: u64,
     /// Objects loaded from disk.
     pub disk_loads: u64,
     /// Whether the disk can be used; true without one.
@@ -59,6 +61,7 @@ pub(super) struct Counters {
     pub(super) purged: Counter,
     pub(super) corrupt: Counter,
     pub(super) disk_dropped: Counter,
+    pub(super) disk_evicted: Counter,
     pub(super) disk_loads: Counter,
 }
 
@@ -71,6 +74,7 @@ impl Counters {
             purged: self.purged.get(),
             corrupt: self.corrupt.get(),
             disk_dropped: self.disk_dropped.get(),
+            disk_evicted: self.disk_evicted.get(),
             disk_loads: self.disk_loads.get(),
             disk_healthy: true,
             ..Stats::default()

@@ -1,0 +1,9 @@
+//! Tests of the store, by what they break.
+
+mod basics;
+mod crash;
+mod disk;
+mod eviction;
+mod model;
+mod purge;
+mod support;
