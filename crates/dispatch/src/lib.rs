@@ -306,10 +306,8 @@ impl Dispatch {
         tasks.wait().await;
         stop.store(true, Ordering::Relaxed);
         let joined = tokio::task::spawn_blocking(move || {
-            workers
-                .into_iter()
-                .map(|worker| worker.join().is_ok())
-                .all(|ok| ok)
+            let ended = workers.into_iter().map(std::thread::JoinHandle::join);
+            ended.filter(Result::is_err).count() == 0
         });
         if !joined.await.unwrap_or(false) {
             tracing::error!("a UDP thread ended by a panic");

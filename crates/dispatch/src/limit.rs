@@ -148,7 +148,7 @@ impl Limiter {
         bucket.limited = bucket.limited.wrapping_add(1);
         match self.limit.slip {
             0 => Verdict::Drop,
-            slip if bucket.limited % u32::from(slip) == 0 => Verdict::Slip,
+            slip if bucket.limited.is_multiple_of(u32::from(slip)) => Verdict::Slip,
             _ => Verdict::Drop,
         }
     }

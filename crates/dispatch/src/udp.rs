@@ -127,7 +127,7 @@ struct Failures(u64);
 
 impl Failures {
     fn note(&mut self, what: &str, error: &std::io::Error) {
-        if self.0 % 1_000 == 0 {
+        if self.0.is_multiple_of(1_000) {
             tracing::warn!(%error, count = self.0 + 1, "could not {what} by UDP");
         }
         self.0 += 1;

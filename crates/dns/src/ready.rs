@@ -125,7 +125,7 @@ impl Ready {
             return;
         }
         let counts = writer.counts();
-        let end = writer.len();
+        let end = writer.position();
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(&buffer[question_end..end]);
         let aa = if found.authoritative { flag::AA } else { 0 };

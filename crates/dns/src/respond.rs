@@ -222,7 +222,7 @@ fn fill(
         &mut chooser,
         &mut writer,
     );
-    reply.length = writer.len();
+    reply.length = writer.position();
     reply.rcode = found.rcode;
     reply.truncated = found.truncated;
     reply.edge = chooser.edge;

@@ -276,7 +276,7 @@ fn ask(
         &mut writer,
     );
     let count = writer.counts()[0];
-    let end = writer.len();
+    let end = writer.position();
     let records = crate::read::records(&out[..end], question_end, usize::from(count));
     let told = records
         .unwrap_or_default()

@@ -72,7 +72,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Bytes written so far, header and question included.
-    pub fn len(&self) -> usize {
+    pub fn position(&self) -> usize {
         self.at
     }
 
@@ -250,7 +250,7 @@ mod tests {
             .rrset(Section::Answer, target, Kind::A, 60, [&[192, 0, 2, 1][..]])
             .expect("room");
         assert_eq!(writer.counts(), [2, 0, 0]);
-        let length = writer.len();
+        let length = writer.position();
         assert_eq!(
             &out[end..length],
             b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x04\x01b\xc0\x10\xc0\x29\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01"
@@ -268,7 +268,7 @@ mod tests {
             writer.rrset(Section::Answer, owner, Kind::AAAA, 60, set),
             Err(Full)
         );
-        assert_eq!((writer.len(), writer.counts()), (12, [0; 3]));
+        assert_eq!((writer.position(), writer.counts()), (12, [0; 3]));
         assert_eq!(
             writer.rrset(Section::Answer, owner, Kind::AAAA, 60, [&long[..]]),
             Ok(())

@@ -324,7 +324,7 @@ pub(super) fn unescape_all(text: &[u8]) -> Option<Vec<u8>> {
 
 /// RFC 4648 section 4, padding required, spare bits zero.
 pub(super) fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         return None;
     }
     let body = text

@@ -8,7 +8,7 @@ use dns::{Kind, Name};
 use crate::client::{self, Record, Response, Server, ask, query};
 use crate::peers::{self, Peer};
 
-const ZONE: &str = include_str!("data/nasty.zone");
+const ZONE: &str = include_str!("../data/nasty.zone");
 
 const KINDS: [Kind; 16] = [
     Kind::A,

@@ -19,7 +19,7 @@ fn dig(server: SocketAddr, arguments: &[&str]) -> String {
 }
 
 fn server() -> Server {
-    let zone = include_str!("data/nasty.zone");
+    let zone = include_str!("../data/nasty.zone");
     Server::start(Some(zones(&[("example.", zone)])), |_| {})
 }
 

@@ -15,7 +15,7 @@ use crate::client::{
     zones,
 };
 
-const ZONE: &str = include_str!("data/nasty.zone");
+const ZONE: &str = include_str!("../data/nasty.zone");
 
 fn server(change: impl FnOnce(&mut DispatchOptions)) -> Server {
     Server::start(Some(zones(&[("example.", ZONE)])), change)
