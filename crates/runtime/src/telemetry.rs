@@ -14,6 +14,7 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -118,7 +119,19 @@ pub enum TelemetryError {
 #[must_use = "dropping the guard ends tracing"]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
-    runtime: Option<tokio::runtime::Runtime>,
+    _runtime: Option<Background>,
+}
+
+/// A runtime that may be dropped anywhere, also from within another one.
+#[derive(Debug)]
+struct Background(Option<tokio::runtime::Runtime>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Guard {
@@ -138,9 +151,6 @@ impl Drop for Guard {
             && let Err(error) = provider.shutdown_with_timeout(FLUSH_MAX)
         {
             tracing::warn!(%error, "The last traces were not sent");
-        }
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
         }
     }
 }
@@ -163,23 +173,26 @@ pub fn init(
             filter: config.log_filter.clone(),
             source,
         })?;
-    let (provider, runtime) = match &config.otlp_endpoint {
-        Some(endpoint) => {
-            let (provider, runtime) = exporter(endpoint, config.trace_sample_ratio, service, node)
+    let guard =
+        match &config.otlp_endpoint {
+            Some(endpoint) => exporter(endpoint, config.trace_sample_ratio, service, node)
                 .map_err(|source| TelemetryError::Exporter {
                     endpoint: endpoint.clone(),
                     source,
-                })?;
-            (Some(provider), Some(runtime))
-        }
-        None => (None, None),
-    };
+                })?,
+            None => Guard {
+                provider: None,
+                _runtime: None,
+            },
+        };
+    // Traces cross between nodes by the W3C `traceparent` header.
+    opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log = match config.log_format {
         LogFormat::Human => log.with_target(true).boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     };
-    let traces = provider.as_ref().map(|provider| {
+    let traces = guard.provider.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("civicnet"))
             .with_filter(EnvFilter::new("info"))
@@ -189,7 +202,7 @@ pub fn init(
         .with(log.with_filter(filter))
         .try_init()
         .map_err(TelemetryError::Installed)?;
-    Ok(Guard { provider, runtime })
+    Ok(guard)
 }
 
 fn exporter(
@@ -197,14 +210,16 @@ fn exporter(
     sample_ratio: f64,
     service: &str,
     node: Option<&str>,
-) -> Result<(SdkTracerProvider, tokio::runtime::Runtime), crate::BoxError> {
+) -> Result<Guard, crate::BoxError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("telemetry")
         .enable_all()
         .build()?;
+    let handle = runtime.handle().clone();
+    let runtime = Background(Some(runtime));
     let client = {
-        let _entered = runtime.enter();
+        let _entered = handle.enter();
         reqwest::Client::builder()
             .timeout(EXPORT_MAX)
             .no_proxy()
@@ -213,7 +228,7 @@ fn exporter(
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_http_client(Courier {
-            runtime: runtime.handle().clone(),
+            runtime: handle,
             client,
         })
         .with_protocol(Protocol::HttpBinary)
@@ -231,7 +246,10 @@ fn exporter(
         ))))
         .with_resource(resource.build())
         .build();
-    Ok((provider, runtime))
+    Ok(Guard {
+        provider: Some(provider),
+        _runtime: Some(runtime),
+    })
 }
 
 /// Carries export requests from whichever thread the SDK uses to our runtime.

@@ -1,5 +1,6 @@
 //! The `store` section.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use runtime::config::{Check, Checker};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 const CONNECTIONS_MAX: u32 = 100;
 
 /// Database, keys and files of the control plane.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
     /// Database: `sqlite:` and a path, or `postgres://user:password@host/database`.
@@ -33,7 +34,7 @@ pub struct StoreConfig {
 
 /// Where files (attachments, exports) are kept: a directory, or a bucket of an
 /// S3-compatible service when `s3_bucket` is set.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BlobsConfig {
     /// Directory, used unless a bucket is named.
@@ -118,5 +119,95 @@ impl Check for BlobsConfig {
                 "must be an http:// or https:// address",
             );
         }
+    }
+}
+
+const HIDDEN: &str = "(hidden)";
+
+/// Without the password in the address.
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = match (self.url.split_once("://"), self.url.rsplit_once('@')) {
+            (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{HIDDEN}@{place}"),
+            _ => self.url.clone(),
+        };
+        f.debug_struct("StoreConfig")
+            .field("url", &url)
+            .field("connections", &self.connections)
+            .field("wait_ms", &self.wait_ms)
+            .field("key_file", &self.key_file)
+            .field("audit_anchor_file", &self.audit_anchor_file)
+            .field("blobs", &self.blobs)
+            .finish()
+    }
+}
+
+/// Without the secret key.
+impl fmt::Debug for BlobsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobsConfig")
+            .field("dir", &self.dir)
+            .field("s3_bucket", &self.s3_bucket)
+            .field("s3_endpoint", &self.s3_endpoint)
+            .field("s3_region", &self.s3_region)
+            .field("s3_access_key", &self.s3_access_key)
+            .field(
+                "s3_secret_key",
+                &self.s3_secret_key.as_ref().map(|_| HIDDEN),
+            )
+            .field("s3_prefix", &self.s3_prefix)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_wrong_values_are_named() {
+        assert!(runtime::config::check(&StoreConfig::default()).is_empty());
+        let wrong = StoreConfig {
+            url: "mysql://x".to_owned(),
+            connections: 0,
+            wait_ms: 1,
+            blobs: BlobsConfig {
+                s3_bucket: Some(String::new()),
+                s3_access_key: Some("id".to_owned()),
+                s3_endpoint: Some("s3.example.tw".to_owned()),
+                ..BlobsConfig::default()
+            },
+            ..StoreConfig::default()
+        };
+        let keys: Vec<String> = runtime::config::check(&wrong)
+            .into_iter()
+            .map(|finding| finding.key.to_string())
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "url",
+                "connections",
+                "wait_ms",
+                "blobs.s3_bucket",
+                "blobs.s3_access_key",
+                "blobs.s3_endpoint"
+            ]
+        );
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let config = StoreConfig {
+            url: "postgres://civicnet:hunter2@db/civicnet".to_owned(),
+            blobs: BlobsConfig {
+                s3_secret_key: Some("hunter3".to_owned()),
+                ..BlobsConfig::default()
+            },
+            ..StoreConfig::default()
+        };
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("hunter"), "{shown}");
+        assert!(shown.contains("@db/civicnet"), "{shown}");
     }
 }

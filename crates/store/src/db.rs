@@ -12,6 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Clock, SystemClock};
+use runtime::metrics::Metrics;
+use runtime::metrics::prometheus_client::collector::Collector;
+use runtime::metrics::prometheus_client::encoding::DescriptorEncoder;
+use runtime::metrics::prometheus_client::metrics::MetricType;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tokio::sync::Notify;
@@ -166,6 +170,12 @@ impl Db {
         &self.inner.outbox_filled
     }
 
+    /// Shows how many connections are open and idle.
+    pub fn register_metrics(&self, metrics: &Metrics) {
+        let pools = Pools(self.clone());
+        metrics.with(|registry| registry.register_collector(Box::new(pools)));
+    }
+
     /// Asks the database for a sign of life.
     ///
     /// # Errors
@@ -217,6 +227,36 @@ impl Db {
             what: format!("cannot make the backup {} durable", path.display()),
             source,
         })
+    }
+}
+
+/// Reads the pools at each scrape.
+#[derive(Debug)]
+struct Pools(Db);
+
+impl Collector for Pools {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut gauges = encoder.encode_descriptor(
+            "civicnet_store_connections",
+            "Connections to the control database",
+            None,
+            MetricType::Gauge,
+        )?;
+        let pools = [
+            ("read", &self.0.inner.readers),
+            ("write", &self.0.inner.writers),
+        ];
+        for (purpose, pool) in pools {
+            let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+            let busy = pool.size().saturating_sub(idle);
+            for (state, count) in [("idle", idle), ("busy", busy)] {
+                let labels = [("pool", purpose), ("state", state)];
+                gauges
+                    .encode_family(&labels)?
+                    .encode_gauge(&i64::from(count))?;
+            }
+        }
+        Ok(())
     }
 }
 

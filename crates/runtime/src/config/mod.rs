@@ -53,6 +53,10 @@ pub use reference::{reference, sample, schema};
 
 /// Bytes of a configuration file.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Tables and arrays inside each other.
+pub const DEPTH_MAX: usize = 64;
+/// Dots outside quotes in one line of a file.
+pub const DOTS_PER_LINE_MAX: usize = 500;
 /// Problems reported at once.
 pub const PROBLEMS_MAX: usize = 50;
 /// What names of overriding environment variables begin with.

@@ -6,9 +6,9 @@ use std::ops::Range;
 use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 
-use super::ENV_PREFIX;
 use super::env::Env;
 use super::key::{KeyPath, Step};
+use super::{DEPTH_MAX, DOTS_PER_LINE_MAX, ENV_PREFIX};
 
 /// Where a value came from.
 #[derive(Debug, Clone)]
@@ -50,6 +50,9 @@ pub(super) struct Flaw {
 
 /// Parses `text`. What cannot be understood is a flaw and absent from the tree.
 pub(super) fn parse(text: &str) -> (Node, Vec<Flaw>) {
+    if let Some(flaw) = endless_key(text) {
+        return (Node::empty(), vec![flaw]);
+    }
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut flaws: Vec<Flaw> = errors
         .into_iter()
@@ -61,15 +64,54 @@ pub(super) fn parse(text: &str) -> (Node, Vec<Flaw>) {
         })
         .collect();
     let value = table(document.get_ref(), &KeyPath::default(), &mut flaws);
-    let origin = Origin::File {
-        key: None,
-        value: 0..0,
-    };
-    (Node { origin, value }, flaws)
+    (
+        Node {
+            value,
+            ..Node::empty()
+        },
+        flaws,
+    )
+}
+
+/// A dotted key of thousands of parts would become tables nested so deep that
+/// walking them, which is recursive in the parser too, exhausts the stack.
+fn endless_key(text: &str) -> Option<Flaw> {
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let mut quote = None;
+        let mut dots = 0;
+        for character in line.chars() {
+            match (quote, character) {
+                (None, '"' | '\'') => quote = Some(character),
+                (Some(open), _) if open == character => quote = None,
+                (None, '.') => dots += 1,
+                _ => {}
+            }
+        }
+        if dots > DOTS_PER_LINE_MAX {
+            return Some(Flaw {
+                key: KeyPath::default(),
+                at: Some(start..start),
+                file: None,
+                message: format!("the line has {dots} dots: must have at most {DOTS_PER_LINE_MAX}"),
+            });
+        }
+        start += line.len();
+    }
+    None
 }
 
 fn table(table: &DeTable<'_>, path: &KeyPath, flaws: &mut Vec<Flaw>) -> Value {
     let mut nodes = BTreeMap::new();
+    if path.0.len() >= DEPTH_MAX {
+        flaws.push(Flaw {
+            key: KeyPath(path.0[..1].to_vec()),
+            at: table.iter().next().map(|(key, _)| key.span()),
+            file: None,
+            message: format!("must not be nested deeper than {DEPTH_MAX} levels"),
+        });
+        return Value::Table(nodes);
+    }
     for (key, value) in table.iter() {
         let name = key.get_ref().to_string();
         let path = path.child(Step::Key(name.clone()));
@@ -144,12 +186,17 @@ pub(super) fn overlay(root: &mut Node, env: &dyn Env, flaws: &mut Vec<Flaw>) {
         };
         let keys: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
         let path = KeyPath(keys.iter().cloned().map(Step::Key).collect());
-        if keys.iter().any(String::is_empty) {
+        if keys.iter().any(String::is_empty) || keys.len() > DEPTH_MAX {
             flaws.push(Flaw {
                 key: KeyPath::default(),
                 at: None,
-                file: Some(format!("environment variable {name}")),
-                message: format!("must be {ENV_PREFIX}SECTION__KEY with no empty part"),
+                file: Some(format!(
+                    "environment variable {}",
+                    name.chars().take(80).collect::<String>()
+                )),
+                message: format!(
+                    "must be {ENV_PREFIX}SECTION__KEY with no empty part and at most {DEPTH_MAX} parts"
+                ),
             });
             continue;
         }
@@ -214,6 +261,18 @@ fn put(node: &mut Node, keys: &[String], leaf: Node) {
 }
 
 impl Node {
+    /// The root of an empty file.
+    fn empty() -> Self {
+        let origin = Origin::File {
+            key: None,
+            value: 0..0,
+        };
+        Self {
+            origin,
+            value: Value::Table(BTreeMap::new()),
+        }
+    }
+
     /// As JSON, which any section can be read from.
     pub(super) fn json(&self) -> Json {
         match &self.value {

@@ -305,3 +305,38 @@ async fn a_cancelled_writer_frees_its_turn() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn sqlite_makes_every_commit_durable_and_checks_references() {
+    let db = sqlite(&[]).await;
+    let mut tx = db.begin().await.expect("a turn");
+    for (pragma, expected) in [
+        ("synchronous", 2_i64),
+        ("foreign_keys", 1),
+        ("query_only", 0),
+    ] {
+        let found: i64 = sqlx::query_scalar(AssertSqlSafe(format!("PRAGMA {pragma}")))
+            .fetch_one(&mut *tx)
+            .await
+            .expect("a number");
+        assert_eq!(found, expected, "{pragma}");
+    }
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut *tx)
+        .await
+        .expect("a mode");
+    assert_eq!(mode, "wal");
+}
+
+#[tokio::test]
+async fn connections_are_counted() {
+    both(&[], async |db: TestDb| {
+        let metrics = runtime::metrics::Metrics::new();
+        db.register_metrics(&metrics);
+        let _tx = db.begin().await.expect("a turn");
+        let text = metrics.encode();
+        let line = "civicnet_store_connections{pool=\"write\",state=\"busy\"} 1";
+        assert!(text.contains(line), "{text}");
+    })
+    .await;
+}
