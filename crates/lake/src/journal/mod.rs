@@ -188,17 +188,14 @@ impl Journal {
             source,
         };
         std::fs::create_dir_all(&config.dir).map_err(open)?;
-        let acked_end = AckFile::read(&config.dir).unwrap_or(0);
-        let fresh = acked_end == 0 && segments::list(&config.dir).map_err(open)?.is_empty();
-        let at_least = if fresh {
-            u64::try_from(SystemClock.now().micros())
-                .unwrap_or(1)
-                .max(1)
-        } else {
-            acked_end
+        let first = segments::list(&config.dir).map_err(open)?.first().copied();
+        let acked_end = match (AckFile::read(&config.dir), first) {
+            (Some(acked_end), _) => acked_end,
+            (None, Some(first)) => first,
+            (None, None) => u64::try_from(SystemClock.now().micros()).unwrap_or(1),
         };
         let (log, recovery) =
-            SegmentLog::open(&config.dir, config.segment_bytes.max(1), at_least).map_err(open)?;
+            SegmentLog::open(&config.dir, config.segment_bytes.max(1), acked_end).map_err(open)?;
         if recovery.torn_bytes > 0 || recovery.damaged_stretches > 0 {
             tracing::warn!(
                 dir = %config.dir.display(),
@@ -354,12 +351,18 @@ impl JournalReader {
     /// When the disk does not read.
     pub fn next(&mut self) -> Result<Option<(u64, Bytes)>, JournalError> {
         let durable_end = self.shared.durable_end.load(Ordering::Acquire);
-        self.segments
+        let found = self
+            .segments
             .next(durable_end)
             .map_err(|source| JournalError::Io {
                 what: "read",
                 source,
-            })
+            })?;
+        if found.is_none() {
+            // Nothing whole is left below: a damaged end is not waited for.
+            self.segments.skip_to(durable_end);
+        }
+        Ok(found)
     }
 
     /// Waits until [`Self::next`] may have something to give.

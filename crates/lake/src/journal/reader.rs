@@ -41,6 +41,11 @@ impl SegmentReader {
         self.next
     }
 
+    /// Gives out nothing below `next` any more.
+    pub(crate) fn skip_to(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+
     /// Goes to `next`, back or forth.
     pub(crate) fn seek(&mut self, next: u64) {
         self.next = next;
