@@ -1,0 +1,25 @@
+//! `civicnet-bench`: the load clients that the scripts in `bench/` drive.
+
+mod dns_load;
+mod dns_serve;
+mod mmsg;
+
+use clap::Parser;
+
+/// Load clients for the side-by-side benchmarks. They talk to loopback and end by
+/// themselves.
+#[derive(Debug, Parser)]
+#[command(version)]
+enum Command {
+    /// Ask a DNS server as fast as it answers, and print what it cost it as JSON.
+    DnsLoad(dns_load::Options),
+    /// Serve a dispatch snapshot (JSON) or a zone file, without rate limits.
+    DnsServe(dns_serve::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Command::parse() {
+        Command::DnsLoad(options) => dns_load::run(&options),
+        Command::DnsServe(options) => dns_serve::run(options),
+    }
+}
