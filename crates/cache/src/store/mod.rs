@@ -27,12 +27,14 @@ mod fill;
 mod filling;
 mod memory;
 mod object;
+mod options;
+#[doc(hidden)]
+pub mod parsers;
 mod purge;
 mod purge_log;
 mod reader;
 mod stats;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +45,9 @@ pub use fill::{Fill, Refused};
 pub use filling::{Aborted, Filling};
 pub use memory::VARIANTS_MAX;
 pub use object::{Body, FileBody, Object};
+pub use options::{
+    DiskOptions, MEMORY_BODY_BYTES_MAX, Notice, OpenError, PurgeError, StoreOptions,
+};
 pub use purge::{PurgeOrder, Stamp};
 pub use reader::{BodyReader, ReadError};
 pub use stats::Stats;
@@ -57,118 +62,10 @@ use purge::{Fate, Purges, What};
 use purge_log::PurgeLog;
 use stats::Counters;
 
-/// How a store is set up.
-#[derive(Clone)]
-pub struct StoreOptions {
-    /// Octets of memory for objects.
-    pub memory_bytes: u64,
-    /// Octets of the largest body kept in one piece of memory; larger ones are kept
-    /// in files that `sendfile` can send from.
-    pub memory_body_bytes_max: u64,
-    /// The disk tier; none: memory only.
-    pub disk: Option<DiskOptions>,
-    /// Told what an operator should know: the disk is full, broken, or well again.
-    pub on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
-}
-
-/// How the disk tier is set up.
-#[derive(Debug, Clone)]
-pub struct DiskOptions {
-    /// The directory, which belongs to this store alone; created when absent.
-    pub dir: PathBuf,
-    /// Octets of disk for objects.
-    pub bytes: u64,
-    /// Octets of the file system that are always left free.
-    pub reserve_bytes: u64,
-}
-
-/// Something an operator should know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
-    /// The disk cannot be written; serving goes on from memory.
-    DiskFailed {
-        /// What went wrong.
-        error: String,
-    },
-    /// The disk can be written again.
-    DiskRecovered,
-    /// A stored response was damaged; it was thrown away and will be fetched again.
-    Corrupt {
-        /// The file.
-        file: String,
-    },
-}
-
-impl StoreOptions {
-    /// Memory only.
-    pub fn in_memory(memory_bytes: u64) -> Self {
-        Self {
-            memory_bytes,
-            memory_body_bytes_max: MEMORY_BODY_BYTES_MAX,
-            disk: None,
-            on_notice: Arc::new(|_| {}),
-        }
-    }
-
-    /// Memory and disk.
-    pub fn on_disk(memory_bytes: u64, disk: DiskOptions) -> Self {
-        Self {
-            disk: Some(disk),
-            ..Self::in_memory(memory_bytes)
-        }
-    }
-}
-
-impl std::fmt::Debug for StoreOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StoreOptions")
-            .field("memory_bytes", &self.memory_bytes)
-            .field("disk", &self.disk)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Default of [`StoreOptions::memory_body_bytes_max`].
-pub const MEMORY_BODY_BYTES_MAX: u64 = 64 << 10;
 /// Without a disk, no body may take more than this share of memory: one in four.
 const MEMORY_PART_MAX: u64 = 4;
-
 /// Keys that may be brought up from disk at the same time.
 const LOADING_SHARDS: usize = 256;
-
-/// Why a store could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The kernel gives no anonymous file.
-    #[error("could not create an anonymous file for cached bodies")]
-    Arena(#[source] std::io::Error),
-    /// The cache directory cannot be used.
-    #[error("could not open the cache directory {}", path.display())]
-    Dir {
-        /// The directory or a file in it.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Random numbers are not to be had.
-    #[error("could not get random numbers for the hash key")]
-    Random,
-}
-
-/// Why a purge is not in force durably. It is in force in memory all the same.
-#[derive(Debug, thiserror::Error)]
-pub enum PurgeError {
-    /// The purge log cannot be written.
-    #[error("could not write the purge log {}", path.display())]
-    Log {
-        /// The log.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-}
 
 /// The store. Clones are the same store.
 #[derive(Clone)]
@@ -467,11 +364,23 @@ impl Store {
             .store(old.hits.load(Ordering::Relaxed), Ordering::Relaxed);
         if self.inner.memory.replace(old, &object) {
             self.inner.memory.dismiss(old);
-            self.admit(&object);
-            if let Some(disk) = &self.inner.disk {
-                disk.write(&object);
+        } else if self
+            .inner
+            .disk
+            .as_ref()
+            .is_some_and(|disk| disk.has_variant(old))
+        {
+            // It left memory meanwhile, but was not forgotten.
+            for displaced in self.inner.memory.insert(&object) {
+                self.inner.memory.dismiss(&displaced);
             }
+        } else {
+            return object;
         }
+        if let Some(disk) = &self.inner.disk {
+            disk.write(&object);
+        }
+        self.admit(&object);
         object
     }
 

@@ -52,7 +52,7 @@ struct OnDisk {
 
 /// The content of a record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Record {
+pub(super) struct Record {
     /// Absent in what is written anew, but for the last record.
     seq: Option<u64>,
     epoch: u64,
@@ -328,7 +328,7 @@ fn encode(record: &Record, to: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// The records and the length of the part that holds them; `None` for damage.
-fn parse(content: &[u8]) -> Option<(Vec<Record>, usize)> {
+pub(super) fn parse(content: &[u8]) -> Option<(Vec<Record>, usize)> {
     let mut rest = content.strip_prefix(MAGIC)?;
     let mut records = Vec::new();
     while let Some((head, after)) = rest.split_at_checked(8) {

@@ -5,5 +5,6 @@ mod crash;
 mod disk;
 mod eviction;
 mod model;
+mod mutation;
 mod purge;
 mod support;

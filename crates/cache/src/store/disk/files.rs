@@ -138,13 +138,15 @@ impl Files {
         self.lock().get(&number).map(|known| known.len)
     }
 
-    /// The oldest file but `not`: its number, its length, and whether it holds one
+    /// The oldest `most` files but `not`: number, length, and whether it holds one
     /// large object.
-    pub(super) fn oldest(&self, not: Option<u32>) -> Option<(u32, u64, bool)> {
+    pub(super) fn oldest(&self, not: u32, most: usize) -> Vec<(u32, u64, bool)> {
         self.lock()
             .iter()
-            .find(|(number, _)| Some(**number) != not)
+            .filter(|(number, _)| **number != not)
+            .take(most)
             .map(|(number, known)| (*number, known.len, known.big))
+            .collect()
     }
 
     /// Deletes a file. Readers that have it open go on.

@@ -13,6 +13,7 @@ mod index;
 mod open;
 mod queue;
 pub(super) mod record;
+mod segment;
 mod spill;
 mod writer;
 
@@ -163,6 +164,13 @@ impl Disk {
             return None;
         }
         Spill::create(&self.shared, object, filling)
+    }
+
+    /// Whether a response of this variant is on disk.
+    pub(super) fn has_variant(&self, object: &Object) -> bool {
+        let variant = self.shared.variant_of(object);
+        let known = self.shared.index.variants(object.hash());
+        known.iter().any(|entry| entry.variant == variant)
     }
 
     /// Whether the record written as `write` is in force.

@@ -10,7 +10,8 @@ use super::files::Files;
 use super::index::Index;
 use super::queue::Queue;
 use super::record::{FILE_HEAD_BYTES, Kind, Listed, file_head};
-use super::writer::{self, Writer};
+use super::segment::{read_big, read_segment, write_list};
+use super::writer::Writer;
 use super::{Disk, Shared};
 use crate::key::Hasher;
 use crate::store::memory::Memory;
@@ -184,15 +185,15 @@ fn read_one(
     shared.files.charge(len);
     shared.files.add(number, len, big, &file);
     if big {
-        let listed = writer::read_big(&file, number, len);
+        let listed = read_big(&file, number, len);
         if listed.is_none() {
             shared.files.delete(number);
         }
         return Ok(Some(listed.into_iter().collect()));
     }
-    let list = writer::read_segment(shared, number, len);
+    let list = read_segment(shared, number, len);
     let has_list = shared.files.path(number, "idx").exists();
-    if !has_list && let Err(error) = writer::write_list(shared, number, len, &list) {
+    if !has_list && let Err(error) = write_list(shared, number, len, &list) {
         tracing::warn!(%error, "could not write the list of a segment");
     }
     Ok(Some(list))

@@ -7,9 +7,7 @@
 //! youngest segment, up to a quarter of it: a second chance, as in the main queue in
 //! memory.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,49 +17,35 @@ use super::files;
 use super::index::OnDisk;
 use super::queue::Job;
 use super::record::{self, FILE_HEAD_BYTES, HEAD_BYTES, Head, Kind, Listed, Place};
+use super::segment::{COPY_BYTES, Segments, read_big, read_segment};
 use super::spill::SpillFile;
 use crate::key::KeyHash;
 use crate::store::Notice;
 use crate::store::object::{Body, FileBody, Object};
 
-/// Octets after which a segment is full.
-const SEGMENT_BYTES: u64 = 64 << 20;
 /// How long a disk that failed is left alone before it is tried again.
 const RETRY_TIME: Duration = Duration::from_secs(2);
 /// Share of a segment that may be written again when it is evicted: one in four.
 const AGAIN_PART: u64 = 4;
-/// Octets copied at once.
-const COPY_BYTES: usize = 256 << 10;
+/// Files that are looked at to find one to evict.
+const PASSED_OVER_MAX: usize = 16;
 /// Keys that were forgotten while the disk failed and are remembered one by one; with
 /// more, everything on disk is deleted when it works again.
 const UNTOLD_MAX: usize = 100_000;
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    active: Option<Active>,
-    next_write: u64,
-    segment_bytes: u64,
+    segments: Segments,
     failed_at: Option<Instant>,
     /// What was forgotten while the disk could not be told.
     untold: Vec<(KeyHash, Option<u64>)>,
 }
 
-/// The segment being written.
-struct Active {
-    number: u32,
-    file: Arc<File>,
-    at: u64,
-    list: Vec<Listed>,
-}
-
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, next_write: u64) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, last_write: u64) -> Self {
         Self {
-            // At least eight, so that eviction does not take half of the cache at once.
-            segment_bytes: (shared.options.bytes / 8).clamp(1 << 20, SEGMENT_BYTES),
+            segments: Segments::new(shared.clone(), last_write),
             shared,
-            active: None,
-            next_write,
             failed_at: None,
             untold: Vec::new(),
         }
@@ -88,7 +72,7 @@ impl Writer {
             }
             self.shared.queue.done();
         }
-        if let Err(error) = self.seal() {
+        if let Err(error) = self.segments.seal() {
             tracing::warn!(%error, "could not write the list of the last segment");
         }
     }
@@ -96,8 +80,7 @@ impl Writer {
     // ---- failure and recovery
 
     fn fail(&mut self, error: &io::Error) {
-        // The segment may end in half a record: the next one begins a new file.
-        self.active = None;
+        self.segments.abandon();
         self.failed_at = Some(Instant::now());
         if self.shared.healthy.swap(false, Ordering::AcqRel) {
             tracing::error!(%error, "cache disk failed; serving from memory");
@@ -155,15 +138,43 @@ impl Writer {
             if fits {
                 return Ok(());
             }
-            let active = self.active.as_ref().map(|active| active.number);
-            if let Some((number, len, big)) = shared.files.oldest(active) {
+            let active = self.segments.active_number();
+            if let Some((number, len, big)) = self.victim(active) {
                 self.evict(number, len, big);
-            } else if self.active.is_some() {
-                self.seal()?;
+            } else if active != 0 {
+                self.segments.seal()?;
             } else {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
         }
+    }
+
+    /// The file to evict: the oldest but the one being written. Large objects that were
+    /// asked for are passed over, once for each time they were.
+    fn victim(&self, active: u32) -> Option<(u32, u64, bool)> {
+        let oldest = self.shared.files.oldest(active, PASSED_OVER_MAX);
+        let passed_over =
+            |(number, len, big): &(u32, u64, bool)| *big && self.was_asked_for(*number, *len);
+        let found = oldest.iter().find(|file| !passed_over(file));
+        found.or_else(|| oldest.first()).copied()
+    }
+
+    fn was_asked_for(&self, number: u32, len: u64) -> bool {
+        let file = self.shared.files.get(number).ok();
+        let Some(listed) = file.and_then(|file| read_big(&file, number, len)) else {
+            return false;
+        };
+        let known = self.shared.index.variants(listed.head.hash);
+        let Some(entry) = known.iter().find(|entry| entry.body.file == number) else {
+            return false;
+        };
+        let hits = entry.hits.load(Ordering::Relaxed);
+        self.shared
+            .index
+            .mark(listed.head.hash, entry.write, |entry| {
+                entry.hits.store(hits.saturating_sub(1), Ordering::Relaxed);
+            });
+        hits > 0
     }
 
     /// Deletes a file, and writes again what was asked for since.
@@ -173,8 +184,8 @@ impl Writer {
     }
 
     fn evict_without_second_chance(&mut self, number: u32, len: u64, big: bool) {
-        if self.active_number() == number {
-            self.active = None;
+        if self.segments.active_number() == number {
+            self.segments.abandon();
         }
         self.evict_but(number, len, big, 0);
     }
@@ -230,7 +241,7 @@ impl Writer {
             } else {
                 Kind::Object
             },
-            write: self.next_write(),
+            write: self.segments.next_write(),
             born: entry.born,
             hash,
             variant: entry.variant,
@@ -240,133 +251,12 @@ impl Writer {
         };
         let elsewhere = (head.kind == Kind::Reference).then_some(entry.body);
         // No eviction inside an eviction: the room was just made.
-        let listed = self.append(&head, about, body, elsewhere)?;
-        let number = self.active_number();
+        let listed = self.segments.append(&head, about, body, elsewhere)?;
+        let number = self.segments.active_number();
         self.shared
             .index
             .obey(number, &listed, entry.checked.load(Ordering::Relaxed) != 0);
         Ok(())
-    }
-
-    // ---- segments
-
-    fn next_write(&mut self) -> u64 {
-        self.next_write += 1;
-        self.next_write
-    }
-
-    fn active_number(&self) -> u32 {
-        self.active.as_ref().map_or(0, |active| active.number)
-    }
-
-    /// Makes the active segment have room for a record of `octets`.
-    fn room(&mut self, octets: u64) -> io::Result<()> {
-        let full = self
-            .active
-            .as_ref()
-            .is_some_and(|active| active.at + octets > self.segment_bytes);
-        if full {
-            self.seal()?;
-        }
-        if self.active.is_none() {
-            let files = &self.shared.files;
-            let number = files.next_number();
-            let path = files.path(number, "seg");
-            let file = Arc::new(files.create(&path)?);
-            let begun = files.write_at(&file, &record::file_head(number), 0);
-            if let Err(error) = begun {
-                // Nothing is in it; what remains is swept at the next start.
-                drop(std::fs::remove_file(&path));
-                return Err(error);
-            }
-            files.charge(FILE_HEAD_BYTES);
-            files.add(number, FILE_HEAD_BYTES, false, &file);
-            self.active = Some(Active {
-                number,
-                file,
-                at: FILE_HEAD_BYTES,
-                list: Vec::new(),
-            });
-        }
-        Ok(())
-    }
-
-    /// Ends the active segment and writes its list.
-    fn seal(&mut self) -> io::Result<()> {
-        let Some(active) = self.active.take() else {
-            return Ok(());
-        };
-        write_list(&self.shared, active.number, active.at, &active.list)
-    }
-
-    /// Writes a record whose body is in memory, or elsewhere.
-    fn append(
-        &mut self,
-        head: &Head,
-        about: &[u8],
-        body: &[u8],
-        elsewhere: Option<Place>,
-    ) -> io::Result<Listed> {
-        let mut octets = Vec::with_capacity(HEAD_BYTES + about.len() + body.len());
-        octets.extend_from_slice(&head.encode(about));
-        octets.extend_from_slice(about);
-        octets.extend_from_slice(body);
-        self.room(octets.len() as u64)?;
-        let shared = self.shared.clone();
-        let Some(active) = &mut self.active else {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        };
-        shared.files.write_at(&active.file, &octets, active.at)?;
-        let here = Place {
-            file: active.number,
-            at: active.at + (HEAD_BYTES + about.len()) as u64,
-        };
-        Ok(active.wrote(
-            &shared,
-            *head,
-            octets.len() as u64,
-            elsewhere.unwrap_or(here),
-        ))
-    }
-
-    /// Writes a record whose body is in a file, by copying it.
-    fn append_copy(
-        &mut self,
-        head: &mut Head,
-        about: &[u8],
-        body: &FileBody,
-    ) -> io::Result<Listed> {
-        let total = (HEAD_BYTES + about.len()) as u64 + body.len;
-        self.room(total)?;
-        let shared = self.shared.clone();
-        let Some(active) = &mut self.active else {
-            return Err(io::Error::from(io::ErrorKind::StorageFull));
-        };
-        let body_at = active.at + (HEAD_BYTES + about.len()) as u64;
-        let mut crc = crc32fast::Hasher::new();
-        let mut buffer = vec![0; COPY_BYTES];
-        let mut done = 0;
-        while done < body.len {
-            let take =
-                usize::try_from((body.len - done).min(COPY_BYTES as u64)).unwrap_or(COPY_BYTES);
-            body.file
-                .read_exact_at(&mut buffer[..take], body.offset + done)?;
-            crc.update(&buffer[..take]);
-            shared
-                .files
-                .write_at(&active.file, &buffer[..take], body_at + done)?;
-            done += take as u64;
-        }
-        head.body_crc = crc.finalize();
-        // The head last: a torn copy has none.
-        let mut octets = head.encode(about).to_vec();
-        octets.extend_from_slice(about);
-        shared.files.write_at(&active.file, &octets, active.at)?;
-        let place = Place {
-            file: active.number,
-            at: body_at,
-        };
-        Ok(active.wrote(&shared, *head, total, place))
     }
 
     // ---- jobs
@@ -391,7 +281,7 @@ impl Writer {
         let shared = self.shared.clone();
         let mut head = Head {
             kind: Kind::Object,
-            write: self.next_write(),
+            write: self.segments.next_write(),
             born: object.born,
             hash: object.hash(),
             variant: shared.variant_of(object),
@@ -419,20 +309,20 @@ impl Writer {
                 if shared.files.len(body.file).is_none() {
                     return Ok(());
                 }
-                self.append(&head, &about, &[], Some(body))?
+                self.segments.append(&head, &about, &[], Some(body))?
             }
             (Body::Memory(octets), None) => {
                 head.body_crc = crc32fast::hash(octets);
                 self.make_space(size)?;
-                self.append(&head, &about, octets, None)?
+                self.segments.append(&head, &about, octets, None)?
             }
             (Body::File(body), None) => {
                 self.make_space(size)?;
-                self.append_copy(&mut head, &about, body)?
+                self.segments.append_copy(&mut head, &about, body)?
             }
             (Body::Filling(_), None) => return Ok(()),
         };
-        let number = self.active_number();
+        let number = self.segments.active_number();
         shared.index.obey(number, &listed, true);
         if object.gone.load(Ordering::Acquire) {
             // Removed while it was written.
@@ -465,7 +355,7 @@ impl Writer {
             } else {
                 Kind::ForgetKey
             },
-            write: self.next_write(),
+            write: self.segments.next_write(),
             born: 0,
             hash,
             variant: variant.unwrap_or(0),
@@ -475,7 +365,7 @@ impl Writer {
         };
         let written = self
             .make_space(HEAD_BYTES as u64)
-            .and_then(|()| self.append(&head, &[], &[], None));
+            .and_then(|()| self.segments.append(&head, &[], &[], None));
         if let Err(error) = written {
             self.untold.push((hash, variant));
             self.fail(&error);
@@ -487,7 +377,7 @@ impl Writer {
         let untold = std::mem::take(&mut self.untold);
         if untold.len() > UNTOLD_MAX {
             // Cheaper, and surely enough: everything written so far goes.
-            while let Some((number, len, big)) = self.shared.files.oldest(None) {
+            while let Some((number, len, big)) = self.shared.files.oldest(0, 1).first().copied() {
                 self.evict_without_second_chance(number, len, big);
             }
             return;
@@ -527,7 +417,7 @@ impl Writer {
         }
         let head = Head {
             kind: Kind::Object,
-            write: self.next_write(),
+            write: self.segments.next_write(),
             born: object.born,
             hash: object.hash(),
             variant: shared.variant_of(object),
@@ -575,21 +465,6 @@ impl Writer {
     }
 }
 
-impl Active {
-    fn wrote(&mut self, shared: &Shared, head: Head, octets: u64, body: Place) -> Listed {
-        let listed = Listed {
-            head,
-            at: self.at,
-            body,
-        };
-        self.list.push(listed);
-        self.at += octets;
-        shared.files.charge(octets);
-        shared.files.grown(self.number, self.at);
-        listed
-    }
-}
-
 /// What of an entry is to be written again when file `number` goes: all of it when it
 /// was asked for, its "about" when only that is in the file.
 fn second_chance(
@@ -618,45 +493,4 @@ fn second_chance(
         octets.extend_from_slice(&body);
     }
     Some(octets)
-}
-
-/// The records of a sealed segment: from its list, or by reading its heads.
-pub(super) fn read_segment(shared: &Shared, number: u32, len: u64) -> Vec<Listed> {
-    if let Ok(octets) = std::fs::read(shared.files.path(number, "idx"))
-        && let Some((of, list)) = record::decode_list(&octets)
-        && of <= len
-    {
-        return list;
-    }
-    let Ok(file) = shared.files.get(number) else {
-        return Vec::new();
-    };
-    record::scan(number, len, |at, length| {
-        files::read(&file, at, length).ok()
-    })
-    .1
-}
-
-/// The record of a large object's file.
-pub(super) fn read_big(file: &File, number: u32, len: u64) -> Option<Listed> {
-    let (end, list) = record::scan(number, len, |at, length| files::read(file, at, length).ok());
-    list.first()
-        .copied()
-        .filter(|listed| end == len && list.len() == 1 && listed.head.kind == Kind::Object)
-}
-
-/// Writes a segment's list, beside first.
-pub(super) fn write_list(
-    shared: &Shared,
-    number: u32,
-    len: u64,
-    list: &[Listed],
-) -> io::Result<()> {
-    let path = shared.files.path(number, "idx");
-    let beside = path.with_extension("idx-new");
-    let file = shared.files.create(&beside)?;
-    shared
-        .files
-        .write_at(&file, &record::encode_list(len, list), 0)?;
-    std::fs::rename(&beside, &path)
 }
