@@ -7,7 +7,8 @@
 //! nonce is ever used twice and no limit on messages per key is near.
 //!
 //! Keys rotate: [`Vault::rotate`] adds a key and makes it active, [`reseal`]
-//! brings stored fields over to it, [`Vault::retire`] removes an old one.
+//! brings stored fields over to it, [`Vault::retire`] removes an old one. Other
+//! processes with the same file notice by themselves.
 
 mod error;
 mod keyfile;
@@ -24,6 +25,7 @@ use sqlx::Row as _;
 pub use error::VaultError;
 pub use reseal::{SealedColumn, reseal};
 
+use crate::blobs::SealedBlobs;
 use crate::db::Db;
 use crate::error::StoreError;
 use keyfile::KeyFile;
@@ -165,18 +167,40 @@ impl Vault {
     /// When the file cannot be written; nothing has changed then.
     pub fn rotate(&self, now: Timestamp) -> Result<u32, VaultError> {
         let keys = keyfile::add_key(&self.inner.path, now)?;
-        let active = keys.active;
-        self.replace(keys);
-        Ok(active)
+        Ok(self.replace(keys).active)
     }
 
-    /// Removes key `id` from the file and from `db`'s list. Call it after [`reseal`]:
-    /// what is still sealed with it is lost.
+    /// Brings everything in `columns` and `blobs` over to the active key and then
+    /// removes key `id` from `db`'s list and from the file; returns how many fields
+    /// and blobs were sealed again. Anything sealed with the key that is not named
+    /// here is lost, so wait after [`Vault::rotate`] until no request from before it
+    /// is under way.
     ///
     /// # Errors
-    /// When the key is active or unknown, or the file cannot be written.
-    pub async fn retire(&self, db: &Db, id: u32) -> Result<(), VaultError> {
-        let keys = keyfile::remove_key(&self.inner.path, id)?;
+    /// When the key is active or unknown, something does not open, or the file
+    /// cannot be written; the key stays then.
+    pub async fn retire(
+        &self,
+        db: &Db,
+        id: u32,
+        columns: &[SealedColumn],
+        blobs: &[SealedBlobs],
+    ) -> Result<u64, VaultError> {
+        let keys = self.keys();
+        if keys.active == id {
+            return Err(VaultError::Active { id });
+        }
+        if keys.find(id).is_none() {
+            return Err(self.unknown(id));
+        }
+        let mut resealed = reseal(db, self, columns).await?;
+        for place in blobs {
+            resealed += place
+                .reseal(None)
+                .await
+                .map_err(|source| VaultError::Blob(Box::new(source)))?;
+        }
+        // The list first: a key in the file that the list lacks does no harm.
         let mut tx = db.begin().await?;
         sqlx::query("DELETE FROM store_key WHERE key_id = $1")
             .bind(i64::from(id))
@@ -184,17 +208,8 @@ impl Vault {
             .await
             .map_err(StoreError::from)?;
         tx.commit().await?;
-        self.replace(keys);
-        Ok(())
-    }
-
-    /// Reads the key file again, after another process rotated it.
-    ///
-    /// # Errors
-    /// As [`Vault::open_file`]; the keys stay as they were then.
-    pub fn reload(&self) -> Result<(), VaultError> {
-        self.replace(keyfile::load(&self.inner.path)?);
-        Ok(())
+        drop(self.replace(keyfile::remove_key(&self.inner.path, id)?));
+        Ok(resealed)
     }
 
     /// The ids of the keys in the file, oldest first, the active one last.
@@ -211,20 +226,39 @@ impl Vault {
         keys.find(id).cloned().ok_or_else(|| self.unknown(id))
     }
 
+    /// The keys, read again when another process has replaced the file. A file that
+    /// cannot be read leaves the keys as they were.
     fn keys(&self) -> Arc<KeyFile> {
-        self.inner
+        let keys = self
+            .inner
             .keys
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .clone();
+        if keyfile::stamp(&self.inner.path).is_none_or(|stamp| stamp == keys.stamp) {
+            return keys;
+        }
+        match keyfile::load(&self.inner.path) {
+            Ok(fresh) => {
+                tracing::info!(path = %self.inner.path.display(), "Read the replaced key file");
+                self.replace(fresh)
+            }
+            Err(error) => {
+                let error = runtime::error_chain(&error);
+                tracing::error!(error, "Cannot read the replaced key file; keeping the keys");
+                keys
+            }
+        }
     }
 
-    fn replace(&self, keys: KeyFile) {
+    fn replace(&self, keys: KeyFile) -> Arc<KeyFile> {
+        let keys = Arc::new(keys);
         *self
             .inner
             .keys
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+            .unwrap_or_else(PoisonError::into_inner) = keys.clone();
+        keys
     }
 
     fn unknown(&self, id: u32) -> VaultError {

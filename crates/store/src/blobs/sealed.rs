@@ -196,17 +196,53 @@ impl SealedBlobs {
         self.blobs.delete(key).await
     }
 
-    async fn cipher(&self, key: &BlobKey) -> Result<Cipher, BlobError> {
+    /// Seals again, with the active key, every encrypted blob under `prefix` (all, if
+    /// `None`) that an older key sealed; returns how many. A blob that its owner
+    /// replaces at the same moment may keep its old content: use it for blobs that
+    /// are written once, as attachments are.
+    ///
+    /// # Errors
+    /// At the first blob that does not open, or when one cannot be written.
+    pub async fn reseal(&self, prefix: Option<&BlobKey>) -> Result<u64, BlobError> {
+        let mut resealed = 0;
+        let mut after = None;
+        loop {
+            let found = self.blobs.list(prefix, after.as_ref()).await?;
+            let Some(last) = found.last() else {
+                return Ok(resealed);
+            };
+            after = Some(last.key.clone());
+            for info in found {
+                if info.size_bytes < (HEADER_BYTES + TAG_BYTES) as u64 {
+                    continue;
+                }
+                let (magic, id, _salt) = self.header(&info.key).await?;
+                if &magic != MAGIC || id == self.vault.active().id {
+                    continue;
+                }
+                let content = self.get(&info.key).await?.map_err(std::io::Error::other);
+                self.put_stream(&info.key, content, u64::MAX).await?;
+                resealed += 1;
+            }
+        }
+    }
+
+    async fn header(&self, key: &BlobKey) -> Result<([u8; 4], u32, [u8; SALT_BYTES]), BlobError> {
         let header = self.blobs.get_range(key, 0..HEADER_BYTES as u64).await?;
         let header = collect(key, header, HEADER_BYTES as u64).await?;
-        let damaged = || BlobError::Damaged(key.clone());
-        let (magic, rest) = header.split_at_checked(4).ok_or_else(damaged)?;
-        let (id, salt) = rest.split_at_checked(4).ok_or_else(damaged)?;
-        if magic != MAGIC {
-            return Err(damaged());
+        let part = |range: Range<usize>| header.get(range).unwrap_or_default();
+        let damaged = |_| BlobError::Damaged(key.clone());
+        let magic = part(0..4).try_into().map_err(damaged)?;
+        let id = part(4..8).try_into().map_err(damaged)?;
+        let salt = part(8..HEADER_BYTES).try_into().map_err(damaged)?;
+        Ok((magic, u32::from_be_bytes(id), salt))
+    }
+
+    async fn cipher(&self, key: &BlobKey) -> Result<Cipher, BlobError> {
+        let (magic, id, salt) = self.header(key).await?;
+        if &magic != MAGIC {
+            return Err(BlobError::Damaged(key.clone()));
         }
-        let id = u32::from_be_bytes(id.try_into().map_err(|_| damaged())?);
-        let salt: [u8; SALT_BYTES] = salt.try_into().map_err(|_| damaged())?;
         let open = || Cipher::new(&self.vault.key(id)?, &salt, key);
         open().map_err(|source| BlobError::Vault {
             key: key.clone(),

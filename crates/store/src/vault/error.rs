@@ -56,6 +56,9 @@ pub enum VaultError {
     /// The system gives no random bytes.
     #[error("the system gives no random bytes")]
     Random,
+    /// A blob cannot be sealed again.
+    #[error("cannot bring a blob over to the active key")]
+    Blob(#[source] Box<crate::blobs::BlobError>),
     /// The database failed.
     #[error("cannot read or write which keys are in use")]
     Store(#[from] StoreError),

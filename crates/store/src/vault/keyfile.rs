@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base::{Clock as _, SystemClock, Timestamp};
@@ -18,9 +18,33 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(super) struct KeyFile {
     pub(super) active: u32,
     pub(super) index: [u8; KEY_BYTES],
+    pub(super) stamp: Stamp,
     active_key: Key,
     others: Vec<Key>,
     text: Text,
+}
+
+/// Tells one version of the file from another: every change is a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Stamp {
+    inode: u64,
+    modified_ns: i64,
+    modified_s: i64,
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            modified_ns: metadata.mtime_nsec(),
+            modified_s: metadata.mtime(),
+        }
+    }
+}
+
+/// The stamp of the file as it is, unless it cannot be asked.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().as_ref().map(Stamp::of)
 }
 
 /// The file as text.
@@ -63,7 +87,7 @@ impl KeyFile {
         ids
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, VaultError> {
+    fn parse(path: &Path, text: &str, stamp: Stamp) -> Result<Self, VaultError> {
         let wrong = |what: &str| VaultError::KeyFile {
             path: path.to_owned(),
             what: what.to_owned(),
@@ -100,6 +124,7 @@ impl KeyFile {
         Ok(Self {
             active,
             index: secret(&text.index)?,
+            stamp,
             active_key: active_key.ok_or_else(|| wrong("the active key is missing"))?,
             others,
             text,
@@ -127,7 +152,8 @@ pub(super) fn load(path: &Path) -> Result<KeyFile, VaultError> {
             what: format!("it has more than {FILE_BYTES_MAX} bytes"),
         });
     }
-    KeyFile::parse(path, &io::read_to_string(file).map_err(io)?)
+    let text = io::read_to_string(file).map_err(io)?;
+    KeyFile::parse(path, &text, Stamp::of(&metadata))
 }
 
 pub(super) fn load_or_create(path: &Path) -> Result<KeyFile, VaultError> {
@@ -215,7 +241,7 @@ fn write(path: &Path, text: Text) -> Result<KeyFile, VaultError> {
         what: error.to_string(),
     })?;
     let body = format!("{HEADING}{body}");
-    let keys = KeyFile::parse(path, &body)?;
+    let mut keys = KeyFile::parse(path, &body, Stamp::default())?;
     let replace = || {
         let new = beside(path, "new");
         match fs::remove_file(&new) {
@@ -229,13 +255,15 @@ fn write(path: &Path, text: Text) -> Result<KeyFile, VaultError> {
             .open(&new)?;
         file.write_all(body.as_bytes())?;
         file.sync_all()?;
+        let stamp = Stamp::of(&file.metadata()?);
         fs::rename(&new, path)?;
         match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-            _ => File::open(".")?.sync_all(),
+            Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all()?,
+            _ => File::open(".")?.sync_all()?,
         }
+        Ok(stamp)
     };
-    replace().map_err(|source| VaultError::Io {
+    keys.stamp = replace().map_err(|source| VaultError::Io {
         path: path.to_owned(),
         source,
     })?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use base::Timestamp;
 use store::testing::{TestDb, both};
 use store::vault::{SealedColumn, VaultError, reseal};
-use store::{Db, Migrations, Step, Vault};
+use store::{Blobs, Db, Migrations, Step, Vault};
 
 const SECRETS: Migrations = Migrations {
     domain: "secrets",
@@ -97,8 +97,8 @@ fn the_key_file_is_its_owners_and_errors_do_not_quote_it() {
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains(&secret[..16]), "{shown}");
     }
-    assert!(vault.reload().is_err());
-    vault.seal("c", b"still works").expect("the old keys stay");
+    let sealed = vault.seal("c", b"still works").expect("the old keys stay");
+    assert_eq!(vault.open("c", &sealed).expect("they do"), b"still works");
     assert!(!format!("{vault:?}").contains(&secret[..16]));
 }
 
@@ -123,6 +123,10 @@ fn several_processes_starting_at_once_share_one_key() {
 
 async fn put(db: &Db, vault: &Vault, id: &str, plain: &str) {
     let sealed = vault.seal_text(&context(id), plain).expect("sealed");
+    store_sealed(db, id, sealed).await;
+}
+
+async fn store_sealed(db: &Db, id: &str, sealed: Vec<u8>) {
     let mut tx = db.begin().await.expect("a turn");
     sqlx::query("INSERT INTO secret VALUES ($1, $2)")
         .bind(id)
@@ -163,30 +167,58 @@ async fn keys_rotate_under_stored_fields() {
             .await
             .expect("inserted");
         tx.commit().await.expect("committed");
+        let late = vault.seal_text(&context("late"), "late").expect("sealed");
+        std::fs::write(db.dir().join("late"), late).expect("kept");
+        let plain = Blobs::open(&db.config.blobs).expect("opened");
+        let blobs = plain.sealed(vault.clone());
+        for (key, length) in [("b/1", 0), ("b/2", 200_000)] {
+            let key = key.parse().expect("a key");
+            blobs.put(&key, vec![7; length]).await.expect("stored");
+        }
+        let unsealed = "plain".parse().expect("a key");
+        plain.put(&unsealed, vec![7; 100]).await.expect("stored");
         let index = vault.blind_index("user.email", b"a@example.tw");
         let other_process = db.vault();
         let new = vault.rotate(Timestamp(0)).expect("rotated");
         assert_ne!(old, new);
         assert_eq!(get(&db, &vault, "0007").await.expect("opens"), "secret 7");
         assert!(matches!(
-            vault.retire(&db, new).await,
+            vault.retire(&db, new, &[COLUMN], &[]).await,
             Err(VaultError::Active { .. })
         ));
+        let sealed = other_process.seal("c", b"x").expect("sealed");
+        assert!(!vault.is_outdated(&sealed), "others notice the new key");
         assert_eq!(reseal(&db, &vault, &[COLUMN]).await.expect("resealed"), 450);
         assert_eq!(
             reseal(&db, &vault, &[COLUMN]).await.expect("nothing left"),
             0
         );
-        assert!(matches!(
-            get(&db, &other_process, "0007").await,
-            Err(VaultError::UnknownKey { .. })
-        ));
-        other_process.reload().expect("reloaded");
         assert_eq!(
             get(&db, &other_process, "0007").await.expect("opens"),
             "secret 7"
         );
-        vault.retire(&db, old).await.expect("retired");
+        // A request that began before the rotation ends after it.
+        let late = std::fs::read(db.dir().join("late")).expect("sealed before");
+        store_sealed(&db, "late", late).await;
+        let blobs = Blobs::open(&db.config.blobs)
+            .expect("opened")
+            .sealed(vault.clone());
+        let retired = vault
+            .retire(&db, old, &[COLUMN], std::slice::from_ref(&blobs))
+            .await;
+        assert_eq!(retired.expect("retired"), 3, "the late field and two blobs");
+        assert_eq!(get(&db, &vault, "late").await.expect("opens"), "late");
+        for (key, length) in [("b/1", 0), ("b/2", 200_000)] {
+            let key = key.parse().expect("a key");
+            let content = blobs.read(&key, 1 << 20).await.expect("opens");
+            assert_eq!(content.len(), length);
+        }
+        let unsealed = "plain".parse().expect("a key");
+        let plain = Blobs::open(&db.config.blobs).expect("opened");
+        assert_eq!(
+            plain.read(&unsealed, 100).await.expect("left alone").len(),
+            100
+        );
         assert_eq!(vault.key_ids(), [new]);
         assert_eq!(
             get(&db, &db.vault(), "0449").await.expect("opens"),
