@@ -107,7 +107,14 @@ pub enum EventKind {
 impl EventKind {
     /// All kinds.
     pub const ALL: [Self; 8] = [
-        Self::Created, Self::Step, Self::Comment, Self::Assigned, Self::Attached, Self::Removed, Self::Reminder, Self::Overdue,
+        Self::Created,
+        Self::Step,
+        Self::Comment,
+        Self::Assigned,
+        Self::Attached,
+        Self::Removed,
+        Self::Reminder,
+        Self::Overdue,
     ];
 
     /// The name in tables and keys of texts.
@@ -227,7 +234,10 @@ pub(crate) fn case_of(row: &AnyRow) -> Result<Case, CaseError> {
         number: row.try_get("number")?,
         form: row.try_get("form")?,
         form_version: u32::try_from(row.try_get::<i64, _>("form_version")?).unwrap_or(0),
-        org: row.try_get::<Option<String>, _>("org")?.map(|t| id(&t)).transpose()?,
+        org: row
+            .try_get::<Option<String>, _>("org")?
+            .map(|t| id(&t))
+            .transpose()?,
         applicant: id(&row.try_get::<String, _>("applicant")?)?,
         state: row.try_get("state")?,
         ended: row.try_get::<i64, _>("ended")? != 0,
@@ -236,7 +246,9 @@ pub(crate) fn case_of(row: &AnyRow) -> Result<Case, CaseError> {
         subject: row.try_get("subject")?,
         created_at: Timestamp(row.try_get("created_at")?),
         updated_at: Timestamp(row.try_get("updated_at")?),
-        submitted_at: row.try_get::<Option<i64>, _>("submitted_at")?.map(Timestamp),
+        submitted_at: row
+            .try_get::<Option<i64>, _>("submitted_at")?
+            .map(Timestamp),
         due_at: row.try_get::<Option<i64>, _>("due_at")?.map(Timestamp),
         overdue: row.try_get::<i64, _>("overdue")? != 0,
         result: match row.try_get::<Option<String>, _>("result")? {
@@ -250,7 +262,10 @@ pub(crate) fn event_of(row: &AnyRow) -> Result<Event, CaseError> {
     let kind: String = row.try_get("kind")?;
     Ok(Event {
         at: Timestamp(row.try_get("at")?),
-        actor: row.try_get::<Option<String>, _>("actor")?.map(|t| id(&t)).transpose()?,
+        actor: row
+            .try_get::<Option<String>, _>("actor")?
+            .map(|t| id(&t))
+            .transpose()?,
         kind: EventKind::from_name(&kind).ok_or_else(|| broken(&kind))?,
         action: row.try_get("action")?,
         from: row.try_get("from_state")?,
@@ -266,11 +281,17 @@ pub(crate) fn id<T: std::str::FromStr>(text: &str) -> Result<T, CaseError> {
 }
 
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, CaseError> {
-    serde_json::from_str(text).map_err(|source| CaseError::Sealed { what: "a kept document cannot be read", source: source.into() })
+    serde_json::from_str(text).map_err(|source| CaseError::Sealed {
+        what: "a kept document cannot be read",
+        source: source.into(),
+    })
 }
 
 pub(crate) fn write_json<T: Serialize>(value: &T) -> Result<String, CaseError> {
-    serde_json::to_string(value).map_err(|source| CaseError::Sealed { what: "a document cannot be kept", source: source.into() })
+    serde_json::to_string(value).map_err(|source| CaseError::Sealed {
+        what: "a document cannot be kept",
+        source: source.into(),
+    })
 }
 
 fn broken(value: &str) -> CaseError {

@@ -8,7 +8,22 @@
 //! **Architecture invariant**: casework knows no domain; domains register forms and
 //! hand in what a grant does.
 
+pub mod case;
+pub mod config;
+pub mod deadlines;
+pub mod delivery;
+pub mod engine;
+pub mod files;
 pub mod form;
 pub mod guard;
+pub mod notify;
+pub mod schema;
+mod scope;
 pub mod validate;
 pub mod workflow;
+
+pub use case::{Case, CaseError, Granted};
+pub use config::CaseworkConfig;
+pub use engine::{Casework, Contact, Filter, Grant, Opened, Parts, People, Proof, Who, refuse};
+pub use schema::MIGRATIONS;
+pub use scope::OrgScope;

@@ -3,7 +3,29 @@
 
 pub mod ca;
 pub mod certificate;
+pub mod certificates;
+pub mod claims;
 pub mod compile;
+pub mod config;
 pub mod dispatch_map;
+pub mod engine;
+pub mod error;
+pub mod grant;
+pub mod operate;
+pub mod orders;
+pub mod publish;
+pub mod schema;
+pub mod seams;
 pub mod settings;
 pub mod sitemap;
+
+pub use certificates::Certificate;
+pub use claims::Claim;
+pub use config::CdnConfig;
+pub use engine::{By, Cdn, NewSite, Parts, Site, SiteState, Version, slug_of};
+pub use error::CdnError;
+pub use grant::{FORMS, SiteGrant};
+pub use operate::{Drain, MapVersion};
+pub use orders::{Asked, Placed, PurgeKind};
+pub use publish::Published;
+pub use schema::MIGRATIONS;

@@ -1,0 +1,8 @@
+//! Sites on both databases: from the form to what nodes obey.
+
+#[path = "it/flow.rs"]
+mod flow;
+#[path = "it/house.rs"]
+mod house;
+#[path = "it/sites.rs"]
+mod sites;
