@@ -14,26 +14,46 @@ use super::{
     check_filter, check_payload, check_topic, matches,
 };
 
-/// Messages that wait for one subscription.
-const CAPACITY: usize = 1_024;
-/// How long [`Bus::publish_safe`] waits for acknowledgements: less than the outbox
-/// allows one delivery.
-const SAFE_WAIT: Duration = Duration::from_secs(25);
+/// Bounds of the bus inside the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalOptions {
+    /// Messages that wait for one subscription.
+    pub capacity: usize,
+    /// How long publishing waits for room.
+    pub publish_wait: Duration,
+    /// How long [`Bus::publish_safe`] waits for acknowledgements: less than the
+    /// outbox allows one delivery.
+    pub safe_wait: Duration,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self {
+            capacity: 1_024,
+            publish_wait: PUBLISH_WAIT,
+            safe_wait: Duration::from_secs(25),
+        }
+    }
+}
 
 /// The bus inside one process; cheap to clone.
 #[derive(Clone, Default)]
-pub struct LocalBus(Arc<Mutex<BTreeMap<String, Weak<Queue>>>>);
+pub struct LocalBus {
+    queues: Arc<Mutex<BTreeMap<String, Weak<Queue>>>>,
+    bounds: LocalOptions,
+}
 
 impl std::fmt::Debug for LocalBus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("LocalBus")
-            .field(&lock(&self.0).len())
+            .field(&lock(&self.queues).len())
             .finish()
     }
 }
 
 struct Queue {
     options: SubscribeOptions,
+    capacity: usize,
     state: Mutex<State>,
     /// Woken when there may be something to deliver.
     filled: Notify,
@@ -64,13 +84,21 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LocalBus {
-    /// An empty bus.
+    /// An empty bus with the usual bounds.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// An empty bus.
+    pub fn with_bounds(bounds: LocalOptions) -> Self {
+        Self {
+            bounds,
+            ..Self::default()
+        }
+    }
+
     fn queues(&self, topic: &str) -> Vec<Arc<Queue>> {
-        let mut all = lock(&self.0);
+        let mut all = lock(&self.queues);
         all.retain(|_, queue| queue.strong_count() > 0);
         all.values()
             .filter_map(Weak::upgrade)
@@ -86,7 +114,7 @@ impl LocalBus {
     ) -> Result<Vec<watch::Receiver<bool>>, BusError> {
         check_topic(topic)?;
         check_payload(topic, payload)?;
-        let deadline = Instant::now() + PUBLISH_WAIT;
+        let deadline = Instant::now() + self.bounds.publish_wait;
         let mut pending = Vec::new();
         for queue in self.queues(topic) {
             loop {
@@ -123,7 +151,7 @@ impl Queue {
                 return Some(entry.done.subscribe());
             }
         }
-        if state.waiting.len() + state.flying.len() >= CAPACITY {
+        if state.waiting.len() + state.flying.len() >= self.capacity {
             return None;
         }
         state.last += 1;
@@ -208,7 +236,7 @@ impl Queue {
             entry.done.send_replace(true);
             if let Some(id) = entry.id {
                 state.recent.push_back(id);
-                if state.recent.len() > CAPACITY {
+                if state.recent.len() > self.capacity {
                     state.recent.pop_front();
                 }
             }
@@ -271,7 +299,7 @@ impl Bus for LocalBus {
                 drop(done.wait_for(|done| *done).await);
             }
         };
-        timeout(SAFE_WAIT, all_done)
+        timeout(self.bounds.safe_wait, all_done)
             .await
             .map_err(|_| BusError::NotAcknowledged(topic.to_owned()))
     }
@@ -282,7 +310,7 @@ impl Bus for LocalBus {
     ) -> Result<Box<dyn Subscription>, BusError> {
         check_filter(&options.filter)?;
         check_durable(&options.durable)?;
-        let mut all = lock(&self.0);
+        let mut all = lock(&self.queues);
         if let Some(queue) = all.get(&options.durable).and_then(Weak::upgrade) {
             if queue.options != options {
                 return Err(BusError::Differs(options.durable));
@@ -291,6 +319,7 @@ impl Bus for LocalBus {
         }
         let queue = Arc::new(Queue {
             options: options.clone(),
+            capacity: self.bounds.capacity,
             state: Mutex::default(),
             filled: Notify::new(),
             drained: Notify::new(),

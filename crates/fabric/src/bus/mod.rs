@@ -28,7 +28,7 @@ use bytes::Bytes;
 use runtime::BoxError;
 use store::outbox::{OutboxMessage, OutboxTarget};
 
-pub use local::LocalBus;
+pub use local::{LocalBus, LocalOptions};
 pub use nats::{NatsBus, NatsOptions};
 
 /// Bytes of a topic or filter at most.

@@ -47,31 +47,46 @@ pub(crate) async fn ship(shared: Arc<Shared>, source: Arc<Mutex<dyn EventSource>
             tokio::time::sleep(IDLE).await;
             continue;
         };
-        let Some(last) = batches.last().map(|batch| batch.0) else {
-            continue;
-        };
-        let body = frames(&batches);
-        drop(batches);
-        loop {
-            match send(&mut channel, body.clone()).await {
-                Ok(reply) => {
-                    backoff.reset();
-                    for (seq, why) in &reply.refused {
-                        shared.notice(
-                            Severity::Error,
-                            "events.refused",
-                            format!("event batch {seq} is refused and dropped: {why}"),
-                        );
-                    }
-                    source.ack(last.min(reply.acked)).await;
-                    if reply.acked >= last {
-                        break;
-                    }
+        deliver(&shared, &mut *source, &mut channel, &mut backoff, batches).await;
+    }
+}
+
+/// Sends `batches` until all are acknowledged.
+async fn deliver(
+    shared: &Shared,
+    source: &mut dyn EventSource,
+    channel: &mut Channel,
+    backoff: &mut Backoff,
+    mut batches: Vec<(u64, Bytes)>,
+) {
+    while !batches.is_empty() {
+        match send(channel, frames(&batches)).await {
+            Ok(reply) => {
+                for (seq, why) in &reply.refused {
+                    shared.notice(
+                        Severity::Error,
+                        "events.refused",
+                        format!("event batch {seq} is refused and dropped: {why}"),
+                    );
                 }
-                Err(error) => shared.attempt_failed("shipping events", &error),
+                let before = batches.len();
+                let safe = batches
+                    .iter()
+                    .map(|batch| batch.0)
+                    .filter(|seq| *seq <= reply.acked)
+                    .max();
+                batches.retain(|(seq, _)| *seq > reply.acked);
+                if let Some(safe) = safe {
+                    source.ack(safe).await;
+                }
+                if batches.len() < before {
+                    backoff.reset();
+                    continue;
+                }
             }
-            backoff.wait().await;
+            Err(error) => shared.attempt_failed("shipping events", &error),
         }
+        backoff.wait().await;
     }
 }
 

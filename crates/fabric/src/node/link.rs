@@ -20,7 +20,7 @@ use super::heartbeat;
 use super::quick::{self, Progress, QuickHandler};
 use super::snapshots::{self, Snapshot};
 use super::{Node, NodeError};
-use crate::envelope::PublicKey;
+use crate::envelope::{ENVELOPE_BYTES_MAX, PublicKey};
 use crate::tls;
 
 /// Pause before a task that panicked is started again.
@@ -37,16 +37,19 @@ pub struct LinkOptions {
     pub notices: Arc<dyn EventSink>,
     /// Gives the health report: load, cache, queues; at most 64 KiB of JSON.
     pub health: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Bytes of a snapshot at most; larger ones are refused unread.
+    pub snapshot_bytes_max: usize,
 }
 
 impl LinkOptions {
-    /// The machine's clock, no notices, an empty health report.
+    /// The machine's clock, no notices, an empty health report, the usual limit.
     pub fn new(software: &str) -> Self {
         Self {
             software: software.to_owned(),
             clock: Arc::new(SystemClock),
             notices: Arc::new(NoEvents),
             health: Arc::new(|| serde_json::Value::Null),
+            snapshot_bytes_max: ENVELOPE_BYTES_MAX,
         }
     }
 }

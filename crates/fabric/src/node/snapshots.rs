@@ -18,7 +18,7 @@ use super::client::{Channel, LinkError};
 use super::disk::DiskError;
 use super::link::{Shared, lock};
 use crate::api::{POLL_WAIT, SnapshotReport};
-use crate::envelope::{ENVELOPE_BYTES_MAX, Envelope, EnvelopeError, Handover, PublicKey, follow};
+use crate::envelope::{Envelope, EnvelopeError, Handover, PublicKey, follow};
 
 /// Beyond the control plane's own wait, time for its head to arrive.
 const POLL_GRACE: Duration = Duration::from_secs(10);
@@ -115,7 +115,11 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Follower<T> {
         loop {
             let path = format!("/v1/snapshots/{}?after={}", self.role, self.version());
             match channel
-                .poll(&path, POLL_WAIT + POLL_GRACE, ENVELOPE_BYTES_MAX)
+                .poll(
+                    &path,
+                    POLL_WAIT + POLL_GRACE,
+                    shared.options.snapshot_bytes_max,
+                )
                 .await
             {
                 Ok(None) => backoff.reset(),

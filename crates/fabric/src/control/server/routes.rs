@@ -34,6 +34,8 @@ use crate::pki::{Identity, PkiError};
 /// Time to answer anything, apart from the waiting of polls and streams.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
+const EVENTS: &str = "/v1/events";
+
 pub(super) fn router(door: Door) -> Router {
     Router::new()
         .route("/v1/enrol", post(enrol))
@@ -45,7 +47,7 @@ pub(super) fn router(door: Door) -> Router {
         .route("/v1/heartbeat", post(heartbeat))
         .layer(DefaultBodyLimit::max(SMALL_BYTES_MAX))
         .route(
-            "/v1/events",
+            EVENTS,
             post(events).layer(DefaultBodyLimit::max(EVENTS_BYTES_MAX)),
         )
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is nothing here"))
@@ -53,19 +55,41 @@ pub(super) fn router(door: Door) -> Router {
         .with_state(door)
 }
 
-/// Bounds the time to answer, and says which version answers.
+/// Bounds size and time, and says which version answers.
 async fn with_limits(request: Request, next: Next) -> Response {
-    let mut response = match timeout(POLL_WAIT + ANSWER_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => {
-            ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
-        }
+    let mut response = if announces_too_much(&request) {
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large").into_response()
+    } else {
+        in_time(request, next).await
     };
     response.headers_mut().insert(
         VERSION_HEADER,
         HeaderValue::from_static(env!("CARGO_PKG_VERSION")),
     );
     response
+}
+
+/// Whether the head alone says that the body is beyond the limit; bodies that do not
+/// say are cut while they are read.
+fn announces_too_much(request: &Request) -> bool {
+    let limit = if request.uri().path() == EVENTS {
+        EVENTS_BYTES_MAX
+    } else {
+        SMALL_BYTES_MAX
+    };
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    announced
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok())
+        .is_some_and(|length| length > limit as u64)
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match timeout(POLL_WAIT + ANSWER_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            ApiError::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response()
+        }
+    }
 }
 
 /// An answer that is an error.
