@@ -24,6 +24,7 @@ use base::{Clock, NodeName, Role, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Db, Vault};
 use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
 
 pub use error::{ControlError, EnrolRefusal, NodeRefusal};
 pub use orders::{NodeProgress, OrderStatus};
@@ -129,6 +130,8 @@ pub(crate) struct Inner {
     /// Counts up when a node's right to be served may have changed.
     rights: watch::Sender<u64>,
     changes: broadcast::Sender<Change>,
+    /// When a node was last believed to be ahead of the database, by kind.
+    believed: Mutex<BTreeMap<(NodeName, String), Instant>>,
     pub(crate) recorder: Recorder,
 }
 
@@ -161,6 +164,7 @@ impl Control {
             expected: watch::channel(0).0,
             rights: watch::channel(0).0,
             changes: broadcast::channel(CHANGES_KEPT).0,
+            believed: Mutex::default(),
             recorder: Recorder::default(),
         }));
         control.refresh().await?;

@@ -5,7 +5,7 @@ use base::{NodeName, Role, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
-use store::Tx;
+use store::{Actor, AuditEntry, Tx};
 
 use super::{Control, ControlError, parse_node, parse_role, signed, unsigned};
 use crate::api::{OrderReport, QuickLine};
@@ -14,8 +14,6 @@ use crate::api::{OrderReport, QuickLine};
 const ORDER_BYTES_MAX: usize = 1024 * 1024;
 /// Entries given to a node at once at most.
 const PAGE: i64 = 16;
-/// A node may be ahead of the database by this much; see `snapshots`.
-const AHEAD_MAX: u64 = 1_000_000;
 
 /// An order and how far each node has got with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -235,7 +233,11 @@ impl Control {
 
     /// A node has numbers that this database never gave: the database was restored
     /// from a back-up. Numbers go on above, and every node hears of a gap.
-    pub(super) async fn orders_catch_up(&self, ahead: u64) -> Result<(), ControlError> {
+    pub(super) async fn orders_catch_up(
+        &self,
+        node: &NodeName,
+        ahead: u64,
+    ) -> Result<(), ControlError> {
         let mut tx = self.0.db.begin().await?;
         let last: i64 =
             sqlx::query_scalar("SELECT value FROM fabric_counter WHERE name = 'orders'")
@@ -245,16 +247,16 @@ impl Control {
         if ahead <= last {
             return Ok(());
         }
-        if ahead - last > AHEAD_MAX {
-            return Err(ControlError::Invalid(format!(
-                "order {ahead} is not one that was given: the last is {last}"
-            )));
-        }
-        tracing::warn!(
-            last,
-            ahead,
-            "A node has later orders than the database; the log goes on above with a gap"
-        );
+        self.check_ahead(node, "order", ahead, last)?;
+        tracing::error!(%node, last, ahead,
+            "A node has later orders than the database; the log goes on above with a gap");
+        let entry = AuditEntry::new(
+            Actor::Node(node.clone()),
+            "fabric.order.catch-up",
+            format!("order:{ahead}"),
+        )
+        .detail(serde_json::json!({ "last": last, "node_has": ahead }));
+        tx.audit(entry).await?;
         // One above, so that the node that is ahead hears of the gap too.
         for (name, value) in [("orders", ahead + 1), ("orders_pruned", ahead + 1)] {
             sqlx::query("UPDATE fabric_counter SET value = $1 WHERE name = $2")

@@ -89,18 +89,33 @@ impl Control {
             match self.write(&batch).await {
                 Ok(()) => {
                     for waiting in batch.drain(..) {
-                        self.announce(&waiting.fact);
-                        // The caller may be gone; the fact is written all the same.
-                        let _gone = waiting.done.send(());
+                        self.written(waiting);
                     }
                 }
                 Err(error) => {
-                    tracing::error!(error = %runtime::error_chain(&error), facts = batch.len(),
-                        "What nodes said could not be written down; they will say it again");
-                    batch.clear();
+                    tracing::warn!(error = %runtime::error_chain(&error), facts = batch.len(),
+                        "What nodes said could not be written down together; trying one by one");
+                    self.write_singly(&mut batch).await;
                 }
             }
         }
+    }
+
+    /// One fact that the database refuses must not take others with it.
+    async fn write_singly(&self, batch: &mut Vec<Waiting>) {
+        for waiting in batch.drain(..) {
+            match self.write(std::slice::from_ref(&waiting)).await {
+                Ok(()) => self.written(waiting),
+                Err(error) => tracing::error!(error = %runtime::error_chain(&error),
+                    "What a node said could not be written down; it will say it again"),
+            }
+        }
+    }
+
+    fn written(&self, waiting: Waiting) {
+        self.announce(&waiting.fact);
+        // The caller may be gone; the fact is written all the same.
+        let _gone = waiting.done.send(());
     }
 
     async fn write(&self, batch: &[Waiting]) -> Result<(), ControlError> {
@@ -172,7 +187,7 @@ async fn heartbeat(
     .bind(node.as_str())
     .bind(at.micros())
     .bind(address)
-    .bind(beat.software.chars().take(100).collect::<String>())
+    .bind(clean(&beat.software, 100))
     .bind(beat.health.to_string())
     .execute(&mut **tx)
     .await?;
@@ -253,7 +268,7 @@ async fn snapshot(
             .bind(signed(*version))
             .bind(at.micros())
             .bind(refused.map(signed))
-            .bind(reason.chars().take(500).collect::<String>())
+            .bind(clean(reason, 500))
             .execute(&mut **tx)
             .await?;
         }
@@ -286,14 +301,16 @@ async fn quick(
     .bind(signed(report.report.total))
     .bind(signed(report.report.done))
     .bind(signed(report.report.failed))
-    .bind(
-        report
-            .report
-            .message
-            .as_ref()
-            .map(|message| message.chars().take(500).collect::<String>()),
-    )
+    .bind(report.report.message.as_ref().map(|text| clean(text, 500)))
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Text of a peer, bounded; PostgreSQL's TEXT cannot hold U+0000.
+fn clean(text: &str, chars_max: usize) -> String {
+    text.chars()
+        .take(chars_max)
+        .map(|c| if c == '\0' { '\u{fffd}' } else { c })
+        .collect()
 }

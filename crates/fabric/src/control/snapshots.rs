@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Role, Timestamp};
+use base::{NodeName, Role, Timestamp};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
-use store::Tx;
+use store::{Actor, AuditEntry, Tx};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Change, Control, ControlError, lock, parse_role, signed, unsigned};
@@ -18,6 +18,8 @@ use crate::envelope::{Envelope, sha256_hex};
 /// A node may be ahead of the database by this much (the database was restored from
 /// a back-up); a claim beyond is taken for an error of the node.
 const AHEAD_MAX: u64 = 1_000_000;
+/// A node is believed to be ahead once in this time.
+const AHEAD_PERIOD: Duration = Duration::from_secs(3_600);
 
 /// The newest snapshot of a role.
 pub(super) struct Latest {
@@ -146,7 +148,12 @@ impl Control {
 
     /// A node runs a version that this database does not have: the database was
     /// restored from a back-up. What is newest here becomes newer than what it runs.
-    pub(super) async fn catch_up(&self, role: Role, ahead: u64) -> Result<(), ControlError> {
+    pub(super) async fn catch_up(
+        &self,
+        node: &NodeName,
+        role: Role,
+        ahead: u64,
+    ) -> Result<(), ControlError> {
         let mut tx = self.0.db.begin().await?;
         let Some((version, _)) = newest_in(&mut tx, role).await? else {
             return Ok(());
@@ -154,15 +161,46 @@ impl Control {
         if ahead <= version {
             return Ok(());
         }
-        if ahead - version > AHEAD_MAX {
+        self.check_ahead(node, "snapshot", ahead, version)?;
+        tracing::error!(%node, %role, version, ahead,
+            "A node runs a later snapshot than the database has; the newest is published again");
+        let entry = AuditEntry::new(
+            Actor::Node(node.clone()),
+            "fabric.snapshot.catch-up",
+            format!("role:{role}"),
+        )
+        .detail(serde_json::json!({ "newest": version, "node_has": ahead }));
+        tx.audit(entry).await?;
+        tx.commit().await?;
+        self.republish(role, ahead).await
+    }
+
+    /// Whether to believe a node that claims to be ahead: it must be by a plausible
+    /// number, and no node may say so often, because all nodes feel it.
+    pub(super) fn check_ahead(
+        &self,
+        node: &NodeName,
+        what: &str,
+        ahead: u64,
+        last: u64,
+    ) -> Result<(), ControlError> {
+        if ahead - last > AHEAD_MAX {
             return Err(ControlError::Invalid(format!(
-                "snapshot version {ahead} of role {role} is not one that was published: the newest is {version}"
+                "{what} {ahead} is not one that was given out: the last is {last}"
             )));
         }
-        tracing::warn!(%role, version, ahead,
-            "A node runs a later snapshot than the database has; the newest is published again");
-        drop(tx);
-        self.republish(role, ahead).await
+        let now = Instant::now();
+        let mut believed = lock(&self.0.believed);
+        // As many entries as there are nodes and kinds.
+        match believed.get(&(node.clone(), what.to_owned())) {
+            Some(at) if now < *at + AHEAD_PERIOD => Err(ControlError::Invalid(format!(
+                "{what} {ahead} is ahead of the last, {last}, and node {node} said so a short time ago already"
+            ))),
+            _ => {
+                believed.insert((node.clone(), what.to_owned()), now);
+                Ok(())
+            }
+        }
     }
 
     /// Signs the newest snapshot of each role with the present key, as a new version.
@@ -185,7 +223,7 @@ impl Control {
             .map(drop)
     }
 
-    /// Inserts `payload` with a version above `newest` and above all that nodes run.
+    /// Inserts `payload` with the version after `newest`.
     async fn insert(
         &self,
         mut tx: Tx,
@@ -193,12 +231,7 @@ impl Control {
         newest: u64,
         payload: &[u8],
     ) -> Result<u64, ControlError> {
-        let running: Option<i64> =
-            sqlx::query_scalar("SELECT MAX(version) FROM fabric_node_version WHERE role = $1")
-                .bind(role.name())
-                .fetch_one(&mut *tx)
-                .await?;
-        let version = newest.max(unsigned(running.unwrap_or(0))) + 1;
+        let version = newest + 1;
         let created_at = self.now();
         let envelope = self
             .signing()

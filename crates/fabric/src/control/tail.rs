@@ -77,12 +77,16 @@ impl Control {
     /// Runs as long as the listener.
     pub(super) async fn run_prune(&self) {
         loop {
-            match self.prune_orders().await {
+            let pruned = match self.prune_tokens().await {
+                Ok(()) => self.prune_orders().await,
+                Err(error) => Err(error),
+            };
+            match pruned {
                 Ok(0) => {}
                 Ok(last) => tracing::info!(last, "Old orders pruned"),
                 Err(error) => {
                     tracing::warn!(error = %runtime::error_chain(&error),
-                        "Old orders could not be pruned; will try again");
+                        "Old orders and tokens could not be pruned; will try again");
                 }
             }
             tokio::time::sleep(PRUNE_PERIOD).await;

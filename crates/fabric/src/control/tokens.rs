@@ -1,5 +1,7 @@
 //! Enrolment tokens: made by an operator, used once by a node.
 
+use std::time::Duration;
+
 use base::{NodeName, Role, Timestamp};
 use serde::Serialize;
 use sqlx::Row as _;
@@ -12,6 +14,8 @@ use crate::token::{EnrolToken, hash_of_secret_text};
 
 /// Tokens that may wait to be used at one time.
 const TOKENS_WAITING_MAX: i64 = 10_000;
+/// How long a token that has ended is told apart from one that never was.
+const TOKENS_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// A token just made. Its text is shown once and kept nowhere.
 #[derive(Debug, Clone)]
@@ -141,6 +145,16 @@ impl Control {
         }
         tx.commit().await?;
         Ok(gone > 0)
+    }
+
+    /// Forgets tokens that ended long ago.
+    pub(super) async fn prune_tokens(&self) -> Result<(), ControlError> {
+        let mut tx = self.0.db.begin().await?;
+        sqlx::query("DELETE FROM fabric_token WHERE expires_at < $1")
+            .bind(self.now().minus(TOKENS_KEPT).micros())
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx.commit().await?)
     }
 
     /// Enrols the bearer of a token.

@@ -39,10 +39,12 @@ pub struct LinkOptions {
     pub health: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Bytes of a snapshot at most; larger ones are refused unread.
     pub snapshot_bytes_max: usize,
+    /// The longest pause before a snapshot that could not be taken is asked for again.
+    pub refused_pause_max: Duration,
 }
 
 impl LinkOptions {
-    /// The machine's clock, no notices, an empty health report, the usual limit.
+    /// The machine's clock, no notices, an empty health report, the usual limits.
     pub fn new(software: &str) -> Self {
         Self {
             software: software.to_owned(),
@@ -50,6 +52,7 @@ impl LinkOptions {
             notices: Arc::new(NoEvents),
             health: Arc::new(|| serde_json::Value::Null),
             snapshot_bytes_max: ENVELOPE_BYTES_MAX,
+            refused_pause_max: Duration::from_secs(60),
         }
     }
 }

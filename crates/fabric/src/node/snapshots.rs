@@ -4,6 +4,7 @@
 //! and on disk, operators get a notice, the control plane gets the reason.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use base::event::Severity;
@@ -22,8 +23,8 @@ use crate::envelope::{Envelope, EnvelopeError, Handover, PublicKey, follow};
 
 /// Beyond the control plane's own wait, time for its head to arrive.
 const POLL_GRACE: Duration = Duration::from_secs(10);
-/// Pause after a refusal, so that a bad snapshot is not fetched in a tight loop.
-const REFUSED_PAUSE: Duration = Duration::from_secs(2);
+/// Pause after a refusal that may pass (a full disk, a broken transfer); doubles.
+const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// The control plane's reasons to people are cut to this many characters.
 const REASON_CHARS_MAX: usize = 500;
 
@@ -44,6 +45,9 @@ pub(crate) struct Follower<T> {
     role: Role,
     accept: Accept<T>,
     current: watch::Sender<Option<Arc<Snapshot<T>>>>,
+    /// Version of a genuine snapshot whose content this program will never take: only
+    /// what is newer is asked for.
+    unacceptable: AtomicU64,
 }
 
 /// Why a snapshot is refused.
@@ -70,6 +74,7 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Follower<T> {
             role,
             accept,
             current: watch::channel(None).0,
+            unacceptable: AtomicU64::new(0),
         };
         for (age, kept) in shared.disk.kept_snapshots(role).into_iter().enumerate() {
             let loaded = match kept {
@@ -112,9 +117,13 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Follower<T> {
     pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>) {
         let mut channel = Channel::new(shared.dialer.clone());
         let mut backoff = Backoff::new();
+        let mut pause = REFUSED_PAUSE;
         loop {
-            let path = format!("/v1/snapshots/{}?after={}", self.role, self.version());
-            match channel
+            let after = self
+                .version()
+                .max(self.unacceptable.load(Ordering::Relaxed));
+            let path = format!("/v1/snapshots/{}?after={after}", self.role);
+            let refused = match channel
                 .poll(
                     &path,
                     POLL_WAIT + POLL_GRACE,
@@ -122,24 +131,41 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Follower<T> {
                 )
                 .await
             {
-                Ok(None) => backoff.reset(),
+                Ok(None) => {
+                    backoff.reset();
+                    false
+                }
                 Ok(Some(bytes)) => {
                     backoff.reset();
-                    self.receive(&shared, &mut channel, bytes).await;
+                    !self.receive(&shared, &mut channel, bytes).await
                 }
                 Err(LinkError::TooLarge(limit)) => {
                     self.refuse(&shared, &mut channel, None, &Refusal::TooLarge(limit))
                         .await;
+                    true
                 }
                 Err(error) => {
                     shared.attempt_failed("asking for snapshots", &error);
                     backoff.wait().await;
+                    continue;
                 }
+            };
+            if refused {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(shared.options.refused_pause_max);
+            } else {
+                pause = REFUSED_PAUSE;
             }
         }
     }
 
-    async fn receive(self: &Arc<Self>, shared: &Arc<Shared>, channel: &mut Channel, bytes: Bytes) {
+    /// Whether the snapshot is in force.
+    async fn receive(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        channel: &mut Channel,
+        bytes: Bytes,
+    ) -> bool {
         let arrived = Instant::now();
         let claimed = Envelope::parse(&bytes)
             .ok()
@@ -164,10 +190,12 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Follower<T> {
                     took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
                 };
                 self.tell(shared, channel, &report).await;
+                true
             }
             Err(refusal) => {
                 let version = claimed.map(|header| header.version);
                 self.refuse(shared, channel, version, &refusal).await;
+                false
             }
         }
     }
@@ -176,7 +204,10 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Follower<T> {
     fn install(&self, shared: &Shared, bytes: &[u8]) -> Result<u64, Refusal> {
         let (header, payload) =
             Envelope::parse(bytes)?.verify(&shared.snapshot_key(), self.role, self.version())?;
+        // Until it is parsed and accepted, which may even panic.
+        let before = self.unacceptable.swap(header.version, Ordering::Relaxed);
         let snapshot = self.parse(header.version, header.created_at, payload)?;
+        self.unacceptable.store(before, Ordering::Relaxed);
         shared.disk.keep_snapshot(self.role, bytes)?;
         let version = snapshot.version;
         self.switch(shared, snapshot);
@@ -228,7 +259,6 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Follower<T> {
             reason,
         };
         self.tell(shared, channel, &report).await;
-        tokio::time::sleep(REFUSED_PAUSE).await;
     }
 
     /// Heartbeats repeat the version in force, so a lost report is no harm.

@@ -37,6 +37,8 @@ pub(crate) enum Reply {
     Silence,
 }
 
+/// Method, path, body.
+type Seen = (String, String, Vec<u8>);
 type Handler = dyn Fn(&str, &str, &[u8]) -> Reply + Send + Sync;
 
 /// The misbehaving control plane.
@@ -44,7 +46,7 @@ pub(crate) struct Fake {
     pub(crate) authority: Arc<Authority>,
     pub(crate) key: Arc<SigningKey>,
     pub(crate) address: SocketAddr,
-    pub(crate) requests: Arc<Mutex<Vec<(String, String, Vec<u8>)>>>,
+    pub(crate) requests: Arc<Mutex<Vec<Seen>>>,
 }
 
 fn now() -> Timestamp {
@@ -142,7 +144,7 @@ fn enrol(authority: &Authority, snapshot_key: &str, request: &EnrolRequest) -> V
 async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     handler: &Handler,
-    requests: &Mutex<Vec<(String, String, Vec<u8>)>>,
+    requests: &Mutex<Vec<Seen>>,
 ) {
     loop {
         let Some((head, body)) = read_request(&mut stream).await else {

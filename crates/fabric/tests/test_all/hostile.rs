@@ -103,7 +103,7 @@ async fn every_kind_of_bad_snapshot_is_refused_and_the_old_one_stays() {
     assert_eq!(Running::start(node, Role::Edge).version(), 9);
 }
 
-/// Collects the versions in force until the last good one; refusals pause 2 s each.
+/// Collects the versions in force until the last good one.
 async fn eventually_versions(running: &mut Running, versions: &mut Vec<u64>) {
     let all = async {
         while versions.last() != Some(&9) {
@@ -307,4 +307,79 @@ async fn one_node_cannot_take_every_connection() {
         running.status.borrow().last_contact
     })
     .await;
+}
+
+#[tokio::test]
+async fn odd_words_of_one_node_are_written_down_and_harm_no_other() {
+    let world = World::on(
+        store::Backend::Postgres,
+        Arc::new(fabric::control::NoIngest),
+    )
+    .await;
+    world.enrol("edge-a", &[Role::Edge]).await;
+    let version = world
+        .control
+        .publish(Role::Edge, &State::new("one"))
+        .await
+        .unwrap();
+    let dir = world.dir("edge-a");
+    for (path, body) in [
+        (
+            "/v1/heartbeat",
+            r#"{"software":"a\u0000b","snapshots":{"edge":18446744073709551615,"dispatch":7},
+                "quick":{"edge":18446744073709551615},"health":{"x":"\u0000"}}"#,
+        ),
+        (
+            "/v1/snapshots/edge",
+            r#"{"result":"refused","version":0,"refused":18446744073709551615,"reason":"\u0000"}"#,
+        ),
+        (
+            "/v1/quick",
+            r#"[{"seq":18446744073709551615,"durable":true,
+                "report":{"total":1,"done":18446744073709551615,"failed":0,"message":"\u0000"}}]"#,
+        ),
+    ] {
+        let mut stream = dial(world.address, &dir, false).await;
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = exchange(&mut stream, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 20"), "{path}: {answer}");
+    }
+    let status = world.status("edge-a").await;
+    assert_eq!(status.software.as_deref(), Some("a\u{fffd}b"));
+    // A version that nobody published moves nothing.
+    let next = world
+        .control
+        .publish(Role::Edge, &State::new("two"))
+        .await
+        .unwrap();
+    assert_eq!(next, version + 1);
+    let node = world.enrol("edge-b", &[Role::Edge]).await;
+    Running::start(node, Role::Edge).has("two").await;
+}
+
+#[tokio::test]
+async fn a_node_that_claims_to_be_ahead_is_believed_once_an_hour() {
+    let world = World::new().await;
+    world.enrol("edge-a", &[Role::Edge]).await;
+    world
+        .control
+        .publish(Role::Edge, &State::new("one"))
+        .await
+        .unwrap();
+    let dir = world.dir("edge-a");
+    for (after, status) in [("50", "200"), ("900", "422"), ("99999999", "422")] {
+        let mut stream = dial(world.address, &dir, false).await;
+        let request = format!(
+            "GET /v1/snapshots/edge?after={after} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        );
+        let answer = exchange(&mut stream, request.as_bytes()).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{after}: {answer}"
+        );
+    }
+    assert_eq!(world.control.latest_versions()[&Role::Edge], 51);
 }

@@ -232,6 +232,7 @@ impl Running {
         options.notices = notices.clone();
         options.health = Arc::new(|| serde_json::json!({ "load": 0.5 }));
         options.snapshot_bytes_max = 1024 * 1024;
+        options.refused_pause_max = Duration::from_millis(500);
         let mut link = node.link(options).unwrap();
         let snapshots = link
             .snapshots(role, |state: &State| {

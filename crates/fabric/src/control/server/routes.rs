@@ -269,7 +269,9 @@ async fn snapshot(
     let role = role(&name)?;
     node.caller.must_have(role)?;
     if door.control.latest(role).is_some_and(|l| l.version < after) {
-        door.control.catch_up(role, after).await?;
+        door.control
+            .catch_up(&node.caller.node, role, after)
+            .await?;
     }
     let found = tokio::select! {
         found = door.control.newer_than(role, after, POLL_WAIT) => found,
@@ -408,7 +410,9 @@ async fn quick(
     let role = role(&name)?;
     node.caller.must_have(role)?;
     if after > *door.control.0.orders.borrow() {
-        door.control.orders_catch_up(after).await?;
+        door.control
+            .orders_catch_up(&node.caller.node, after)
+            .await?;
     }
     let stream = QuickStream {
         orders: door.control.0.orders.subscribe(),
