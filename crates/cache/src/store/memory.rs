@@ -75,21 +75,15 @@ impl Memory {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest object of `key` that `request` selects and `accept` accepts.
-    pub(super) fn find(
-        &self,
-        hash: KeyHash,
-        key: &CacheKey,
-        request: &dyn Fields,
-        accept: impl Fn(&Object) -> bool,
-    ) -> Found {
+    /// The newest object of `key` that `request` selects.
+    pub(super) fn find(&self, hash: KeyHash, key: &CacheKey, request: &dyn Fields) -> Found {
         let shard = self.read(hash);
         let Some(variants) = shard.get(&hash) else {
             return Found::Nothing;
         };
         let mut known = false;
         for object in variants {
-            if object.key() != key || !accept(object) {
+            if object.key() != key {
                 continue;
             }
             known = true;
@@ -126,6 +120,30 @@ impl Memory {
             displaced.extend(variants.pop());
         }
         displaced
+    }
+
+    /// Puts a complete object in the place of its filling self, and returns the older
+    /// ones of the same selection, which it displaces; `None` when the filling one is
+    /// no longer there. In one step, so that no lookup finds neither.
+    pub(super) fn complete(&self, filling: &Object, new: &Arc<Object>) -> Option<Vec<Arc<Object>>> {
+        let mut shard = self.write(filling.hash());
+        let variants = shard.get_mut(&filling.hash())?;
+        let place = variants
+            .iter_mut()
+            .find(|object| std::ptr::eq(Arc::as_ptr(object), filling))?;
+        *place = new.clone();
+        let mut displaced = Vec::new();
+        variants.retain(|other| {
+            let stays = Arc::ptr_eq(other, new)
+                || matches!(other.body(), Body::Filling(_))
+                || other.key() != new.key()
+                || other.meta().vary != new.meta().vary;
+            if !stays {
+                displaced.push(other.clone());
+            }
+            stays
+        });
+        Some(displaced)
     }
 
     /// Puts `new` in the place of `old`; false when `old` is no longer there.

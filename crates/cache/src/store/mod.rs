@@ -194,7 +194,7 @@ impl Store {
     fn find(&self, hash: KeyHash, key: &CacheKey, request: &dyn Fields) -> Found {
         let inner = &*self.inner;
         loop {
-            let found = inner.memory.find(hash, key, request, |_| true);
+            let found = inner.memory.find(hash, key, request);
             let Found::Object(object) = &found else {
                 return found;
             };
@@ -525,11 +525,11 @@ impl Store {
     /// Puts a complete object in the place of its filling self.
     fn keep(&self, filling: &Arc<Object>, object: Arc<Object>) -> Arc<Object> {
         let inner = &self.inner;
-        if !inner.memory.take_out(filling) {
+        let Some(displaced) = inner.memory.complete(filling, &object) else {
             // Removed, invalidated or pushed out while it came.
             return object;
-        }
-        for displaced in inner.memory.insert(&object) {
+        };
+        for displaced in displaced {
             inner.memory.dismiss(&displaced);
         }
         if let Some(disk) = &inner.disk {

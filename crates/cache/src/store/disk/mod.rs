@@ -354,11 +354,11 @@ impl Shared {
     /// Puts an object that has arrived whole, on disk, in the place of its filling
     /// self and of what that replaces.
     fn settle(&self, object: &Arc<Object>, file: Arc<File>, offset: u64, len: u64) {
-        if !self.memory.take_out(object) {
-            return;
-        }
         let new = moved_to(object, file, offset, len);
-        for displaced in self.memory.insert(&new) {
+        let Some(displaced) = self.memory.complete(object, &new) else {
+            return;
+        };
+        for displaced in displaced {
             self.memory.dismiss(&displaced);
         }
         let evicted = self.memory.admit(&new);
