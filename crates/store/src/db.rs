@@ -28,6 +28,9 @@ use crate::tx::Tx;
 /// Key of the advisory lock that PostgreSQL writers take: "civicnet" in ASCII.
 const WRITER_LOCK: i64 = 0x6369_7669_636e_6574;
 
+/// How long one reading statement may take on PostgreSQL.
+const READ_MAX: Duration = Duration::from_secs(60);
+
 /// Which engine holds the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -373,9 +376,11 @@ async fn open_postgres(
     let pool = |read_only: bool| {
         let setup: Arc<str> = format!(
             "SET lock_timeout = {}; SET idle_in_transaction_session_timeout = '300s'; \
-             SET default_transaction_read_only = {};",
+             SET default_transaction_read_only = {}; SET statement_timeout = {};",
             wait.as_millis(),
-            if read_only { "on" } else { "off" }
+            if read_only { "on" } else { "off" },
+            // Migrations take the time they take.
+            if read_only { READ_MAX.as_millis() } else { 0 }
         )
         .into();
         AnyPoolOptions::new()

@@ -42,6 +42,10 @@ pub enum StoreError {
     /// No space left for the database; nothing was changed.
     #[error("the database has no space left")]
     Full(#[source] sqlx::Error),
+    /// The database, its file system or this connection can only be read; nothing
+    /// was changed.
+    #[error("the database can only be read")]
+    ReadOnly(#[source] sqlx::Error),
     /// The database file is damaged or no database.
     #[error("the database is damaged")]
     Corrupt(#[source] sqlx::Error),
@@ -100,6 +104,7 @@ impl From<sqlx::Error> for StoreError {
                 Class::Busy => Self::Busy(Some(error)),
                 Class::Unavailable => Self::Unavailable(error),
                 Class::Full => Self::Full(error),
+                Class::ReadOnly => Self::ReadOnly(error),
                 Class::Corrupt => Self::Corrupt(error),
                 Class::Other => Self::Other(error),
             },
@@ -114,6 +119,7 @@ enum Class {
     Busy,
     Unavailable,
     Full,
+    ReadOnly,
     Corrupt,
     Other,
 }
@@ -123,6 +129,7 @@ enum Class {
 mod sqlite {
     pub(super) const BUSY: i64 = 5;
     pub(super) const LOCKED: i64 = 6;
+    pub(super) const READONLY: i64 = 8;
     pub(super) const IOERR: i64 = 10;
     pub(super) const CORRUPT: i64 = 11;
     pub(super) const FULL: i64 = 13;
@@ -145,9 +152,11 @@ fn classify(error: &dyn DatabaseError) -> Class {
             // PostgreSQL, appendix A: serialization, deadlock, lock not available.
             "40001" | "40P01" | "55P03" => Class::Busy,
             "53100" => Class::Full,
+            "25006" => Class::ReadOnly,
             "XX001" | "XX002" => Class::Corrupt,
-            // Too many connections, shutting down, starting up, connection lost.
-            "53300" | "57P01" | "57P02" | "57P03" => Class::Unavailable,
+            // Too many connections, cancelled by its time limit, shutting down,
+            // starting up, connection lost.
+            "53300" | "57014" | "57P01" | "57P02" | "57P03" => Class::Unavailable,
             other if other.starts_with("08") => Class::Unavailable,
             _ => Class::Other,
         };
@@ -155,6 +164,7 @@ fn classify(error: &dyn DatabaseError) -> Class {
     match code.parse::<i64>().map(|code| code & 0xff) {
         Ok(sqlite::BUSY | sqlite::LOCKED) => Class::Busy,
         Ok(sqlite::FULL) => Class::Full,
+        Ok(sqlite::READONLY) => Class::ReadOnly,
         Ok(sqlite::CORRUPT | sqlite::NOTADB) => Class::Corrupt,
         Ok(sqlite::IOERR | sqlite::CANTOPEN) => Class::Unavailable,
         _ => Class::Other,

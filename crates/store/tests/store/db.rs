@@ -77,7 +77,8 @@ async fn reading_connections_refuse_to_write() {
         let written = sqlx::query("INSERT INTO thing (id, number) VALUES ('x', 1)")
             .execute(db.pool())
             .await;
-        assert!(written.is_err());
+        let error = StoreError::from(written.expect_err("refused"));
+        assert!(matches!(error, StoreError::ReadOnly(_)), "{error:?}");
         assert!(matches!(
             number(&db, "x").await,
             Err(StoreError::NotFound { .. })
@@ -347,4 +348,27 @@ async fn connections_are_counted() {
         assert!(busy >= 1, "{text}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_told_and_not_taken_for_empty() {
+    let db = sqlite(&[THINGS]).await;
+    for number in 0..400 {
+        insert(&db, &format!("{number:050}"), number)
+            .await
+            .expect("inserted");
+    }
+    db.close().await;
+    let path = db.dir().join("test.db");
+    let mut bytes = std::fs::read(&path).expect("read");
+    assert!(bytes.len() > 40_000, "several pages");
+    let middle = bytes.len() / 2;
+    bytes[middle..].fill(0xa5);
+    std::fs::write(&path, bytes).expect("damaged");
+    let db = Db::open(&db.config).await.expect("the first page is whole");
+    let rows = sqlx::query("SELECT id, number FROM thing")
+        .fetch_all(db.pool())
+        .await;
+    let error = StoreError::from(rows.err().expect("damaged"));
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
 }
