@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use base::quick::QuickEntry;
 use base::{NodeName, Role, Timestamp};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Name in the control server's certificate. Nodes check this name whatever host
@@ -43,7 +44,7 @@ pub const SMALL_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of one line of a quick stream at most: a preload of 1,000 URLs of 2 KiB.
 pub const QUICK_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of event frames in one request at most.
-pub const EVENTS_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of a node's health report at most.
 pub const HEALTH_BYTES_MAX: usize = 64 * 1024;
 /// Quick reports in one request at most.
@@ -213,4 +214,30 @@ pub struct EventsReply {
 pub struct ErrorBody {
     /// One sentence.
     pub error: String,
+}
+
+/// Splits the body of `POST /v1/events` into its frames.
+///
+/// # Errors
+/// When a frame is cut short.
+pub fn split_frames(mut body: Bytes) -> Result<Vec<(u64, Bytes)>, &'static str> {
+    let mut batches = Vec::new();
+    while !body.is_empty() {
+        let (seq, rest) = body
+            .split_first_chunk::<8>()
+            .ok_or("event frame ends in its number")?;
+        let (length, rest) = rest
+            .split_first_chunk::<4>()
+            .ok_or("event frame ends in its length")?;
+        let (seq, length) = (
+            u64::from_be_bytes(*seq),
+            u32::from_be_bytes(*length) as usize,
+        );
+        if rest.len() < length {
+            return Err("event frame is cut short");
+        }
+        batches.push((seq, body.slice(12..12 + length)));
+        body = body.slice(12 + length..);
+    }
+    Ok(batches)
 }

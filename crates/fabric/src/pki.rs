@@ -369,4 +369,37 @@ mod tests {
             assert!(matches!(result, Err(PkiError::Request(_))), "{bad}");
         }
     }
+
+    #[test]
+    fn a_hundred_thousand_mangled_certificates_never_panic() {
+        let (authority, _) = Authority::generate().expect("a CA");
+        let (_, request) = key_and_request().expect("a key");
+        let node: NodeName = "edge-hsinchu".parse().expect("a name");
+        let life = Duration::from_secs(86_400);
+        let issued = authority
+            .issue_node(&request, &node, &[Role::Edge], Timestamp(0), life)
+            .expect("issued");
+        let good = CertificateDer::from_pem_slice(issued.pem.as_bytes()).expect("PEM");
+        let mut state = 0x1234_5678_9abc_def1_u64;
+        let mut next = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let mut refused = 0;
+        for _ in 0..100_000 {
+            let mut der = good.to_vec();
+            for _ in 0..=(next() % 8) {
+                let at = (next() as usize) % der.len();
+                match next() % 4 {
+                    0 => der.truncate(at.max(1)),
+                    1 => der.insert(at, next() as u8),
+                    _ => der[at] = next() as u8,
+                }
+            }
+            refused += usize::from(identity_of(&der).is_err() || pin_of(&der).is_err());
+        }
+        assert!(refused > 10_000, "{refused}");
+    }
 }

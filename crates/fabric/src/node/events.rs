@@ -22,6 +22,8 @@ use crate::api::{EVENTS_BYTES_MAX, EventsReply};
 const REQUEST_BYTES: usize = 1024 * 1024;
 /// Batches in one request at most.
 const REQUEST_BATCHES: usize = 64;
+/// Bytes of one batch at most; beyond, it cannot be shipped.
+const BATCH_BYTES_MAX: usize = EVENTS_BYTES_MAX - REQUEST_BYTES - 12 * REQUEST_BATCHES;
 /// A source that was at its end is asked again after this.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -37,30 +39,75 @@ pub trait EventSource: Send {
     async fn ack(&mut self, seq: u64);
 }
 
-/// Ships until aborted.
-pub(crate) async fn ship(shared: Arc<Shared>, source: Arc<Mutex<dyn EventSource>>) {
-    let mut source = source.lock().await;
-    let mut channel = Channel::new(shared.dialer.clone());
-    let mut backoff = Backoff::new();
-    loop {
-        let Some(batches) = collect(&shared, &mut *source).await else {
-            tokio::time::sleep(IDLE).await;
-            continue;
+/// What the shipping task holds on to, so that a batch taken from the source is
+/// shipped even if the task fails and is started again.
+pub(crate) struct Shipper {
+    source: Box<dyn EventSource>,
+    /// Taken from the source, not acknowledged yet.
+    pending: Vec<(u64, Bytes)>,
+}
+
+impl Shipper {
+    pub(crate) fn new(source: impl EventSource + 'static) -> Self {
+        Self {
+            source: Box::new(source),
+            pending: Vec::new(),
+        }
+    }
+
+    /// Takes the next batch and those ready behind it; waits for the first.
+    async fn collect(&mut self, shared: &Shared) {
+        let mut bytes = 0;
+        let mut next = self.source.next().await;
+        while let Some((seq, mut batch)) = next {
+            if batch.len() > BATCH_BYTES_MAX {
+                shared.notice(
+                    Severity::Error,
+                    "events.refused",
+                    format!(
+                        "event batch {seq} of {} bytes is too large to ship and is dropped",
+                        batch.len()
+                    ),
+                );
+                // An empty frame keeps the numbering whole on the other side.
+                batch = Bytes::new();
+            }
+            bytes += batch.len();
+            self.pending.push((seq, batch));
+            if bytes >= REQUEST_BYTES || self.pending.len() >= REQUEST_BATCHES {
+                break;
+            }
+            next = self.source.next().now_or_never().flatten();
+        }
+    }
+
+    /// Forgets what the control plane has; whether that is anything.
+    async fn settle(&mut self, acked: u64) -> bool {
+        let safe = self.pending.iter().map(|batch| batch.0);
+        let Some(safe) = safe.filter(|seq| *seq <= acked).max() else {
+            return false;
         };
-        deliver(&shared, &mut *source, &mut channel, &mut backoff, batches).await;
+        self.source.ack(safe).await;
+        self.pending.retain(|(seq, _)| *seq > safe);
+        true
     }
 }
 
-/// Sends `batches` until all are acknowledged.
-async fn deliver(
-    shared: &Shared,
-    source: &mut dyn EventSource,
-    channel: &mut Channel,
-    backoff: &mut Backoff,
-    mut batches: Vec<(u64, Bytes)>,
-) {
-    while !batches.is_empty() {
-        match send(channel, frames(&batches)).await {
+/// Ships until aborted.
+pub(crate) async fn ship(shared: Arc<Shared>, shipper: Arc<Mutex<Shipper>>) {
+    let mut shipper = shipper.lock().await;
+    let mut channel = Channel::new(shared.dialer.clone());
+    let mut backoff = Backoff::new();
+    loop {
+        if shipper.pending.is_empty() {
+            shipper.collect(&shared).await;
+        }
+        if shipper.pending.is_empty() {
+            // The source is at its end; perhaps not for ever.
+            tokio::time::sleep(IDLE).await;
+            continue;
+        }
+        match send(&mut channel, frames(&shipper.pending)).await {
             Ok(reply) => {
                 for (seq, why) in &reply.refused {
                     shared.notice(
@@ -69,17 +116,7 @@ async fn deliver(
                         format!("event batch {seq} is refused and dropped: {why}"),
                     );
                 }
-                let before = batches.len();
-                let safe = batches
-                    .iter()
-                    .map(|batch| batch.0)
-                    .filter(|seq| *seq <= reply.acked)
-                    .max();
-                batches.retain(|(seq, _)| *seq > reply.acked);
-                if let Some(safe) = safe {
-                    source.ack(safe).await;
-                }
-                if batches.len() < before {
+                if shipper.settle(reply.acked).await {
                     backoff.reset();
                     continue;
                 }
@@ -95,35 +132,6 @@ async fn send(channel: &mut Channel, body: Bytes) -> Result<EventsReply, LinkErr
     serde_json::from_slice(&bytes).map_err(|error| LinkError::Malformed(error.to_string()))
 }
 
-/// The next batch and those ready behind it.
-async fn collect(shared: &Shared, source: &mut dyn EventSource) -> Option<Vec<(u64, Bytes)>> {
-    let mut batches: Vec<(u64, Bytes)> = Vec::new();
-    let mut bytes = 0;
-    let mut next = source.next().await;
-    while let Some((seq, batch)) = next {
-        if batch.len() + 12 > EVENTS_BYTES_MAX / 2 {
-            shared.notice(
-                Severity::Error,
-                "events.refused",
-                format!(
-                    "event batch {seq} of {} bytes is too large to ship and is dropped",
-                    batch.len()
-                ),
-            );
-            // An empty frame keeps the numbering whole on the other side.
-            batches.push((seq, Bytes::new()));
-        } else {
-            bytes += batch.len();
-            batches.push((seq, batch));
-        }
-        if bytes >= REQUEST_BYTES || batches.len() >= REQUEST_BATCHES {
-            break;
-        }
-        next = source.next().now_or_never().flatten();
-    }
-    (!batches.is_empty()).then_some(batches)
-}
-
 fn frames(batches: &[(u64, Bytes)]) -> Bytes {
     let bytes: usize = batches.iter().map(|(_, batch)| batch.len() + 12).sum();
     let mut body = BytesMut::with_capacity(bytes);
@@ -136,35 +144,10 @@ fn frames(batches: &[(u64, Bytes)]) -> Bytes {
     body.freeze()
 }
 
-/// Splits a request's body into frames: the reader of what [`frames`] writes.
-///
-/// # Errors
-/// When a frame is cut short.
-pub(crate) fn split_frames(mut body: Bytes) -> Result<Vec<(u64, Bytes)>, &'static str> {
-    let mut batches = Vec::new();
-    while !body.is_empty() {
-        let (seq, rest) = body
-            .split_first_chunk::<8>()
-            .ok_or("event frame ends in its number")?;
-        let (length, rest) = rest
-            .split_first_chunk::<4>()
-            .ok_or("event frame ends in its length")?;
-        let (seq, length) = (
-            u64::from_be_bytes(*seq),
-            u32::from_be_bytes(*length) as usize,
-        );
-        if rest.len() < length {
-            return Err("event frame is cut short");
-        }
-        batches.push((seq, body.slice(12..12 + length)));
-        body = body.slice(12 + length..);
-    }
-    Ok(batches)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::split_frames;
 
     #[test]
     fn frames_round_trip_and_every_cut_is_noticed_or_a_whole_frame() {

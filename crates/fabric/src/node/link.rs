@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::client::{Dialer, LinkError};
 use super::disk::{Disk, IdentityFile};
-use super::events::{self, EventSource};
+use super::events::{self, EventSource, Shipper};
 use super::heartbeat;
 use super::quick::{self, Progress, QuickHandler};
 use super::snapshots::{self, Snapshot};
@@ -259,11 +259,10 @@ impl Link {
 
     /// Ships what `source` yields.
     pub fn events(&mut self, source: impl EventSource + 'static) {
-        let source: Arc<tokio::sync::Mutex<dyn EventSource>> =
-            Arc::new(tokio::sync::Mutex::new(source));
+        let shipper = Arc::new(tokio::sync::Mutex::new(Shipper::new(source)));
         self.tasks.push((
             "fabric events".to_owned(),
-            Arc::new(move |shared| Box::pin(events::ship(shared, source.clone()))),
+            Arc::new(move |shared| Box::pin(events::ship(shared, shipper.clone()))),
         ));
     }
 

@@ -43,7 +43,6 @@ mod snapshots;
 pub use client::LinkError;
 pub use disk::DiskError;
 pub use events::EventSource;
-pub(crate) use events::split_frames;
 pub use link::{Link, LinkOptions, LinkStatus};
 pub use quick::{Progress, QuickHandler};
 pub use snapshots::Snapshot;

@@ -132,7 +132,7 @@ async fn a_refused_and_an_oversized_batch_do_not_stop_the_rest() {
         async fn next(&mut self) -> Option<(u64, Bytes)> {
             self.0 += 1;
             match self.0 {
-                76 => Some((76, Bytes::from(vec![0; 12 * 1024 * 1024]))),
+                76 => Some((76, Bytes::from(vec![0; 16 * 1024 * 1024]))),
                 77 | 78 => Some((self.0, batch(self.0))),
                 _ => None,
             }

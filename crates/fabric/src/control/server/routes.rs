@@ -22,13 +22,12 @@ use super::{Door, IngestError, Peer};
 use crate::api::{
     EVENTS_BYTES_MAX, EnrolReply, EnrolRequest, ErrorBody, EventsReply, HEALTH_BYTES_MAX,
     Heartbeat, HeartbeatReply, POLL_WAIT, QUICK_BEAT, QUICK_REPORTS_MAX, QuickLine, QuickReport,
-    RenewReply, RenewRequest, SMALL_BYTES_MAX, SnapshotReport, VERSION_HEADER,
+    RenewReply, RenewRequest, SMALL_BYTES_MAX, SnapshotReport, VERSION_HEADER, split_frames,
 };
 use crate::control::nodes::{Caller, Need};
 use crate::control::recorder::{Fact, NotRecorded};
 use crate::control::{Control, ControlError, EnrolRefusal, NodeRefusal};
 use crate::envelope::Handover;
-use crate::node::split_frames;
 use crate::pki::{Identity, PkiError};
 
 /// Time to answer anything, apart from the waiting of polls and streams.
