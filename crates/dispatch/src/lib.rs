@@ -269,7 +269,6 @@ impl Dispatch {
         let mut workers = Vec::new();
         for (number, socket) in self.udp.into_iter().enumerate() {
             let worker = UdpWorker {
-                socket,
                 current: Arc::clone(&self.views.current),
                 secret: self.secret.clone(),
                 limiter: Limiter::new(self.options.rate_limit, threads - self.tcp.len()),
@@ -279,7 +278,7 @@ impl Dispatch {
             };
             let thread = std::thread::Builder::new()
                 .name(format!("dns-udp-{number}"))
-                .spawn(move || worker.run())
+                .spawn(move || worker.run(socket))
                 .map_err(DispatchError::Start)?;
             workers.push(thread);
         }

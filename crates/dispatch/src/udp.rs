@@ -3,14 +3,16 @@
 
 mod port;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base::{Clock, SystemClock};
+use dns::Served;
 use dns::cookie::{CookieSecret, CookieState};
-use dns::respond::{Asked, RESPONSE_BYTES_MAX, Short, respond, shorten};
+use dns::message::HEADER_BYTES;
+use dns::respond::{Asked, Reply, Short, respond, shorten};
 
 use crate::current::Current;
 use crate::journal::{Journal, event};
@@ -20,15 +22,11 @@ use port::Port;
 
 /// How long a receive waits before the thread looks whether to stop.
 const WAKE: Duration = Duration::from_millis(200);
-/// Bytes of the largest query taken by UDP; a longer packet is cut, and then refused
-/// for being so.
-const QUERY_BYTES_MAX: usize = 4_096;
 /// Bytes of the kernel's receive buffer that are asked for.
 pub(crate) const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
 
 /// One UDP thread.
 pub(crate) struct UdpWorker {
-    pub(crate) socket: UdpSocket,
     pub(crate) current: Arc<Current>,
     pub(crate) secret: CookieSecret,
     pub(crate) limiter: Limiter,
@@ -39,8 +37,8 @@ pub(crate) struct UdpWorker {
 
 impl UdpWorker {
     /// Answers until told to stop.
-    pub(crate) fn run(mut self) {
-        let mut port = match Port::new(self.socket, WAKE) {
+    pub(crate) fn run(mut self, socket: UdpSocket) {
+        let mut port = match Port::new(socket, WAKE) {
             Ok(port) => port,
             Err(error) => {
                 tracing::error!(%error, "could not prepare a UDP socket");
@@ -48,76 +46,96 @@ impl UdpWorker {
             }
         };
         let mut reader = self.current.reader();
-        let mut packet = vec![0; QUERY_BYTES_MAX];
-        let mut out = vec![0; RESPONSE_BYTES_MAX];
         let mut failed = Failures::default();
         while !self.stop.load(Ordering::Relaxed) {
-            let (length, peer) = match port.receive(&mut packet) {
-                Ok(Some(received)) => received,
-                Ok(None) => {
-                    self.journal.tick(monotonic_ms());
-                    continue;
-                }
+            let received = match port.receive() {
+                Ok(received) => received,
                 Err(error) => {
                     failed.note("receive", &error);
                     continue;
                 }
             };
-            // Nobody listens on port 0: an answer would only travel.
-            if peer.port() == 0 {
-                self.counters.ignored();
+            if received == 0 {
+                self.journal.tick(monotonic_ms());
                 continue;
             }
             let served = reader.get();
-            let asked = Asked {
-                packet: &packet[..length],
-                source: peer.ip().to_canonical(),
-                tcp: false,
-                now_s: wall_seconds(),
-            };
-            let Some(mut reply) = respond(served, &self.secret, asked, &mut out) else {
-                self.counters.ignored();
-                continue;
-            };
-            if self.limiter.is_on() && reply.cookie != CookieState::Valid {
-                let question = &out[..reply.question_end];
-                let verdict = self.limiter.judge(
-                    asked.source,
-                    reply.class,
-                    &question[question.len().min(dns::message::HEADER_BYTES)..],
-                    reply.client,
-                    monotonic_ms(),
-                );
-                match verdict {
-                    Verdict::Send => {}
-                    // A client that knows cookies gets one with no more bytes than it
-                    // sent, and is free of the limit from then on.
-                    Verdict::Slip | Verdict::Drop if reply.cookie == CookieState::Unproven => {
-                        shorten(&mut out, &mut reply, Short::BadCookie);
-                        self.counters.slipped();
-                    }
-                    Verdict::Slip => {
-                        shorten(&mut out, &mut reply, Short::Truncate);
-                        self.counters.slipped();
-                    }
-                    Verdict::Drop => {
-                        self.counters.dropped();
-                        continue;
-                    }
+            let now_s = wall_seconds();
+            for at in 0..received {
+                let length = match port.packet(at) {
+                    Some((packet, peer, out)) => self.answer(served, packet, peer, out, now_s),
+                    None => None,
+                };
+                if let Some(length) = length {
+                    port.queue(at, length);
                 }
             }
-            if let Err(error) = port.send(&out[..reply.length]) {
+            if let Err(error) = port.flush() {
                 failed.note("send", &error);
-                continue;
-            }
-            self.counters.sent(&reply);
-            if self.journal.is_on() {
-                self.journal.note(monotonic_ms(), || {
-                    event(SystemClock.now(), served, &out, &reply, asked.source, false)
-                });
             }
         }
         self.journal.flush(monotonic_ms());
+    }
+
+    /// Answers one packet into `out`; none when nothing is to be sent.
+    #[inline]
+    fn answer(
+        &mut self,
+        served: &Served,
+        packet: &[u8],
+        peer: SocketAddr,
+        out: &mut [u8],
+        now_s: u32,
+    ) -> Option<usize> {
+        let source = peer.ip().to_canonical();
+        let asked = Asked {
+            packet,
+            source,
+            tcp: false,
+            now_s,
+        };
+        // Nobody listens on port 0: an answer would only travel.
+        let reply = match peer.port() {
+            0 => None,
+            _ => respond(served, &self.secret, asked, out),
+        };
+        let Some(mut reply) = reply else {
+            self.counters.ignored();
+            return None;
+        };
+        if self.limiter.is_on() && reply.cookie != CookieState::Valid {
+            self.limit(&mut reply, source, out)?;
+        }
+        self.counters.sent(&reply);
+        if self.journal.is_on() {
+            self.journal.note(monotonic_ms(), || {
+                event(SystemClock.now(), served, out, &reply, source, false)
+            });
+        }
+        Some(reply.length)
+    }
+
+    /// Applies the rate limit: the answer stays, is made short, or is not sent (none).
+    fn limit(&mut self, reply: &mut Reply, source: IpAddr, out: &mut [u8]) -> Option<()> {
+        let question = &out[HEADER_BYTES.min(reply.question_end)..reply.question_end];
+        let verdict =
+            self.limiter
+                .judge(source, reply.class, question, reply.client, monotonic_ms());
+        match verdict {
+            Verdict::Send => return Some(()),
+            // A client that knows cookies gets one, in hardly more bytes than it sent, and
+            // is free of the limit from then on.
+            Verdict::Slip | Verdict::Drop if reply.cookie == CookieState::Unproven => {
+                shorten(out, reply, Short::BadCookie);
+            }
+            Verdict::Slip => shorten(out, reply, Short::Truncate),
+            Verdict::Drop => {
+                self.counters.dropped();
+                return None;
+            }
+        }
+        self.counters.slipped();
+        Some(())
     }
 }
 

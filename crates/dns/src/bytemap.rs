@@ -34,6 +34,7 @@ impl ByteMap {
     }
 
     /// The key with this number.
+    #[inline]
     pub fn key(&self, index: usize) -> &[u8] {
         &self.keys[self.starts[index] as usize..self.starts[index + 1] as usize]
     }

@@ -17,12 +17,12 @@ pub const QUERY_ADDITIONAL_MAX: u16 = 8;
 
 /// A query with one question.
 #[derive(Debug, Clone)]
-pub struct Query {
+pub struct Query<'n> {
     /// The second word of the header.
     pub flags: u16,
     /// The question's name, lowered, with its final zero byte; the name as sent
     /// stands in the packet from byte 12 on and is as long.
-    pub name: LowerName,
+    pub name: &'n LowerName,
     /// QTYPE.
     pub kind: Kind,
     /// QCLASS.
@@ -40,6 +40,16 @@ pub struct LowerName {
     length: usize,
 }
 
+impl Default for LowerName {
+    #[inline]
+    fn default() -> Self {
+        Self {
+            bytes: [0; NAME_BYTES_MAX + 3],
+            length: 0,
+        }
+    }
+}
+
 impl LowerName {
     /// The wire form.
     #[inline]
@@ -54,7 +64,7 @@ impl std::fmt::Debug for LowerName {
     }
 }
 
-impl Query {
+impl Query<'_> {
     /// Name and type in one run of bytes: the key of the table of ready answers.
     #[inline]
     pub fn key(&self) -> &[u8] {
@@ -143,13 +153,13 @@ pub enum Unreadable {
     },
 }
 
-/// Reads a query.
+/// Reads a query; `name` gives room for its name.
 ///
 /// # Errors
 /// [`Unreadable`] says what to do with everything else. Nothing panics, and no
 /// compression pointer is followed, since a question has nothing to point at.
 #[inline]
-pub fn read_query(packet: &[u8]) -> Result<Query, Unreadable> {
+pub fn read_query<'n>(packet: &[u8], name: &'n mut LowerName) -> Result<Query<'n>, Unreadable> {
     let Some(header) = packet.first_chunk::<HEADER_BYTES>() else {
         return Err(Unreadable::Silent);
     };
@@ -168,12 +178,7 @@ pub fn read_query(packet: &[u8]) -> Result<Query, Unreadable> {
     if header[4..8] != [0, 1, 0, 0] {
         return Err(answer(rcode::FORMERR, None));
     }
-    let mut name = LowerName {
-        bytes: [0; NAME_BYTES_MAX + 3],
-        length: 0,
-    };
-    let name_end =
-        read_question_name(packet, &mut name).ok_or_else(|| answer(rcode::FORMERR, None))?;
+    let name_end = read_question_name(packet, name).ok_or_else(|| answer(rcode::FORMERR, None))?;
     let Some(&[k0, k1, c0, c1]) = packet[name_end..].first_chunk::<4>() else {
         return Err(answer(rcode::FORMERR, None));
     };
@@ -235,7 +240,7 @@ fn read_question_name(packet: &[u8], name: &mut LowerName) -> Option<usize> {
 
 /// Reads the additional section, which must end where the packet does.
 #[inline]
-fn read_additional(packet: &[u8], count: u16, query: &mut Query) -> Result<(), u16> {
+fn read_additional(packet: &[u8], count: u16, query: &mut Query<'_>) -> Result<(), u16> {
     if count > QUERY_ADDITIONAL_MAX {
         return Err(rcode::FORMERR);
     }
@@ -390,7 +395,7 @@ mod tests {
     }
 
     fn code(packet: &[u8]) -> Option<u16> {
-        match read_query(packet) {
+        match read_query(packet, &mut LowerName::default()) {
             Err(Unreadable::Answer { rcode, .. }) => Some(rcode),
             _ => None,
         }
@@ -398,7 +403,8 @@ mod tests {
 
     #[test]
     fn a_plain_query_is_read_and_lowered() {
-        let query = read_query(&query(&[], 0)).expect("a query");
+        let mut name = LowerName::default();
+        let query = read_query(&query(&[], 0), &mut name).expect("a query");
         assert_eq!(query.name.as_wire(), b"\x03www\x07example\0");
         assert_eq!(query.key(), b"\x03www\x07example\0\0\x01");
         assert_eq!((query.kind, query.class), (Kind::A, 1));
@@ -407,7 +413,7 @@ mod tests {
     #[test]
     fn subnet_and_cookie_are_read() {
         let options = b"\0\x08\0\x07\0\x01\x18\0\xc0\0\x02\0\x0a\0\x08ABCDEFGH";
-        let edns = read_query(&query(&opt(options), 1))
+        let edns = read_query(&query(&opt(options), 1), &mut LowerName::default())
             .expect("a query")
             .edns
             .expect("EDNS");
@@ -459,7 +465,10 @@ mod tests {
         assert_eq!(code(&update), Some(rcode::NOTIMP));
         let mut response = query(b"", 0);
         response[2] |= 0x80;
-        assert_eq!(read_query(&response).err(), Some(Unreadable::Silent));
+        assert_eq!(
+            read_query(&response, &mut LowerName::default()).err(),
+            Some(Unreadable::Silent)
+        );
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::answer::{Chooser, Chosen, answer};
 use crate::cookie::{CookieSecret, CookieState, SERVER_COOKIE_BYTES};
 use crate::kind::{CLASS_IN, Kind, flag, rcode};
 use crate::message::{
-    Edns, HEADER_BYTES, OPTION_COOKIE, OPTION_SUBNET, Query, Subnet, Unreadable, read_query,
+    Edns, HEADER_BYTES, LowerName, OPTION_COOKIE, OPTION_SUBNET, Query, Subnet, Unreadable,
+    read_query,
 };
 use crate::policy::NO_EDGE;
 use crate::ready::ReadyAnswer;
@@ -96,7 +97,8 @@ impl Chooser for ForClient<'_> {
     }
 }
 
-/// Answers a packet into `out`, which must hold [`RESPONSE_BYTES_MAX`] bytes; none
+/// Answers a packet into `out`, which must hold [`RESPONSE_BYTES_MAX`] bytes (for UDP,
+/// [`UDP_BYTES_MAX`] are enough); none
 /// when nothing may be sent. Allocates nothing.
 #[inline]
 pub fn respond(
@@ -105,7 +107,8 @@ pub fn respond(
     asked: Asked<'_>,
     out: &mut [u8],
 ) -> Option<Reply> {
-    let query = match read_query(asked.packet) {
+    let mut name = LowerName::default();
+    let query = match read_query(asked.packet, &mut name) {
         Ok(query) => query,
         Err(Unreadable::Silent) => return None,
         Err(Unreadable::Answer {
@@ -160,7 +163,7 @@ pub fn respond(
 #[inline]
 fn fill(
     served: &Served,
-    query: &Query,
+    query: &Query<'_>,
     asked: &Asked<'_>,
     flags: &mut u16,
     limit: usize,
@@ -240,7 +243,7 @@ fn fill(
 
 /// Codes for what is not looked up at all.
 #[inline]
-fn not_answered(query: &Query) -> Option<u16> {
+fn not_answered(query: &Query<'_>) -> Option<u16> {
     if query.edns.as_ref().is_some_and(|edns| edns.version > 0) {
         return Some(rcode::BADVERS);
     }
