@@ -119,9 +119,22 @@ pub fn may_store(
         let range = headers
             .get(http::header::CONTENT_RANGE)
             .and_then(|value| ContentRange::parse(value.as_bytes()));
-        meta.content_range = Some(range.ok_or(Uncacheable::ContentRange)?);
+        let range = range.ok_or(Uncacheable::ContentRange)?;
+        // A part that is longer or shorter than it says cannot be cut from.
+        let announced = headers
+            .get(http::header::CONTENT_LENGTH)
+            .and_then(|value| delta_octets(value.as_bytes()));
+        if announced.is_some_and(|announced| announced != range.len()) {
+            return Err(Uncacheable::ContentRange);
+        }
+        meta.content_range = Some(range);
     }
     Ok(meta)
+}
+
+/// A `Content-Length`.
+fn delta_octets(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// `GET`; and `POST`, when its response is what a `GET` would bring

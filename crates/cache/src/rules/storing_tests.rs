@@ -429,3 +429,28 @@ fn no_cache_is_kept_for_validation() {
     assert!(meta.no_cache && meta.has_validator());
     assert_eq!(meta.strong_etag(), Some(&b"\"abcd\""[..]));
 }
+
+#[test]
+fn parts_are_kept_when_they_are_as_long_as_they_say() {
+    let with = |range: &str, length: &str| {
+        let list = [
+            ("cache-control", "max-age=60"),
+            ("content-range", range),
+            ("content-length", length),
+        ];
+        store(206, &list).map(|meta| meta.content_range.map(|part| part.len()))
+    };
+    assert_eq!(with("bytes 5-9/10", "5"), Ok(Some(5)));
+    assert_eq!(with("bytes 5-9/*", "5"), Ok(Some(5)));
+    for (range, length) in [
+        ("bytes 4-9/10", "5"),
+        ("bytes */10", "5"),
+        ("lines 1-2/3", "5"),
+    ] {
+        assert_eq!(
+            with(range, length),
+            Err(Uncacheable::ContentRange),
+            "{range}"
+        );
+    }
+}

@@ -21,6 +21,9 @@ pub enum Refused {
     /// The body is larger than what either tier takes.
     #[error("too large to be kept")]
     TooLarge,
+    /// A part whose length is not what its `Content-Range` says.
+    #[error("a part of another length than it says")]
+    Partial,
     /// As much as allowed is being filled already.
     #[error("too many responses are arriving at once")]
     Busy,

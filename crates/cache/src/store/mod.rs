@@ -304,6 +304,14 @@ impl Store {
     ) -> Result<Fill, Refused> {
         let inner = &self.inner;
         let bytes_max = bytes_max.min(self.largest_body());
+        // A part must have the octets that it says, no more and no fewer.
+        let expected = match (meta.content_range, expected) {
+            (Some(part), None) => Some(part.len()),
+            (Some(part), Some(expected)) if part.len() != expected => {
+                return Err(Refused::Partial);
+            }
+            (_, expected) => expected,
+        };
         if expected.is_some_and(|expected| expected > bytes_max) {
             return Err(Refused::TooLarge);
         }
