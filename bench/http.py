@@ -179,7 +179,7 @@ def measure(server, size, seconds):
     return {
         "per_cpu_second": requests / max(cpu, 1 / TICK),
         "per_second": float(re.search(r"Requests/sec:\s+([0-9.]+)", text).group(1)),
-        "p99_ms": milliseconds(re.search(r"99%\s+(\S+)", text).group(1)),
+        "p99_ms": milliseconds(re.search(r"^\s+99%\s+(\S+)$", text, re.MULTILINE).group(1)),
     }
 
 
@@ -246,7 +246,7 @@ async def slow_origin(counts):
                     writer.write(b"x" * 65536)
                     await writer.drain()
                     await asyncio.sleep(1 / 16)
-        except (ConnectionError, IndexError):
+        except (ConnectionError, IndexError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

@@ -36,8 +36,6 @@ function origin () {
     if (handler) return handler(segments, request, response)
     response.writeHead(404).end()
   })
-  // A kept connection must not end under a request that is on its way.
-  server.keepAliveTimeout = 120_000
   return new Promise(resolve => server.listen(0, '127.0.0.1', () => resolve(server)))
 }
 
@@ -92,10 +90,17 @@ console.log = print
 
 const results = getResults()
 const tally = {}
+const skipped = []
 for (const test of tests) {
   const kind = test.kind ?? 'required'
   const result = results[test.id]
   const passed = result === true
+  // As the suite itself counts: nothing is said about a test whose condition does not
+  // hold. `stale-close-*` ask that one who serves stale unasked obeys prohibitions.
+  if (!passed && test.depends_on?.some(id => results[id] !== undefined && results[id] !== true)) {
+    skipped.push(`${test.suite}/${test.id}`)
+    continue
+  }
   tally[kind] ??= { passed: 0, failed: 0 }
   tally[kind][passed ? 'passed' : 'failed']++
   if (!passed && (kind === 'required' || showAll || only)) {
@@ -106,6 +111,7 @@ if (ended()) print(`the edge ended in between: ${ended()}`)
 server.closeAllConnections?.()
 server.close()
 child.kill()
+if (skipped.length > 0) print(`condition does not hold: ${skipped.length}: ${skipped.join(' ')}`)
 for (const kind of ['check', 'optimal', 'required']) {
   const { passed, failed } = tally[kind] ?? { passed: 0, failed: 0 }
   print(`${kind}: ${passed} passed, ${failed} failed`)
