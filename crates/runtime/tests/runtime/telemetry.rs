@@ -60,7 +60,9 @@ async fn spans_arrive_with_names_parents_and_the_nodes_name() {
     }
     // On the thread of a current-thread runtime: the exporter must not need it.
     drop(guard);
-    let (head, request) = received.recv().expect("a request before the guard is gone");
+    let (head, request) = received
+        .recv_timeout(std::time::Duration::from_secs(60))
+        .expect("a request before the guard is gone");
     assert!(head.starts_with("POST /v1/traces HTTP/1.1"), "{head}");
     assert!(
         head.to_ascii_lowercase()

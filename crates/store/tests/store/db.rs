@@ -178,7 +178,7 @@ async fn errors_say_what_the_caller_can_do() {
 async fn a_writer_that_waits_too_long_is_told_that_others_are_busy() {
     both(&[THINGS], async |db: TestDb| {
         let mut impatient = db.config.clone();
-        impatient.wait_ms = 100;
+        impatient.wait_ms = 2_000;
         let impatient = Db::open(&impatient).await.expect("the same database");
         let holding = db.begin().await.expect("a turn");
         let error = impatient.begin().await.expect_err("not its turn");
