@@ -133,7 +133,8 @@ pub(super) fn tags(fields: &dyn Fields) -> Option<Vec<Box<str>>> {
     let mut tags: Vec<Box<str>> = Vec::new();
     let mut add = |tag: &[u8]| {
         let tag = String::from_utf8_lossy(tag).into_owned().into_boxed_str();
-        if !tag.is_empty() && !tags.contains(&tag) {
+        // One too many is enough to know.
+        if tags.len() <= TAGS_MAX && !tag.is_empty() && !tags.contains(&tag) {
             tags.push(tag);
         }
     };

@@ -68,6 +68,18 @@ pub enum Uncacheable {
     ContentRange,
 }
 
+impl Uncacheable {
+    /// Whether the reason lies in the one request that was made: what is stored for
+    /// others then stays as good as it was. (Were it removed, any client could empty
+    /// the cache with `Cache-Control: no-store`.)
+    pub fn is_of_request(self) -> bool {
+        matches!(
+            self,
+            Self::Method | Self::Bypass | Self::RequestNoStore | Self::Authorization
+        )
+    }
+}
+
 /// Statuses that are cacheable by default (RFC 9110 section 15.1).
 pub fn is_heuristically_cacheable(status: u16) -> bool {
     matches!(

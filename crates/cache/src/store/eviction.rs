@@ -67,6 +67,10 @@ impl S3Fifo {
 
     /// Takes an object in and returns those that have to leave for it.
     pub(super) fn admit(&mut self, object: &Arc<Object>) -> Vec<Arc<Object>> {
+        if object.gone.load(Ordering::Relaxed) {
+            // Removed between entering the map and entering here.
+            return Vec::new();
+        }
         let cost = object.cost();
         let ghost = ghost_of(object);
         let entry = Entry {
@@ -88,7 +92,7 @@ impl S3Fifo {
     pub(super) fn swap(&mut self, old: &Object, new: &Arc<Object>) -> Vec<Arc<Object>> {
         let main = old.place.load(Ordering::Relaxed) == PLACE_MAIN;
         self.remove(old);
-        if main {
+        if main && !new.gone.load(Ordering::Relaxed) {
             let entry = Entry {
                 object: Arc::downgrade(new),
                 cost: new.cost(),
