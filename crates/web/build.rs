@@ -49,10 +49,18 @@ fn run() -> Result<()> {
     }
     let built = out.join("assets");
     fs::create_dir_all(&built).map_err(|error| format!("{}: {error}", built.display()))?;
-    let node = Command::new("node").arg("build.mjs").arg(&built).current_dir(&workshop).output();
-    let node = node.map_err(|error| format!("node cannot be started ({error}): install Debian's nodejs"))?;
+    let node = Command::new("node")
+        .arg("build.mjs")
+        .arg(&built)
+        .current_dir(&workshop)
+        .output();
+    let node =
+        node.map_err(|error| format!("node cannot be started ({error}): install Debian's nodejs"))?;
     if !node.status.success() {
-        return Err(format!("build.mjs failed:\n{}", String::from_utf8_lossy(&node.stderr)));
+        return Err(format!(
+            "build.mjs failed:\n{}",
+            String::from_utf8_lossy(&node.stderr)
+        ));
     }
     copy(&built.join("taiwan.rs"), &out.join("taiwan.rs"))?;
     list(&built, &out)
@@ -80,7 +88,10 @@ fn npm_ci(workshop: &Path) -> Result<()> {
     if npm.status.success() {
         return Ok(());
     }
-    Err(format!("npm ci failed:\n{}", String::from_utf8_lossy(&npm.stderr)))
+    Err(format!(
+        "npm ci failed:\n{}",
+        String::from_utf8_lossy(&npm.stderr)
+    ))
 }
 
 /// Writes `assets.rs`: name, name with content hash, media type and bytes of each file.

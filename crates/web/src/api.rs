@@ -33,10 +33,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ApiJson<T> {
         if !essence.eq_ignore_ascii_case("application/json") {
             return Err(WebError::new(
                 Code::UnsupportedMediaType,
-                format!("content type {:?} is not read here: send application/json", cut(kind)),
+                format!(
+                    "content type {:?} is not read here: send application/json",
+                    cut(kind)
+                ),
             ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(body_refused)?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(body_refused)?;
         parse_json(&bytes).map(Self)
     }
 }
@@ -55,7 +60,11 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WebError> {
     let value: serde_json::Value = serde_json::from_slice(bytes)
         .map_err(|error| WebError::bad_request(format!("the body is not JSON: {error}")))?;
     if holds_nul(&value) {
-        return Err(WebError::field("body", "characters", "text must not hold the character U+0000"));
+        return Err(WebError::field(
+            "body",
+            "characters",
+            "text must not hold the character U+0000",
+        ));
     }
     T::deserialize(value).map_err(|error| {
         let message = error.to_string();
@@ -74,9 +83,9 @@ fn holds_nul(value: &serde_json::Value) -> bool {
     match value {
         serde_json::Value::String(text) => text.contains('\0'),
         serde_json::Value::Array(items) => items.iter().any(holds_nul),
-        serde_json::Value::Object(map) => {
-            map.iter().any(|(key, item)| key.contains('\0') || holds_nul(item))
-        }
+        serde_json::Value::Object(map) => map
+            .iter()
+            .any(|(key, item)| key.contains('\0') || holds_nul(item)),
         _ => false,
     }
 }
@@ -119,7 +128,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ApiQuery<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebError> {
         let query = parts.uri.query().unwrap_or_default();
         if query.contains("%00") {
-            return Err(WebError::bad_request("the query must not hold the character U+0000"));
+            return Err(WebError::bad_request(
+                "the query must not hold the character U+0000",
+            ));
         }
         axum::extract::Query::<T>::try_from_uri(&parts.uri)
             .map(|axum::extract::Query(value)| Self(value))
@@ -136,7 +147,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for PageForm<T> {
     type Rejection = WebError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, WebError> {
-        let bytes = Bytes::from_request(request, state).await.map_err(body_refused)?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(body_refused)?;
         parse_form(&bytes).map(Self)
     }
 }
@@ -158,7 +171,10 @@ pub fn parse_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WebError> {
         )));
     }
     let pairs = url::form_urlencoded::parse(bytes);
-    if pairs.clone().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
+    if pairs
+        .clone()
+        .any(|(name, value)| name.contains('\0') || value.contains('\0'))
+    {
         return Err(WebError::bad_request("a field holds the character U+0000"));
     }
     let deserializer = FormDeserializer::new(pairs);
@@ -192,12 +208,21 @@ impl FormDeserializer {
 impl<'de> serde::Deserializer<'de> for FormDeserializer {
     type Error = serde::de::value::Error;
 
-    fn deserialize_any<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_any<V: serde::de::Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_map<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        let entries = self.names.into_iter().map(|(name, values)| (name, FormValue(values)));
+    fn deserialize_map<V: serde::de::Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        let entries = self
+            .names
+            .into_iter()
+            .map(|(name, values)| (name, FormValue(values)));
         visitor.visit_map(serde::de::value::MapDeserializer::new(entries))
     }
 
@@ -210,8 +235,13 @@ impl<'de> serde::Deserializer<'de> for FormDeserializer {
         self.deserialize_map(visitor)
     }
 
-    fn deserialize_seq<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        visitor.visit_seq(serde::de::value::SeqDeserializer::new(self.pairs.into_iter()))
+    fn deserialize_seq<V: serde::de::Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        visitor.visit_seq(serde::de::value::MapDeserializer::new(
+            self.pairs.into_iter(),
+        ))
     }
 
     serde::forward_to_deserialize_any! {
@@ -254,7 +284,10 @@ impl FormValue {
 impl<'de> serde::Deserializer<'de> for FormValue {
     type Error = serde::de::value::Error;
 
-    fn deserialize_any<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_any<V: serde::de::Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
         visitor.visit_string(self.one())
     }
 
@@ -266,24 +299,36 @@ impl<'de> serde::Deserializer<'de> for FormValue {
         deserialize_f32 visit_f32 f32, deserialize_f64 visit_f64 f64,
     }
 
-    fn deserialize_bool<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_bool<V: serde::de::Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
         let text = self.one();
         match text.as_str() {
             "on" | "true" | "1" => visitor.visit_bool(true),
             "" | "off" | "false" | "0" => visitor.visit_bool(false),
-            _ => Err(serde::de::Error::invalid_value(serde::de::Unexpected::Str(&text), &"on or off")),
+            _ => Err(serde::de::Error::invalid_value(
+                serde::de::Unexpected::Str(&text),
+                &"on or off",
+            )),
         }
     }
 
     /// An empty field is no value.
-    fn deserialize_option<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_option<V: serde::de::Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
         if self.0.iter().all(|text| text.trim().is_empty()) {
             return visitor.visit_none();
         }
         visitor.visit_some(self)
     }
 
-    fn deserialize_seq<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+    fn deserialize_seq<V: serde::de::Visitor<'de>>(
+        self,
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
         visitor.visit_seq(serde::de::value::SeqDeserializer::new(
             self.0.into_iter().map(|text| FormValue(vec![text])),
         ))
@@ -342,8 +387,12 @@ impl Paging {
             None => Ok(Self::LIMIT_DEFAULT),
             Some(limit @ 1..=Self::LIMIT_MAX) => Ok(limit),
             Some(limit) => Err(WebError::invalid(vec![
-                FieldError::new("limit", "range", format!("must be 1 to {}", Self::LIMIT_MAX))
-                    .value(&limit.to_string()),
+                FieldError::new(
+                    "limit",
+                    "range",
+                    format!("must be 1 to {}", Self::LIMIT_MAX),
+                )
+                .value(&limit.to_string()),
             ])),
         }
     }
@@ -381,13 +430,27 @@ mod tests {
     #[test]
     fn forms_become_structs() {
         let sample: Sample =
-            parse_form("name=%E6%96%B0%E7%AB%B9&count=3&soft=on&tags=a&tags=b&csrf=x".as_bytes()).expect("a form");
+            parse_form("name=%E6%96%B0%E7%AB%B9&count=3&soft=on&tags=a&tags=b&csrf=x".as_bytes())
+                .expect("a form");
         assert_eq!(
             sample,
-            Sample { name: "新竹".into(), count: Some(3), soft: true, tags: vec!["a".into(), "b".into()] }
+            Sample {
+                name: "新竹".into(),
+                count: Some(3),
+                soft: true,
+                tags: vec!["a".into(), "b".into()]
+            }
         );
         let sample: Sample = parse_form(b"name=&count=").expect("a form");
-        assert_eq!(sample, Sample { name: String::new(), count: None, soft: false, tags: vec![] });
+        assert_eq!(
+            sample,
+            Sample {
+                name: String::new(),
+                count: None,
+                soft: false,
+                tags: vec![]
+            }
+        );
         let pairs: FormPairs = parse_form(b"b=1&a=2&b=3").expect("pairs");
         assert_eq!(pairs.len(), 3);
     }
@@ -404,21 +467,67 @@ mod tests {
 
     #[test]
     fn wrong_json_is_told_from_wrong_shape() {
-        assert_eq!(parse_json::<Sample>(b"{").expect_err("cut").code, Code::BadRequest);
-        assert_eq!(parse_json::<Sample>(b"\"\xff\"").expect_err("UTF-8").code, Code::BadRequest);
-        assert_eq!(parse_json::<Sample>(b"{\"name\":\"\\ud800\"}").expect_err("surrogate").code, Code::BadRequest);
+        assert_eq!(
+            parse_json::<Sample>(b"{").expect_err("cut").code,
+            Code::BadRequest
+        );
+        assert_eq!(
+            parse_json::<Sample>(b"\"\xff\"").expect_err("UTF-8").code,
+            Code::BadRequest
+        );
+        assert_eq!(
+            parse_json::<Sample>(b"{\"name\":\"\\ud800\"}")
+                .expect_err("surrogate")
+                .code,
+            Code::BadRequest
+        );
         let error = parse_json::<Sample>(b"{\"count\":1}").expect_err("no name");
-        assert_eq!((error.code, error.fields[0].field.as_str()), (Code::Invalid, "name"));
-        assert_eq!(parse_json::<Sample>(b"{\"name\":\"\\u0000\"}").expect_err("NUL").code, Code::Invalid);
+        assert_eq!(
+            (error.code, error.fields[0].field.as_str()),
+            (Code::Invalid, "name")
+        );
+        assert_eq!(
+            parse_json::<Sample>(b"{\"name\":\"\\u0000\"}")
+                .expect_err("NUL")
+                .code,
+            Code::Invalid
+        );
         let deep = "[".repeat(100_000);
-        assert_eq!(parse_json::<Sample>(deep.as_bytes()).expect_err("deep").code, Code::BadRequest);
+        assert_eq!(
+            parse_json::<Sample>(deep.as_bytes())
+                .expect_err("deep")
+                .code,
+            Code::BadRequest
+        );
     }
 
     #[test]
     fn limits_are_checked() {
-        assert_eq!(Paging { limit: None, cursor: None }.limit().ok(), Some(50));
-        assert!(Paging { limit: Some(0), cursor: None }.limit().is_err());
-        assert!(Paging { limit: Some(201), cursor: None }.limit().is_err());
+        assert_eq!(
+            Paging {
+                limit: None,
+                cursor: None
+            }
+            .limit()
+            .ok(),
+            Some(50)
+        );
+        assert!(
+            Paging {
+                limit: Some(0),
+                cursor: None
+            }
+            .limit()
+            .is_err()
+        );
+        assert!(
+            Paging {
+                limit: Some(201),
+                cursor: None
+            }
+            .limit()
+            .is_err()
+        );
     }
 
     #[test]
@@ -452,6 +561,9 @@ mod tests {
             read += u32::from(parse_form::<Sample>(&bytes).is_ok());
             read += u32::from(parse_json::<Sample>(&bytes).is_ok());
         }
-        assert!(read > 1_000, "the mutations should leave some readable: {read}");
+        assert!(
+            read > 1_000,
+            "the mutations should leave some readable: {read}"
+        );
     }
 }

@@ -30,7 +30,10 @@ pub(crate) async fn serve(Path(name): Path<String>) -> Result<Response, WebError
         return Err(WebError::not_found("file", name));
     };
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(file.media_type)),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(file.media_type),
+        ),
         (
             header::CACHE_CONTROL,
             HeaderValue::from_static("public, max-age=31536000, immutable"),

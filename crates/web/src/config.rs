@@ -88,7 +88,12 @@ impl Default for WebConfig {
 impl Default for PasswordConfig {
     fn default() -> Self {
         // OWASP's recommended minimum for Argon2id.
-        Self { memory_kib: 19_456, passes: 2, lanes: 1, length_min: 12 }
+        Self {
+            memory_kib: 19_456,
+            passes: 2,
+            lanes: 1,
+            length_min: 12,
+        }
     }
 }
 
@@ -122,17 +127,37 @@ impl Check for WebConfig {
             "session_max_s",
             "must be at least session_idle_s and at most 2592000",
         );
-        at.require((3..=1_000).contains(&self.login_burst), "login_burst", "must be 3 to 1000");
-        at.require((10..=1_000_000).contains(&self.api_burst), "api_burst", "must be 10 to 1000000");
+        at.require(
+            (3..=1_000).contains(&self.login_burst),
+            "login_burst",
+            "must be 3 to 1000",
+        );
+        at.require(
+            (10..=1_000_000).contains(&self.api_burst),
+            "api_burst",
+            "must be 10 to 1000000",
+        );
         at.section("password", &self.password);
     }
 }
 
 impl Check for PasswordConfig {
     fn check(&self, at: &mut Checker) {
-        at.require((8..=4_194_304).contains(&self.memory_kib), "memory_kib", "must be 8 to 4194304");
-        at.require((1..=100).contains(&self.passes), "passes", "must be 1 to 100");
+        at.require(
+            (8..=4_194_304).contains(&self.memory_kib),
+            "memory_kib",
+            "must be 8 to 4194304",
+        );
+        at.require(
+            (1..=100).contains(&self.passes),
+            "passes",
+            "must be 1 to 100",
+        );
         at.require((1..=16).contains(&self.lanes), "lanes", "must be 1 to 16");
-        at.require((8..=64).contains(&self.length_min), "length_min", "must be 8 to 64");
+        at.require(
+            (8..=64).contains(&self.length_min),
+            "length_min",
+            "must be 8 to 64",
+        );
     }
 }

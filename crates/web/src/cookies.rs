@@ -44,24 +44,38 @@ impl Jar {
 
     /// The value of a cookie.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
 impl Cookies {
     /// Ours, for a console that is (not) reached by HTTPS; `key` signs.
     pub fn new(secure: bool, key: &[u8; 32]) -> Self {
-        Self { secure, key: hmac::Key::new(hmac::HMAC_SHA256, key) }
+        Self {
+            secure,
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+        }
     }
 
     /// The session's cookie. `__Host-` binds it to this very host (RFC 6265bis).
     pub fn session_name(&self) -> &'static str {
-        if self.secure { "__Host-cn_session" } else { "cn_session" }
+        if self.secure {
+            "__Host-cn_session"
+        } else {
+            "cn_session"
+        }
     }
 
     /// The cookie that binds a visitor's forms.
     pub fn visitor_name(&self) -> &'static str {
-        if self.secure { "__Host-cn_visitor" } else { "cn_visitor" }
+        if self.secure {
+            "__Host-cn_visitor"
+        } else {
+            "cn_visitor"
+        }
     }
 
     /// `Set-Cookie` for the browser session, unreadable to scripts.
@@ -84,7 +98,10 @@ impl Cookies {
     /// `Set-Cookie` of a message for the next page.
     pub fn flash(&self, flash: &Flash) -> String {
         let text: String = flash.text.chars().take(FLASH_CHARS_MAX).collect();
-        let value = self.sign("flash", format!("{}:{text}", flash.level.class()).as_bytes());
+        let value = self.sign(
+            "flash",
+            format!("{}:{text}", flash.level.class()).as_bytes(),
+        );
         self.set("cn_flash", &value, Some(Duration::from_secs(60)))
     }
 
@@ -93,16 +110,29 @@ impl Cookies {
         let bytes = self.verify("flash", jar.get("cn_flash")?)?;
         let text = String::from_utf8(bytes).ok()?;
         let (level, text) = text.split_once(':')?;
-        let level = [Level::Neutral, Level::Info, Level::Good, Level::Warn, Level::Bad]
-            .into_iter()
-            .find(|known| known.class() == level)?;
-        Some(Flash { level, text: text.to_owned() })
+        let level = [
+            Level::Neutral,
+            Level::Info,
+            Level::Good,
+            Level::Warn,
+            Level::Bad,
+        ]
+        .into_iter()
+        .find(|known| known.class() == level)?;
+        Some(Flash {
+            level,
+            text: text.to_owned(),
+        })
     }
 
     /// `payload` with a signature over it and its purpose.
     pub fn sign(&self, purpose: &str, payload: &[u8]) -> String {
         let tag = hmac::sign(&self.key, &message(purpose, payload));
-        format!("{}.{}", URL_SAFE_NO_PAD.encode(payload), URL_SAFE_NO_PAD.encode(tag))
+        format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(payload),
+            URL_SAFE_NO_PAD.encode(tag)
+        )
     }
 
     /// The payload, if the signature is ours.
@@ -148,7 +178,10 @@ mod tests {
     #[test]
     fn a_signature_is_good_for_its_purpose_only() {
         let signed = cookies().sign("flash", b"hello");
-        assert_eq!(cookies().verify("flash", &signed).as_deref(), Some(&b"hello"[..]));
+        assert_eq!(
+            cookies().verify("flash", &signed).as_deref(),
+            Some(&b"hello"[..])
+        );
         assert_eq!(cookies().verify("oidc", &signed), None);
         assert_eq!(Cookies::new(true, &[8; 32]).verify("flash", &signed), None);
         assert!(!cookies().csrf_matches("a", &cookies().csrf("b")));
@@ -162,7 +195,9 @@ mod tests {
         for _ in 0..100_000 {
             let mut bytes = seed.clone();
             for _ in 0..3 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 let at = (state >> 33) as usize % bytes.len();
                 bytes[at] = (state >> 24) as u8;
             }

@@ -138,8 +138,10 @@ impl Catalog {
     pub fn new(rooms: &[Locales]) -> Result<Self, CatalogError> {
         let (zh_tw, zh_keys) = bundle(Lang::ZhTw, rooms)?;
         let (en, en_keys) = bundle(Lang::En, rooms)?;
-        for (lang, has, other) in [(Lang::ZhTw, &zh_keys, &en_keys), (Lang::En, &en_keys, &zh_keys)]
-        {
+        for (lang, has, other) in [
+            (Lang::ZhTw, &zh_keys, &en_keys),
+            (Lang::En, &en_keys, &zh_keys),
+        ] {
             let keys: Vec<String> = other.difference(has).cloned().collect();
             if !keys.is_empty() {
                 return Err(CatalogError::Missing { lang, keys });
@@ -203,12 +205,17 @@ fn bundle(
             Lang::ZhTw => room.zh_tw,
             Lang::En => room.en,
         };
-        let resource =
-            FluentResource::try_new(source.to_owned()).map_err(|(_, errors)| CatalogError::Syntax {
+        let resource = FluentResource::try_new(source.to_owned()).map_err(|(_, errors)| {
+            CatalogError::Syntax {
                 room: room.room,
                 lang,
-                message: errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-            })?;
+                message: errors
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            }
+        })?;
         for line in source.lines() {
             if let Some(key) = key_of(line)
                 && !keys.insert(key.to_owned())
@@ -220,11 +227,13 @@ fn bundle(
                 });
             }
         }
-        bundle.add_resource(resource).map_err(|errors| CatalogError::Syntax {
-            room: room.room,
-            lang,
-            message: format!("{errors:?}"),
-        })?;
+        bundle
+            .add_resource(resource)
+            .map_err(|errors| CatalogError::Syntax {
+                room: room.room,
+                lang,
+                message: format!("{errors:?}"),
+            })?;
     }
     Ok((bundle, keys))
 }
@@ -245,7 +254,11 @@ mod tests {
     use super::*;
 
     fn room(zh_tw: &'static str, en: &'static str) -> Locales {
-        Locales { room: "test", zh_tw, en }
+        Locales {
+            room: "test",
+            zh_tw,
+            en,
+        }
     }
 
     #[test]
@@ -257,7 +270,10 @@ mod tests {
     #[test]
     fn a_key_defined_twice_is_refused() {
         let rooms = [room("a = 甲\n", "a = A\n"), room("a = 乙\n", "a = B\n")];
-        assert!(matches!(Catalog::new(&rooms), Err(CatalogError::Twice { .. })));
+        assert!(matches!(
+            Catalog::new(&rooms),
+            Err(CatalogError::Twice { .. })
+        ));
     }
 
     #[test]
@@ -275,7 +291,10 @@ mod tests {
 
     #[test]
     fn negotiation_follows_weights() {
-        assert_eq!(Lang::negotiate("fr, en;q=0.8, zh-TW;q=0.9"), Some(Lang::ZhTw));
+        assert_eq!(
+            Lang::negotiate("fr, en;q=0.8, zh-TW;q=0.9"),
+            Some(Lang::ZhTw)
+        );
         assert_eq!(Lang::negotiate("en-GB,en;q=0.5"), Some(Lang::En));
         assert_eq!(Lang::negotiate("en;q=0, zh;q=0.1"), Some(Lang::ZhTw));
         assert_eq!(Lang::negotiate("de, *"), None);

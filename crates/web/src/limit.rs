@@ -37,7 +37,11 @@ const TRY: u64 = 1_000_000;
 impl<K: Hash + Eq + Clone> Limiter<K> {
     /// A limiter of `rate` for at most `keys_max` keys.
     pub fn new(rate: Rate, keys_max: usize) -> Self {
-        Self { rate, keys_max: keys_max.max(1), buckets: Mutex::default() }
+        Self {
+            rate,
+            keys_max: keys_max.max(1),
+            buckets: Mutex::default(),
+        }
     }
 
     /// Counts a try.
@@ -51,7 +55,10 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         if buckets.len() >= self.keys_max && !buckets.contains_key(key) {
             Self::forget(&mut buckets, self.keys_max);
         }
-        let bucket = buckets.entry(key.clone()).or_insert(Bucket { left: full, at: now });
+        let bucket = buckets.entry(key.clone()).or_insert(Bucket {
+            left: full,
+            at: now,
+        });
         let gained = (now.since(bucket.at).as_micros() as u64).saturating_mul(TRY) / refill;
         bucket.left = bucket.left.saturating_add(gained).min(full);
         bucket.at = now;
@@ -60,7 +67,9 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
             return Ok(());
         }
         let missing = TRY - bucket.left;
-        Err(Duration::from_micros((missing.saturating_mul(refill) / TRY).max(1)))
+        Err(Duration::from_micros(
+            (missing.saturating_mul(refill) / TRY).max(1),
+        ))
     }
 
     /// Forgets the tries of `key`: after it succeeded.
@@ -90,7 +99,13 @@ mod tests {
 
     #[test]
     fn tries_come_back_with_time() {
-        let limiter = Limiter::new(Rate { burst: 2, refill: Duration::from_secs(10) }, 10);
+        let limiter = Limiter::new(
+            Rate {
+                burst: 2,
+                refill: Duration::from_secs(10),
+            },
+            10,
+        );
         assert!(limiter.attempt(&1, at(0)).is_ok());
         assert!(limiter.attempt(&1, at(0)).is_ok());
         assert_eq!(limiter.attempt(&1, at(4)), Err(Duration::from_secs(6)));
@@ -102,7 +117,13 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_back_opens_nothing() {
-        let limiter = Limiter::new(Rate { burst: 1, refill: Duration::from_secs(10) }, 10);
+        let limiter = Limiter::new(
+            Rate {
+                burst: 1,
+                refill: Duration::from_secs(10),
+            },
+            10,
+        );
         assert!(limiter.attempt(&1, at(100)).is_ok());
         assert!(limiter.attempt(&1, at(0)).is_err());
         assert!(limiter.attempt(&1, at(10)).is_ok());
@@ -110,7 +131,13 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let limiter = Limiter::new(Rate { burst: 1, refill: Duration::from_secs(10) }, 100);
+        let limiter = Limiter::new(
+            Rate {
+                burst: 1,
+                refill: Duration::from_secs(10),
+            },
+            100,
+        );
         for i in 0..10_000 {
             assert!(limiter.attempt(&i, at(i)).is_ok());
         }

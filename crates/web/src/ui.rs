@@ -12,7 +12,10 @@ mod time;
 use std::fmt::{self, Write};
 
 pub use chart::{Chart, Series, Unit};
-pub use data::{badge, bar, bytes, copyable, definition_list, empty, live, live_value, notice, number, percent, tabs, tile, Tile};
+pub use data::{
+    Tile, badge, bar, bytes, copyable, definition_list, empty, live, live_value, notice, number,
+    percent, tabs, tile,
+};
 pub use field::{Field, button, button_link, danger_button};
 pub use icon::{Icon, icon};
 pub use map::{Spot, taiwan};
@@ -132,8 +135,15 @@ mod tests {
             Markup::link(evil, evil),
             Markup::code(evil),
             badge(crate::room::Level::Good, evil),
-            Field::text(evil, evil).value(evil).error(Some(evil)).help(evil).markup(),
-            Table::new(evil).column(Column::text(evil)).row(vec![evil.into()]).markup(),
+            Field::text(evil, evil)
+                .value(evil)
+                .error(Some(evil))
+                .help(evil)
+                .markup(),
+            Table::new(evil)
+                .column(Column::text(evil))
+                .row(vec![evil.into()])
+                .markup(),
             tabs(&[(evil.to_owned(), evil.to_owned(), true)]),
         ] {
             assert!(!markup.as_str().contains("<script"), "{markup}");

@@ -152,7 +152,10 @@ impl Visit {
     /// As [`Visit::to`], showing `text` on the next page.
     pub fn to_with(&self, path: &str, level: Level, text: &str) -> Response {
         let mut response = self.to(path);
-        let cookie = self.house.cookies.flash(&Flash { level, text: text.to_owned() });
+        let cookie = self.house.cookies.flash(&Flash {
+            level,
+            text: text.to_owned(),
+        });
         if let Ok(value) = HeaderValue::from_str(&cookie) {
             response.headers_mut().append(header::SET_COOKIE, value);
         }
@@ -171,7 +174,9 @@ pub fn local_path(path: &str) -> &str {
     let bytes = path.as_bytes();
     let local = bytes.first() == Some(&b'/')
         && !matches!(bytes.get(1), Some(b'/' | b'\\'))
-        && bytes.iter().all(|b| (0x21..0x7f).contains(b) && *b != b'\\');
+        && bytes
+            .iter()
+            .all(|b| (0x21..0x7f).contains(b) && *b != b'\\');
     if local { path } else { "/" }
 }
 
@@ -365,7 +370,9 @@ impl Frame {
         // The longest entry that the path lies under is the one we are at.
         let under = |path: &str| {
             visit.path == path
-                || (path != "/" && visit.path.starts_with(path) && visit.path.as_bytes()[path.len()] == b'/')
+                || (path != "/"
+                    && visit.path.starts_with(path)
+                    && visit.path.as_bytes()[path.len()] == b'/')
         };
         let here = entries
             .iter()
@@ -398,7 +405,13 @@ impl Frame {
 
     /// An organisation's name in the reader's language, or its id.
     pub fn org_name(&self, org: &OrgId) -> String {
-        match self.visit.principal.orgs.iter().find(|badge| badge.id == *org) {
+        match self
+            .visit
+            .principal
+            .orgs
+            .iter()
+            .find(|badge| badge.id == *org)
+        {
             Some(badge) => match self.visit.lang {
                 Lang::ZhTw => badge.name_zh.clone(),
                 Lang::En => badge.name_en.clone(),
@@ -427,6 +440,24 @@ impl Frame {
         ui::day(self.visit.lang, *at)
     }
 
+    /// The picture of the colour switch.
+    pub fn theme_icon(&self) -> Markup {
+        ui::icon(match self.visit.theme {
+            Theme::Dark => Icon::Moon,
+            _ => Icon::Sun,
+        })
+    }
+
+    /// The picture of the reader's menu.
+    pub fn user_icon(&self) -> Markup {
+        ui::icon(Icon::User)
+    }
+
+    /// The picture of the organisation switch.
+    pub fn org_icon(&self) -> Markup {
+        ui::icon(Icon::Building)
+    }
+
     /// An icon.
     pub fn icon(&self, icon: &Icon) -> Markup {
         ui::icon(*icon)
@@ -442,7 +473,16 @@ mod tests {
         for good in ["/", "/sites/1?x=y#z"] {
             assert_eq!(local_path(good), good);
         }
-        for bad in ["", "//evil.example", "/\\evil", "https://evil", "/a\r\nSet-Cookie:x", "sites", "/a b", "/站"] {
+        for bad in [
+            "",
+            "//evil.example",
+            "/\\evil",
+            "https://evil",
+            "/a\r\nSet-Cookie:x",
+            "sites",
+            "/a b",
+            "/站",
+        ] {
             assert_eq!(local_path(bad), "/", "{bad:?}");
         }
     }

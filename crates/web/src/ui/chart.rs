@@ -92,7 +92,12 @@ const BOTTOM: f64 = 28.0;
 
 impl Chart {
     /// A chart over `times`, which rise. `empty` is said when there is nothing to show.
-    pub fn new(title: impl Into<String>, unit: Unit, times: Vec<Timestamp>, empty: impl Into<String>) -> Self {
+    pub fn new(
+        title: impl Into<String>,
+        unit: Unit,
+        times: Vec<Timestamp>,
+        empty: impl Into<String>,
+    ) -> Self {
         Self {
             title: title.into(),
             unit,
@@ -110,7 +115,10 @@ impl Chart {
     #[must_use]
     pub fn series(mut self, label: impl Into<String>, values: Vec<Option<f64>>) -> Self {
         if self.series.len() < SERIES_MAX {
-            self.series.push(Series { label: label.into(), values });
+            self.series.push(Series {
+                label: label.into(),
+                values,
+            });
         }
         self
     }
@@ -146,7 +154,10 @@ impl Chart {
     /// The HTML.
     pub fn markup(&self) -> Markup {
         let mut out = "<figure class=\"chart\"><figcaption>".to_owned();
-        out.push_str(&format!("<span class=\"chart-title\">{}</span>", escape(&self.title)));
+        out.push_str(&format!(
+            "<span class=\"chart-title\">{}</span>",
+            escape(&self.title)
+        ));
         out.push_str("<ul class=\"legend\">");
         for (i, series) in self.series.iter().enumerate() {
             out.push_str(&format!(
@@ -155,9 +166,15 @@ impl Chart {
             ));
         }
         out.push_str("</ul></figcaption>");
-        let some = self.series.iter().any(|s| s.values.iter().any(Option::is_some));
+        let some = self
+            .series
+            .iter()
+            .any(|s| s.values.iter().any(Option::is_some));
         if !some && self.live.is_none() {
-            out.push_str(&format!("<p class=\"chart-empty\">{}</p>", escape(&self.empty)));
+            out.push_str(&format!(
+                "<p class=\"chart-empty\">{}</p>",
+                escape(&self.empty)
+            ));
         } else {
             out.push_str("<div class=\"chart-area\"");
             attribute(&mut out, "data-chart", &self.json());
@@ -176,14 +193,21 @@ impl Chart {
             foot.push(Markup::link(path, text).to_string());
         }
         if !foot.is_empty() {
-            out.push_str(&format!("<p class=\"chart-source\">{}</p>", foot.join(" · ")));
+            out.push_str(&format!(
+                "<p class=\"chart-source\">{}</p>",
+                foot.join(" · ")
+            ));
         }
         out.push_str("</figure>");
         Markup::new(out)
     }
 
     fn json(&self) -> String {
-        let times: Vec<f64> = self.times.iter().map(|t| t.millis() as f64 / 1000.0).collect();
+        let times: Vec<f64> = self
+            .times
+            .iter()
+            .map(|t| t.millis() as f64 / 1000.0)
+            .collect();
         let series: Vec<serde_json::Value> = self
             .series
             .iter()
@@ -331,7 +355,11 @@ mod tests {
         let chart = Chart::new("t", Unit::Count, times.clone(), "nothing yet")
             .series("a", vec![Some(1.0), None, Some(2.0), Some(f64::NAN)]);
         let html = chart.markup().to_string();
-        assert_eq!(html.matches("class=\"line line-0\" d=\"M").count(), 2, "legend and line");
+        assert_eq!(
+            html.matches("class=\"line line-0\" d=\"M").count(),
+            2,
+            "legend and line"
+        );
         assert!(!html.contains("NaN"), "{html}");
         let none = Chart::new("t", Unit::Count, times, "nothing yet").series("a", vec![None; 4]);
         assert!(none.markup().as_str().contains("nothing yet"));

@@ -51,7 +51,11 @@ pub fn badge(level: Level, text: impl AsRef<str>) -> Markup {
 
 /// A share of 1 as a bar with its value beside it.
 pub fn bar(share: f64, label: impl AsRef<str>) -> Markup {
-    let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+    let share = if share.is_finite() {
+        share.clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
     Markup::new(format!(
         "<span class=\"bar\"><svg viewBox=\"0 0 100 6\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"bar-rail\" width=\"100\" height=\"6\" rx=\"3\"/><rect class=\"bar-fill\" width=\"{:.1}\" height=\"6\" rx=\"3\"/></svg><span class=\"num\">{}</span></span>",
         share * 100.0,
@@ -154,7 +158,11 @@ pub fn notice(level: Level, title: impl AsRef<str>, body: impl Into<Markup>) -> 
         Level::Warn | Level::Bad => Icon::Warn,
         _ => Icon::Info,
     };
-    let role = if level == Level::Bad { " role=\"alert\"" } else { "" };
+    let role = if level == Level::Bad {
+        " role=\"alert\""
+    } else {
+        ""
+    };
     Markup::new(format!(
         "<div class=\"notice notice-{}\"{role}>{}<div><p class=\"notice-title\">{}</p><div class=\"notice-body\">{}</div></div></div>",
         level.class(),
@@ -172,7 +180,11 @@ pub fn empty(
     action: Option<(&str, &str)>,
 ) -> Markup {
     let action = action.map_or(String::new(), |(path, label)| {
-        format!("<p><a class=\"button\" href=\"{}\">{}</a></p>", escape(path), escape(label))
+        format!(
+            "<p><a class=\"button\" href=\"{}\">{}</a></p>",
+            escape(path),
+            escape(label)
+        )
     });
     Markup::new(format!(
         "<div class=\"empty\">{}<p class=\"empty-title\">{}</p><p>{}</p>{action}</div>",

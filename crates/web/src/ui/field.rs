@@ -62,12 +62,20 @@ impl Field {
     }
 
     /// One of several, in a list: value and text.
-    pub fn select(name: impl Into<String>, label: impl Into<String>, options: Vec<(String, String)>) -> Self {
+    pub fn select(
+        name: impl Into<String>,
+        label: impl Into<String>,
+        options: Vec<(String, String)>,
+    ) -> Self {
         Self::new(name, label, Kind::Select(options))
     }
 
     /// One of a few, all in sight: value and text.
-    pub fn radio(name: impl Into<String>, label: impl Into<String>, options: Vec<(String, String)>) -> Self {
+    pub fn radio(
+        name: impl Into<String>,
+        label: impl Into<String>,
+        options: Vec<(String, String)>,
+    ) -> Self {
         Self::new(name, label, Kind::Radio(options))
     }
 
@@ -143,7 +151,13 @@ impl Field {
     pub fn markup(&self) -> Markup {
         let id: String = format!("f-{}", self.name)
             .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '-' })
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '-' {
+                    c
+                } else {
+                    '-'
+                }
+            })
             .collect();
         let mut out = "<div class=\"field".to_owned();
         if self.error.is_some() {
@@ -178,7 +192,10 @@ impl Field {
         let optional = self.optional_text.as_ref().map_or(String::new(), |text| {
             format!(" <span class=\"optional\">{}</span>", escape(text))
         });
-        let label = format!("<label for=\"{id}\">{}{optional}</label>", escape(&self.label));
+        let label = format!(
+            "<label for=\"{id}\">{}{optional}</label>",
+            escape(&self.label)
+        );
         let help = self.help.as_ref().map_or(String::new(), |text| {
             format!("<p class=\"help\" id=\"{id}-help\">{}</p>", escape(text))
         });
@@ -221,10 +238,30 @@ impl Field {
             }
             Kind::Radio(options) => {
                 let on = std::slice::from_ref(&self.value);
-                out.push_str(&choices("radio", &id, &self.label, &optional, &help, &error, &common, options, on));
+                out.push_str(&choices(
+                    "radio",
+                    &id,
+                    &self.label,
+                    &optional,
+                    &help,
+                    &error,
+                    &common,
+                    options,
+                    on,
+                ));
             }
             Kind::Checks(options, on) => {
-                out.push_str(&choices("checkbox", &id, &self.label, &optional, &help, &error, &common, options, on));
+                out.push_str(&choices(
+                    "checkbox",
+                    &id,
+                    &self.label,
+                    &optional,
+                    &help,
+                    &error,
+                    &common,
+                    options,
+                    on,
+                ));
             }
         }
         out.push_str("</div>");
@@ -232,7 +269,10 @@ impl Field {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one element, used twice")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one element, used twice"
+)]
 fn choices(
     kind: &str,
     id: &str,
@@ -244,9 +284,16 @@ fn choices(
     options: &[(String, String)],
     on: &[String],
 ) -> String {
-    let mut out = format!("<fieldset><legend>{}{optional}</legend>{help}{error}", escape(label));
+    let mut out = format!(
+        "<fieldset><legend>{}{optional}</legend>{help}{error}",
+        escape(label)
+    );
     // `required` on a check box would ask for that very one.
-    let common = if kind == "checkbox" { common.replace(" required", "") } else { common.to_owned() };
+    let common = if kind == "checkbox" {
+        common.replace(" required", "")
+    } else {
+        common.to_owned()
+    };
     for (i, (value, text)) in options.iter().enumerate() {
         let checked = if on.contains(value) { " checked" } else { "" };
         out.push_str(&format!(
@@ -269,15 +316,25 @@ impl askama::filters::HtmlSafe for Field {}
 
 /// The button that sends a form.
 pub fn button(text: impl AsRef<str>) -> Markup {
-    Markup::new(format!("<button type=\"submit\" class=\"button button-primary\">{}</button>", escape(text.as_ref())))
+    Markup::new(format!(
+        "<button type=\"submit\" class=\"button button-primary\">{}</button>",
+        escape(text.as_ref())
+    ))
 }
 
 /// The button that sends a form that destroys something.
 pub fn danger_button(text: impl AsRef<str>) -> Markup {
-    Markup::new(format!("<button type=\"submit\" class=\"button button-danger\">{}</button>", escape(text.as_ref())))
+    Markup::new(format!(
+        "<button type=\"submit\" class=\"button button-danger\">{}</button>",
+        escape(text.as_ref())
+    ))
 }
 
 /// A link that looks like a button.
 pub fn button_link(path: impl AsRef<str>, text: impl AsRef<str>) -> Markup {
-    Markup::new(format!("<a class=\"button\" href=\"{}\">{}</a>", escape(path.as_ref()), escape(text.as_ref())))
+    Markup::new(format!(
+        "<a class=\"button\" href=\"{}\">{}</a>",
+        escape(path.as_ref()),
+        escape(text.as_ref())
+    ))
 }

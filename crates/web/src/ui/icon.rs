@@ -49,14 +49,18 @@ impl Icon {
     const fn path(self) -> &'static str {
         match self {
             Self::Home => "M4 11l8-7 8 7v9h-5v-6H9v6H4z",
-            Self::Globe => "M12 3a9 9 0 100 18 9 9 0 000-18zM3 12h18M12 3c3 3 3 15 0 18M12 3c-3 3-3 15 0 18",
+            Self::Globe => {
+                "M12 3a9 9 0 100 18 9 9 0 000-18zM3 12h18M12 3c3 3 3 15 0 18M12 3c-3 3-3 15 0 18"
+            }
             Self::Inbox => "M4 13l2-8h12l2 8v6H4zM4 13h5l1 3h4l1-3h5",
             Self::FilePlus => "M6 3h8l5 5v13H6zM14 3v5h5M12 11v6M9 14h6",
             Self::Clipboard => "M6 5h12v16H6zM9 3h6v4H9zM9 12h6M9 16h4",
             Self::Server => "M4 4h16v6H4zM4 14h16v6H4zM8 7h.01M8 17h.01",
             Self::Map => "M9 4L3 6v14l6-2 6 2 6-2V4l-6 2zM9 4v14M15 6v14",
             Self::Shield => "M12 3l8 3v6c0 5-4 8-8 9-4-1-8-4-8-9V6z",
-            Self::Users => "M9 11a3.5 3.5 0 100-7 3.5 3.5 0 000 7zM2.5 20c0-4 3-6 6.5-6s6.5 2 6.5 6M16 4.5a3.5 3.5 0 010 6.5M18 14.500c2 .8 3.500 2.600 3.500 5.500",
+            Self::Users => {
+                "M9 11a3.5 3.5 0 100-7 3.5 3.5 0 000 7zM2.5 20c0-4 3-6 6.5-6s6.5 2 6.5 6M16 4.5a3.5 3.5 0 010 6.5M18 14.500c2 .8 3.500 2.600 3.500 5.500"
+            }
             Self::Building => "M5 21V4h9v17M14 9h5v12M3 21h18M8 8h3M8 12h3M8 16h3",
             Self::Key => "M8 11a4 4 0 100 8 4 4 0 000-8zM11 12l9-9M17 6l3 3M14 9l2 2",
             Self::List => "M8 6h12M8 12h12M8 18h12M4 6h.01M4 12h.01M4 18h.01",
@@ -75,7 +79,9 @@ impl Icon {
             Self::Settings => "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4",
             Self::Logout => "M10 4H5v16h5M14 8l4 4-4 4M18 12H9",
             Self::User => "M12 12a4 4 0 100-8 4 4 0 000 8zM4 21c0-5 4-7 8-7s8 2 8 7",
-            Self::Sun => "M12 8a4 4 0 100 8 4 4 0 000-8zM12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M5 19l2-2M17 7l2-2",
+            Self::Sun => {
+                "M12 8a4 4 0 100 8 4 4 0 000-8zM12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M5 19l2-2M17 7l2-2"
+            }
             Self::Moon => "M20 14A8 8 0 0110 4a8 8 0 1010 10z",
             Self::Menu => "M4 6h16M4 12h16M4 18h16",
             Self::ArrowRight => "M5 12h14M13 6l6 6-6 6",

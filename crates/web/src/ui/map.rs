@@ -36,14 +36,23 @@ pub fn taiwan(title: impl AsRef<str>, spots: &[Spot]) -> Markup {
         };
         // Labels of near spots stand below each other.
         let mut below = y + 4.0;
-        while labels.iter().any(|(lx, ly)| (lx - x).abs() < 120.0 && (ly - below).abs() < 16.0) {
+        while labels
+            .iter()
+            .any(|(lx, ly)| (lx - x).abs() < 120.0 && (ly - below).abs() < 16.0)
+        {
             below += 16.0;
         }
         labels.push((x, below));
         let shape = match spot.level {
-            Level::Bad => format!("<path d=\"M{:.1} {:.1}l12 12m0 -12l-12 12\" class=\"spot-cross\"/>", x - 6.0, y - 6.0),
+            Level::Bad => format!(
+                "<path d=\"M{:.1} {:.1}l12 12m0 -12l-12 12\" class=\"spot-cross\"/>",
+                x - 6.0,
+                y - 6.0
+            ),
             Level::Warn => format!("<path d=\"M{x:.1} {:.1}l9 16h-18z\"/>", y - 9.0),
-            Level::Neutral => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"6\" class=\"spot-hollow\"/>"),
+            Level::Neutral => {
+                format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"6\" class=\"spot-hollow\"/>")
+            }
             _ => format!("<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"7\"/>"),
         };
         let mut inner = format!("<g class=\"spot spot-{}\"><title>", spot.level.class());

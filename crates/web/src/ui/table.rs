@@ -22,12 +22,18 @@ pub struct Column {
 impl Column {
     /// A column of text.
     pub fn text(label: impl Into<String>) -> Self {
-        Self { label: label.into(), align: Align::Start }
+        Self {
+            label: label.into(),
+            align: Align::Start,
+        }
     }
 
     /// A column of figures.
     pub fn number(label: impl Into<String>) -> Self {
-        Self { label: label.into(), align: Align::End }
+        Self {
+            label: label.into(),
+            align: Align::End,
+        }
     }
 }
 

@@ -20,7 +20,10 @@ pub fn time(at: Timestamp) -> Markup {
 /// How long ago, in words, with the moment on hover.
 pub fn ago(visit: &Visit, at: Timestamp) -> Markup {
     let text = if at > visit.now {
-        visit.ta("time-in", &[("duration", &duration(visit.lang, at.since(visit.now)))])
+        visit.ta(
+            "time-in",
+            &[("duration", &duration(visit.lang, at.since(visit.now)))],
+        )
     } else {
         let since = visit.now.since(at);
         match since.as_secs() {
@@ -79,13 +82,19 @@ mod tests {
         // 2026-11-20T16:00:00Z is midnight in Taipei.
         let midnight = Timestamp::from_seconds(1_795_190_400);
         assert_eq!(day(Lang::ZhTw, midnight), "民國115年11月21日");
-        assert_eq!(day(Lang::En, midnight.minus(Duration::from_micros(1))), "20 November 2026");
+        assert_eq!(
+            day(Lang::En, midnight.minus(Duration::from_micros(1))),
+            "20 November 2026"
+        );
     }
 
     #[test]
     fn durations_use_their_largest_unit() {
         assert_eq!(duration(Lang::En, Duration::from_secs(59)), "59 s");
         assert_eq!(duration(Lang::En, Duration::from_secs(3599)), "59 min");
-        assert_eq!(duration(Lang::ZhTw, Duration::from_secs(86_400 * 3)), "3 天");
+        assert_eq!(
+            duration(Lang::ZhTw, Duration::from_secs(86_400 * 3)),
+            "3 天"
+        );
     }
 }

@@ -1,0 +1,323 @@
+//! Web's own pages: landing, sign-in, one's account, organisations, people, audit,
+//! search, errors.
+
+mod account;
+mod login;
+
+use axum::response::{Html, IntoResponse, Response};
+use http::{HeaderValue, header};
+use std::sync::Arc;
+
+use crate::api::{ApiQuery, PageForm};
+use crate::house::House;
+use crate::lang::{Lang, Locales};
+use crate::principal::Via;
+use crate::problem::{Code, FieldError, WebError, WebResult};
+use crate::room::{Level, NavEntry, NavGroup, Pages, Room};
+use crate::ui::{self, Icon, Markup, escape};
+use crate::visit::{Frame, Theme, Visit, local_path, page};
+
+/// A page whose content is made of components.
+#[derive(askama::Template)]
+#[template(path = "body.html")]
+pub(crate) struct Plain {
+    pub(crate) frame: Frame,
+    pub(crate) body: Markup,
+}
+
+#[derive(askama::Template)]
+#[template(path = "landing.html")]
+struct Landing {
+    frame: Frame,
+}
+
+#[derive(askama::Template)]
+#[template(path = "bare.html")]
+struct Bare {
+    lang: Lang,
+    title: String,
+    text: String,
+    request_id: String,
+    style: String,
+}
+
+pub(crate) fn room() -> Room {
+    let pages = Pages::new()
+        .get("/", "public:view", landing)
+        .get("/assets/{name}", "public:view", crate::assets::serve)
+        .get("/api/openapi.json", "public:view", openapi)
+        .get("/api", "public:view", api_page)
+        .get("/search", "self:view", search)
+        .post("/settings/display", "display:set", display)
+        .post("/settings/organisation", "self:view", organisation);
+    Room {
+        nav: vec![
+            NavEntry {
+                label: "nav-home",
+                path: "/",
+                icon: Icon::Home,
+                action: "self:view",
+                group: NavGroup::Work,
+            },
+            NavEntry {
+                label: "nav-account",
+                path: "/account",
+                icon: Icon::User,
+                action: "self:view",
+                group: NavGroup::Govern,
+            },
+        ],
+        pages: pages.merge(login::pages()).merge(account::pages()),
+        locales: Some(Locales {
+            room: "web",
+            zh_tw: include_str!("../locales/zh-TW.ftl"),
+            en: include_str!("../locales/en.ftl"),
+        }),
+        ..Room::new("web")
+    }
+}
+
+/// A page made of components.
+pub(crate) fn plain(frame: Frame, parts: impl IntoIterator<Item = Markup>) -> WebResult {
+    page(&Plain {
+        frame,
+        body: parts.into_iter().collect(),
+    })
+}
+
+/// A form: its parts and its button.
+pub(crate) fn form(frame: &Frame, action: &str, parts: Vec<Markup>, button: Markup) -> Markup {
+    let mut html = format!(
+        "<form method=\"post\" action=\"{}\">{}",
+        escape(action),
+        frame.csrf()
+    );
+    for part in parts {
+        html.push_str(part.as_str());
+    }
+    html.push_str(&format!("<p class=\"actions\">{button}</p></form>"));
+    Markup::new(html)
+}
+
+/// A titled part of a page.
+pub(crate) fn section(title: &str, parts: Vec<Markup>) -> Markup {
+    let body: Markup = parts.into_iter().collect();
+    Markup::new(format!(
+        "<section class=\"card\"><h2>{}</h2>{body}</section>",
+        escape(title)
+    ))
+}
+
+/// What is wrong with a form, above it.
+pub(crate) fn refusal(frame: &Frame, errors: &[FieldError]) -> Markup {
+    match errors {
+        [] => Markup::default(),
+        _ => ui::notice(
+            Level::Bad,
+            frame.t("form-refused"),
+            errors
+                .iter()
+                .map(|error| Markup::text(format!("{}: {} ", error.field, error.message)))
+                .collect::<Markup>(),
+        ),
+    }
+}
+
+async fn landing(visit: Visit) -> WebResult {
+    let frame = visit.frame("landing-title");
+    let frame = if frame.signed_in() {
+        frame
+    } else {
+        frame.plain()
+    };
+    page(&Landing { frame })
+}
+
+async fn openapi(visit: Visit) -> Response {
+    axum::Json(visit.house().openapi.clone()).into_response()
+}
+
+/// The API as a page: every operation with what it says of itself.
+async fn api_page(visit: Visit) -> WebResult {
+    let frame = visit.frame("api-title");
+    let mut table = ui::Table::new(frame.t("api-title"))
+        .column(ui::Column::text(frame.t("api-operation")))
+        .column(ui::Column::text(frame.t("api-summary")));
+    if let Some(paths) = visit.house().openapi["paths"].as_object() {
+        for (path, item) in paths {
+            for method in ["get", "post", "put", "patch", "delete"] {
+                if let Some(operation) = item.get(method) {
+                    let said = operation["summary"]
+                        .as_str()
+                        .or(operation["description"].as_str())
+                        .unwrap_or("–");
+                    table.push(vec![
+                        Markup::code(format!("{} {path}", method.to_uppercase())),
+                        said.into(),
+                    ]);
+                }
+            }
+        }
+    }
+    let intro = ui::notice(
+        Level::Info,
+        frame.t("api-how"),
+        Markup::link("/api/openapi.json", "openapi.json"),
+    );
+    plain(frame, [intro, table.markup()])
+}
+
+#[derive(serde::Deserialize)]
+struct Query {
+    #[serde(default)]
+    q: String,
+}
+
+async fn search(visit: Visit, ApiQuery(query): ApiQuery<Query>) -> WebResult {
+    let frame = visit.frame("search-title");
+    let text: String = query.q.trim().chars().take(200).collect();
+    if text.is_empty() {
+        let empty = ui::empty(
+            Icon::Search,
+            frame.t("search-title"),
+            frame.t("search-how"),
+            None,
+        );
+        return plain(frame, [empty]);
+    }
+    let hits = visit
+        .house()
+        .hits(&visit.principal, visit.lang, &text)
+        .await;
+    let mut table = ui::Table::new(frame.t("search-title"))
+        .column(ui::Column::text(frame.t("search-kind")))
+        .column(ui::Column::text(frame.t("search-name")))
+        .column(ui::Column::text(frame.t("search-detail")))
+        .empty(ui::empty(
+            Icon::Search,
+            frame.t1("search-none", "query", &text),
+            frame.t("search-how"),
+            None,
+        ));
+    for hit in hits {
+        table.push(vec![
+            hit.kind.into(),
+            Markup::link(&hit.path, &hit.title),
+            hit.detail.into(),
+        ]);
+    }
+    plain(frame, [table.markup()])
+}
+
+#[derive(serde::Deserialize)]
+struct Display {
+    #[serde(default)]
+    lang: Option<String>,
+    #[serde(default)]
+    theme: Option<String>,
+    #[serde(default)]
+    back: String,
+}
+
+async fn display(visit: Visit, PageForm(form): PageForm<Display>) -> WebResult {
+    let mut response = visit.to(local_path(&form.back));
+    let year = Some(std::time::Duration::from_secs(365 * 86_400));
+    let cookies = &visit.house().cookies;
+    let lang = form
+        .lang
+        .as_deref()
+        .and_then(Lang::from_tag)
+        .map(|lang| cookies.set("cn_lang", lang.tag(), year));
+    let theme = form
+        .theme
+        .as_deref()
+        .and_then(Theme::from_name)
+        .map(|theme| cookies.set("cn_theme", theme.name(), year));
+    for cookie in lang.into_iter().chain(theme) {
+        let value = HeaderValue::from_str(&cookie).map_err(WebError::internal)?;
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+    Ok(response)
+}
+
+#[derive(serde::Deserialize)]
+struct Chosen {
+    #[serde(default)]
+    org: Option<String>,
+    #[serde(default)]
+    back: String,
+}
+
+async fn organisation(visit: Visit, PageForm(form): PageForm<Chosen>) -> WebResult {
+    let Via::Session { id, .. } = &visit.principal.via else {
+        return Err(WebError::unauthenticated());
+    };
+    let org = match &form.org {
+        None => None,
+        Some(text) => Some(
+            text.parse()
+                .map_err(|error: base::id::InvalidId| WebError::bad_request(error.to_string()))?,
+        ),
+    };
+    if let Some(org) = org
+        && !visit.principal.orgs.iter().any(|badge| badge.id == org)
+    {
+        return Err(WebError::not_found("organisation", org));
+    }
+    visit.house().accounts.choose_org(*id, org).await?;
+    Ok(visit.to(local_path(&form.back)))
+}
+
+/// A failure as a page, in the frame where there is one.
+pub(crate) fn error(
+    house: &Arc<House>,
+    visit: Option<&Visit>,
+    lang: Lang,
+    error: &WebError,
+    request_id: &str,
+) -> Response {
+    let lang = visit.map_or(lang, |visit| visit.lang);
+    let key = format!("error-{}", error.code.name());
+    let title = house.catalog.text(lang, &key, &[]);
+    let text = house.catalog.text(lang, &format!("{key}-text"), &[]);
+    // In the frame, what the failure says of itself stands below the kind's text.
+    let html = match visit {
+        Some(visit) => {
+            let frame = visit.frame_titled(title.clone()).plain();
+            let mut parts = vec![Markup::new(format!("<p>{}</p>", escape(&text)))];
+            if error.code != Code::Internal {
+                parts.push(Markup::new(format!(
+                    "<p class=\"soft\">{}</p>",
+                    escape(&error.detail)
+                )));
+            }
+            if !error.fields.is_empty() {
+                parts.push(refusal(&frame, &error.fields));
+            }
+            parts.push(Markup::new(format!(
+                "<p class=\"soft\">{} <code>{}</code></p><p><a class=\"button\" href=\"/\">{}</a></p>",
+                escape(&frame.t("error-request")),
+                escape(request_id),
+                escape(&frame.t("error-home"))
+            )));
+            askama::Template::render(&Plain {
+                frame,
+                body: parts.into_iter().collect(),
+            })
+        }
+        None => askama::Template::render(&Bare {
+            lang,
+            title,
+            text,
+            request_id: request_id.to_owned(),
+            style: crate::assets::href("style.css"),
+        }),
+    };
+    match html {
+        Ok(html) => (error.code.status(), Html(html)).into_response(),
+        Err(failure) => {
+            tracing::error!(%failure, "could not render an error page");
+            (error.code.status(), error.code.name()).into_response()
+        }
+    }
+}

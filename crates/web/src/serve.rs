@@ -1,0 +1,117 @@
+//! Serving: an accept loop with limits on time and number, and a graceful end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ConnectInfo;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use runtime::CancellationToken;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::app::Web;
+
+/// Connections at once; more wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// Time for a request's head to arrive.
+pub const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
+/// Time for open requests to end when the service stops.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+impl Web {
+    /// Serves on `listener` until `stop`; requests under way are then finished, live
+    /// streams ended.
+    ///
+    /// # Errors
+    /// When the listener is not usable by the runtime.
+    pub async fn serve(
+        &self,
+        listener: std::net::TcpListener,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let open = TaskTracker::new();
+        loop {
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                break;
+            };
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, or a connection gone already.
+                    tracing::warn!(%error, "could not accept a connection");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+            };
+            let (router, stop) = (self.router(), stop.clone());
+            open.spawn(async move {
+                let _held = slot;
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "could not set TCP_NODELAY");
+                }
+                connection(router, stream, peer, stop).await;
+            });
+        }
+        drop(listener);
+        open.close();
+        if tokio::time::timeout(STOP_TIME_MAX, open.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections were cut because they did not end in time");
+        }
+        Ok(())
+    }
+}
+
+async fn connection(
+    router: axum::Router,
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    stop: CancellationToken,
+) {
+    let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.map(axum::body::Body::new)
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(Duration::from_secs(30)));
+    let connection =
+        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(STOP_TIME_MAX, connection.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "connection ended early");
+    }
+}
