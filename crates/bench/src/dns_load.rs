@@ -73,9 +73,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let questions = questions(options)?;
     let mut lines = Vec::new();
     for _ in 0..options.sockets.max(1) {
-        let socket = UdpSocket::bind(if options.server.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" })
-            .context("could not open a socket")?;
-        socket.connect(options.server).context("could not connect")?;
+        let socket = UdpSocket::bind(if options.server.is_ipv4() {
+            "127.0.0.1:0"
+        } else {
+            "[::1]:0"
+        })
+        .context("could not open a socket")?;
+        socket
+            .connect(options.server)
+            .context("could not connect")?;
         socket
             .set_read_timeout(Some(Duration::from_millis(200)))
             .context("could not set a time limit")?;
@@ -166,12 +172,18 @@ impl Load {
         for place in 0..received {
             let message = self.batch.get(place);
             // A response, NOERROR, with an answer.
-            if message.len() < 12 || message[2] & 0x80 == 0 || message[3] & 0xf != 0 || message[7] == 0 {
+            if message.len() < 12
+                || message[2] & 0x80 == 0
+                || message[3] & 0xf != 0
+                || message[7] == 0
+            {
                 self.wrong += 1;
             } else {
                 self.answers += 1;
             }
-            let id = message.first_chunk::<2>().map_or(0, |id| u16::from_be_bytes(*id));
+            let id = message
+                .first_chunk::<2>()
+                .map_or(0, |id| u16::from_be_bytes(*id));
             let took = now.duration_since(line.sent_at[usize::from(id)]);
             let step = (took.as_micros() as usize / STEP_US).min(STEPS - 1);
             self.histogram[step] += 1;
@@ -232,7 +244,8 @@ fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let fields: Vec<&str> = fields.split_whitespace().collect();
     let ticks = |at: usize| -> anyhow::Result<f64> {
         let text = fields.get(at).copied().unwrap_or_default();
-        text.parse().with_context(|| format!("{path}: field {at} is {text:?}"))
+        text.parse()
+            .with_context(|| format!("{path}: field {at} is {text:?}"))
     };
     // SAFETY: sysconf reads a constant.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;

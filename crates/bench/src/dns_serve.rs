@@ -49,8 +49,8 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
                 .context("could not serve the zone");
         }
         let path = options.snapshot.context("no snapshot given")?;
-        let text = std::fs::read(&path)
-            .with_context(|| format!("could not read {}", path.display()))?;
+        let text =
+            std::fs::read(&path).with_context(|| format!("could not read {}", path.display()))?;
         let snapshot: DispatchSnapshot = serde_json::from_slice(&text)
             .with_context(|| format!("could not understand {}", path.display()))?;
         let (keep, receiver) = watch::channel(Some(Arc::new(snapshot)));

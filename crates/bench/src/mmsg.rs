@@ -44,7 +44,12 @@ impl Batch {
         // SAFETY: the first `count` heads point at buffers that live through the call and are
         // valid for the lengths stated.
         let sent = unsafe {
-            libc::sendmmsg(socket.as_raw_fd(), heads.as_mut_ptr(), count.min(BATCH) as u32, 0)
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                heads.as_mut_ptr(),
+                count.min(BATCH) as u32,
+                0,
+            )
         };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }

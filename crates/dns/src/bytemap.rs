@@ -81,13 +81,25 @@ impl ByteMap {
             }
             if slot >> 32 == hash >> 32 {
                 let index = (slot as u32 - 1) as usize;
-                if self.key(index) == key {
+                if equal(self.key(index), key) {
                     return Some(index);
                 }
             }
             at = (at + 1) & mask;
         }
     }
+}
+
+/// Compares in place: keys are short, and a call costs more than they do.
+#[inline]
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    let ((a_words, a_rest), (b_words, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    a.len() == b.len()
+        && a_words
+            .iter()
+            .zip(b_words)
+            .all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
+        && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
 }
 
 /// Folded multiplication over eight bytes at a time.
