@@ -1,6 +1,8 @@
 //! The two secrets of the fabric, sealed in the database: the certificate authority
 //! and the snapshot key, with the latter's chain of hand-overs.
 
+use std::sync::{Arc, PoisonError};
+
 use base::Timestamp;
 use sqlx::Row as _;
 use store::{Actor, AuditEntry, Db, Tx, Vault};
@@ -48,21 +50,64 @@ pub(super) async fn open_signing(db: &Db, vault: &Vault) -> Result<Signing, Cont
             key
         }
     };
-    let rows = sqlx::query("SELECT body FROM fabric_handover ORDER BY position")
-        .fetch_all(&mut *tx)
-        .await?;
-    let chain = rows
-        .into_iter()
-        .map(|row| {
-            let body: String = row.try_get(0)?;
-            serde_json::from_str(&body).map_err(|error| ControlError::Row(error.to_string()))
-        })
-        .collect::<Result<Vec<Handover>, ControlError>>()?;
+    let chain = load_chain(&mut tx).await?;
     tx.commit().await?;
     Ok(Signing { key, chain })
 }
 
+async fn load_chain(tx: &mut Tx) -> Result<Vec<Handover>, ControlError> {
+    let rows = sqlx::query("SELECT body FROM fabric_handover ORDER BY position")
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let body: String = row.try_get(0)?;
+            serde_json::from_str(&body).map_err(|error| ControlError::Row(error.to_string()))
+        })
+        .collect()
+}
+
 impl Control {
+    /// The key that signs, as of `tx`: another control process may have replaced it.
+    pub(super) async fn signing_in(&self, tx: &mut Tx) -> Result<Arc<Signing>, ControlError> {
+        let links: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM fabric_handover")
+            .fetch_one(&mut **tx)
+            .await?;
+        let known = self.signing();
+        if usize::try_from(links).ok() == Some(known.chain.len()) {
+            return Ok(known);
+        }
+        let Some((_, secret)) = load(tx, &self.0.vault, SNAPSHOT).await? else {
+            return Err(ControlError::Row("the snapshot key is missing".to_owned()));
+        };
+        let signing = Arc::new(Signing {
+            key: SigningKey::from_pkcs8(&secret)?,
+            chain: load_chain(tx).await?,
+        });
+        self.set_signing(signing.clone());
+        Ok(signing)
+    }
+
+    /// Learns of a key that another control process made.
+    pub(super) async fn refresh_signing(&self) -> Result<(), ControlError> {
+        let links: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM fabric_handover")
+            .fetch_one(self.0.db.pool())
+            .await?;
+        if usize::try_from(links).ok() != Some(self.signing().chain.len()) {
+            let mut tx = self.0.db.begin().await?;
+            self.signing_in(&mut tx).await?;
+        }
+        Ok(())
+    }
+
+    fn set_signing(&self, signing: Arc<Signing>) {
+        *self
+            .0
+            .signing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = signing;
+    }
+
     /// Replaces the snapshot key. The old key signs the new one; nodes follow when
     /// they see the next snapshot. The newest snapshots are signed anew at once.
     ///
@@ -74,18 +119,14 @@ impl Control {
         let (key, secret) = SigningKey::generate()?;
         let public = key.public();
         let mut tx = inner.db.begin().await?;
-        // Another control process may have rotated meanwhile: the database knows.
-        let Some((_, old)) = load(&mut tx, &inner.vault, SNAPSHOT).await? else {
-            return Err(ControlError::Row("the snapshot key is missing".to_owned()));
-        };
-        let old = SigningKey::from_pkcs8(&old)?;
-        let mut chain = self.signing().chain.clone();
+        let present = self.signing_in(&mut tx).await?;
+        let mut chain = present.chain.clone();
         if chain.len() >= HANDOVERS_MAX {
             return Err(ControlError::Invalid(format!(
                 "the snapshot key was replaced {HANDOVERS_MAX} times: enrol the nodes anew"
             )));
         }
-        let handover = old.hand_over(&public, now);
+        let handover = present.key.hand_over(&public, now);
         let body = serde_json::to_string(&handover).map_err(|source| ControlError::Json {
             what: "the hand-over",
             source,
@@ -110,11 +151,7 @@ impl Control {
         .await?;
         tx.commit().await?;
         chain.push(handover);
-        *inner
-            .signing
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) =
-            std::sync::Arc::new(Signing { key, chain });
+        self.set_signing(Arc::new(Signing { key, chain }));
         self.sign_anew().await?;
         Ok(public)
     }

@@ -5,6 +5,7 @@
 //! again at every beat and whenever rights change.
 
 mod routes;
+mod stream;
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};

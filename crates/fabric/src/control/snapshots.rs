@@ -233,10 +233,8 @@ impl Control {
     ) -> Result<u64, ControlError> {
         let version = newest + 1;
         let created_at = self.now();
-        let envelope = self
-            .signing()
-            .key
-            .seal(role, version, created_at, payload)?;
+        let signing = self.signing_in(&mut tx).await?;
+        let envelope = signing.key.seal(role, version, created_at, payload)?;
         let sealed = self
             .0
             .vault

@@ -26,6 +26,8 @@ impl Control {
     /// Learns everything new from the database.
     pub(super) async fn refresh(&self) -> Result<(), ControlError> {
         self.refresh_orders().await?;
+        // The key before what it signs: nodes ask for it when they see the latter.
+        self.refresh_signing().await?;
         self.refresh_snapshots().await
     }
 

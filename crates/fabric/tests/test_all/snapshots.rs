@@ -212,6 +212,16 @@ async fn another_control_process_on_the_same_database_is_heard() {
         .await
         .unwrap();
     running.has("from the other").await;
+    // The other replaces the key; this one signs with the new one at once.
+    other.rotate_snapshot_key(ME).await.unwrap();
+    world
+        .control
+        .publish(Role::Edge, &State::new("signed by the new key"))
+        .await
+        .unwrap();
+    running.has("signed by the new key").await;
+    assert_eq!(world.control.snapshot_key(), other.snapshot_key());
+    assert_eq!(running.notices.count("snapshot.refused"), 0);
     other.revoke(ME, &name("edge-a")).await.unwrap();
     eventually("refused", async || {
         (running.notices.count("link.refused") > 0).then_some(())
@@ -250,4 +260,32 @@ async fn a_database_from_a_back_up_goes_on_above_what_nodes_run() {
     assert_eq!(running.version(), 5);
     assert_eq!(publish(&world.control, "five").await, 6);
     running.has("five").await;
+}
+
+#[tokio::test]
+async fn a_disk_that_refuses_is_noticed_and_the_node_recovers_by_itself() {
+    let world = World::new().await;
+    let node = world.enrol("edge-a", &[Role::Edge]).await;
+    let mut running = Running::start(node, Role::Edge);
+    let publish = async |text: &str| {
+        let state = State::new(text);
+        world.control.publish(Role::Edge, &state).await.unwrap();
+    };
+    publish("one").await;
+    running.has("one").await;
+    // Where the file would be written there is something that cannot be written to.
+    let obstacle = world.dir("edge-a").join("snapshots/edge.current.tmp");
+    std::fs::create_dir(&obstacle).unwrap();
+    publish("two").await;
+    eventually("the refusal is noticed", async || {
+        running
+            .notices
+            .last("snapshot.refused")
+            .filter(|message| message.contains("could not be kept"))
+    })
+    .await;
+    assert_eq!(running.text().as_deref(), Some("one"));
+    std::fs::remove_dir(&obstacle).unwrap();
+    running.has("two").await;
+    world.running("edge-a", 2).await;
 }

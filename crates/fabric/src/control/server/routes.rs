@@ -16,13 +16,14 @@ use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
+use super::stream::QuickStream;
 use super::{Door, IngestError, Peer};
 use crate::api::{
     EVENTS_BYTES_MAX, EnrolReply, EnrolRequest, ErrorBody, EventsReply, HEALTH_BYTES_MAX,
-    Heartbeat, HeartbeatReply, POLL_WAIT, QUICK_BEAT, QUICK_REPORTS_MAX, QuickLine, QuickReport,
-    RenewReply, RenewRequest, SMALL_BYTES_MAX, SnapshotReport, VERSION_HEADER, split_frames,
+    Heartbeat, HeartbeatReply, POLL_WAIT, QUICK_REPORTS_MAX, QuickReport, RenewReply, RenewRequest,
+    SMALL_BYTES_MAX, SnapshotReport, VERSION_HEADER, split_frames,
 };
 use crate::control::nodes::{Caller, Need};
 use crate::control::recorder::{Fact, NotRecorded};
@@ -413,15 +414,7 @@ async fn quick(
             .orders_catch_up(&node.caller.node, after)
             .await?;
     }
-    let stream = QuickStream {
-        orders: door.control.0.orders.subscribe(),
-        rights: door.control.0.rights.subscribe(),
-        door,
-        identity: node.identity,
-        role,
-        after,
-        next_beat: Instant::now(),
-    };
+    let stream = QuickStream::new(door, node.identity, role, after);
     let body = Body::from_stream(stream::unfold(stream, |mut stream| async move {
         stream
             .next()
@@ -429,72 +422,4 @@ async fn quick(
             .map(|bytes| (Ok::<_, Infallible>(bytes), stream))
     }));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
-}
-
-/// One node's place in the log. Nothing is queued for it: it reads on when its
-/// connection takes more.
-struct QuickStream {
-    door: Door,
-    identity: Identity,
-    role: Role,
-    after: u64,
-    next_beat: Instant,
-    orders: tokio::sync::watch::Receiver<u64>,
-    rights: tokio::sync::watch::Receiver<u64>,
-}
-
-impl QuickStream {
-    /// The next lines; none: the stream ends.
-    async fn next(&mut self) -> Option<Bytes> {
-        loop {
-            if self.rights.has_changed().ok()? || Instant::now() >= self.next_beat {
-                self.rights.mark_unchanged();
-                let control = &self.door.control;
-                if let Err(error) = control.authorise(&self.identity, Need::Valid).await {
-                    tracing::info!(node = %self.identity.node, %error, "Quick stream ended");
-                    return None;
-                }
-            }
-            self.orders.mark_unchanged();
-            match self.door.control.quick_page(self.role, self.after).await {
-                Ok(page) if !page.lines.is_empty() => {
-                    self.after = page.after;
-                    return lines(&page.lines);
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(error = %runtime::error_chain(&error),
-                        "The log of orders could not be read; the stream ends");
-                    return None;
-                }
-            }
-            if Instant::now() >= self.next_beat {
-                self.next_beat = Instant::now() + QUICK_BEAT;
-                return lines(&[QuickLine::Beat {
-                    at: self.door.control.now(),
-                }]);
-            }
-            tokio::select! {
-                changed = self.orders.changed() => changed.ok()?,
-                changed = self.rights.changed() => {
-                    changed.ok()?;
-                    self.rights.mark_changed();
-                }
-                () = tokio::time::sleep_until(self.next_beat) => {}
-                () = self.door.stop.cancelled() => return None,
-            }
-        }
-    }
-}
-
-fn lines(lines: &[QuickLine]) -> Option<Bytes> {
-    let mut bytes = Vec::new();
-    for line in lines {
-        if let Err(error) = serde_json::to_writer(&mut bytes, line) {
-            tracing::error!(%error, "A quick line could not be written");
-            return None;
-        }
-        bytes.push(b'\n');
-    }
-    Some(bytes.into())
 }

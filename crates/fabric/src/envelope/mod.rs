@@ -11,13 +11,13 @@
 //! The key that signs is replaced by a [`Handover`]: the old key signs the new one.
 //! A node follows the chain from the key it was given at enrolment.
 
+mod keys;
+
 use base::{Role, Timestamp};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
-use ring::rand::SystemRandom;
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
+
+pub use keys::{Handover, PublicKey, SigningKey, follow};
 
 /// First bytes of an envelope.
 pub const MAGIC: &[u8; 8] = b"CNSNAP1\n";
@@ -33,7 +33,6 @@ pub const SCHEMA: u32 = 1;
 
 const SIGNATURE_BYTES: usize = 64;
 const SNAPSHOT_LABEL: &[u8] = b"civicnet snapshot 1\0";
-const HANDOVER_LABEL: &[u8] = b"civicnet snapshot key hand-over 1\0";
 
 /// What is signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,76 +110,7 @@ pub enum EnvelopeError {
     Key(&'static str),
 }
 
-/// An Ed25519 public key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicKey([u8; 32]);
-
-impl PublicKey {
-    /// Short name: the first 16 hex digits of the key's SHA-256.
-    pub fn id(&self) -> String {
-        hex::encode(&digest(&SHA256, &self.0).as_ref()[..8])
-    }
-
-    /// base64url without padding.
-    pub fn to_text(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
-    }
-
-    /// Reads [`PublicKey::to_text`].
-    ///
-    /// # Errors
-    /// When the text is not 32 bytes of base64url.
-    pub fn from_text(text: &str) -> Result<Self, EnvelopeError> {
-        let mut key = [0; 32];
-        match URL_SAFE_NO_PAD.decode_slice(text, &mut key) {
-            Ok(32) => Ok(Self(key)),
-            _ => Err(EnvelopeError::Key("must be 32 bytes in base64url")),
-        }
-    }
-}
-
-/// The private half, which only the control plane holds.
-pub struct SigningKey(Ed25519KeyPair);
-
-impl std::fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("SigningKey")
-            .field(&self.public().id())
-            .finish()
-    }
-}
-
 impl SigningKey {
-    /// A new key and its PKCS #8 form, which is secret.
-    ///
-    /// # Errors
-    /// When the system gives no random bytes.
-    pub fn generate() -> Result<(Self, Vec<u8>), EnvelopeError> {
-        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
-            .map_err(|_| EnvelopeError::Key("the system gave no random bytes"))?;
-        Ok((
-            Self::from_pkcs8(document.as_ref())?,
-            document.as_ref().to_vec(),
-        ))
-    }
-
-    /// Reads the PKCS #8 form.
-    ///
-    /// # Errors
-    /// When it is not an Ed25519 key.
-    pub fn from_pkcs8(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        Ed25519KeyPair::from_pkcs8(bytes)
-            .map(Self)
-            .map_err(|_| EnvelopeError::Key("must be PKCS #8 version 2"))
-    }
-
-    /// The public half.
-    pub fn public(&self) -> PublicKey {
-        let mut key = [0; 32];
-        key.copy_from_slice(self.0.public_key().as_ref());
-        PublicKey(key)
-    }
-
     /// Builds the envelope of `payload`.
     ///
     /// # Errors
@@ -208,7 +138,7 @@ impl SigningKey {
         };
         let header = serde_json::to_vec(&header)
             .map_err(|_| EnvelopeError::Malformed("header cannot be written"))?;
-        let signature = self.0.sign(&labelled(SNAPSHOT_LABEL, &header));
+        let signature = self.sign(SNAPSHOT_LABEL, &header);
         let length = u32::try_from(header.len())
             .map_err(|_| EnvelopeError::Malformed("header is too long"))?;
         let mut out =
@@ -216,77 +146,10 @@ impl SigningKey {
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&length.to_be_bytes());
         out.extend_from_slice(&header);
-        out.extend_from_slice(signature.as_ref());
+        out.extend_from_slice(&signature);
         out.extend_from_slice(payload);
         Ok(out)
     }
-
-    /// Signs `successor` as the key that follows this one.
-    pub fn hand_over(&self, successor: &PublicKey, at: Timestamp) -> Handover {
-        let signature = self
-            .0
-            .sign(&labelled(HANDOVER_LABEL, &handover_body(successor, at)));
-        Handover {
-            from: self.public().id(),
-            to: successor.to_text(),
-            at,
-            signature: URL_SAFE_NO_PAD.encode(signature.as_ref()),
-        }
-    }
-}
-
-/// A signed change of the snapshot key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Handover {
-    /// [`PublicKey::id`] of the key that signs.
-    pub from: String,
-    /// The new key, base64url.
-    pub to: String,
-    /// When.
-    pub at: Timestamp,
-    /// base64url signature of the old key.
-    pub signature: String,
-}
-
-impl Handover {
-    /// The new key, if `current` did sign it.
-    ///
-    /// # Errors
-    /// When it was signed by another key or changed since.
-    pub fn accept(&self, current: &PublicKey) -> Result<PublicKey, EnvelopeError> {
-        if self.from != current.id() {
-            return Err(EnvelopeError::UnknownKey(
-                self.from.chars().take(64).collect(),
-            ));
-        }
-        let successor = PublicKey::from_text(&self.to)?;
-        let signature = URL_SAFE_NO_PAD
-            .decode(&self.signature)
-            .map_err(|_| EnvelopeError::Handover)?;
-        UnparsedPublicKey::new(&ED25519, current.0)
-            .verify(
-                &labelled(HANDOVER_LABEL, &handover_body(&successor, self.at)),
-                &signature,
-            )
-            .map_err(|_| EnvelopeError::Handover)?;
-        Ok(successor)
-    }
-}
-
-/// The key at the end of the chain that starts at `pinned`. Links that do not
-/// continue the chain are passed over (they precede the pin).
-///
-/// # Errors
-/// When a link of the chain does not verify.
-pub fn follow(pinned: &PublicKey, chain: &[Handover]) -> Result<PublicKey, EnvelopeError> {
-    let mut current = pinned.clone();
-    for link in chain {
-        if link.from == current.id() {
-            current = link.accept(&current)?;
-        }
-    }
-    Ok(current)
 }
 
 /// A parsed envelope; nothing is verified yet.
@@ -345,9 +208,9 @@ impl<'a> Envelope<'a> {
                 header.key.chars().take(64).collect(),
             ));
         }
-        UnparsedPublicKey::new(&ED25519, key.0)
-            .verify(&labelled(SNAPSHOT_LABEL, self.header), self.signature)
-            .map_err(|_| EnvelopeError::Signature(header.key))?;
+        if !key.verifies(SNAPSHOT_LABEL, self.header, self.signature) {
+            return Err(EnvelopeError::Signature(header.key));
+        }
         let (header, payload) = self.checked_content(role)?;
         if header.version <= newer_than {
             return Err(EnvelopeError::NotNewer {
@@ -403,14 +266,6 @@ impl<'a> Envelope<'a> {
 /// Hex SHA-256.
 pub fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(digest(&SHA256, bytes))
-}
-
-fn labelled(label: &[u8], body: &[u8]) -> Vec<u8> {
-    [label, body].concat()
-}
-
-fn handover_body(successor: &PublicKey, at: Timestamp) -> Vec<u8> {
-    [successor.0.as_slice(), &at.0.to_be_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -531,24 +386,5 @@ mod tests {
                 .and_then(|envelope| envelope.verify(&public, Role::Edge, 0));
             assert!(result.is_err());
         }
-    }
-
-    #[test]
-    fn a_chain_of_hand_overs_leads_from_any_pin_to_the_last_key() {
-        let keys = [key(), key(), key()];
-        let chain = [
-            keys[0].hand_over(&keys[1].public(), Timestamp(1)),
-            keys[1].hand_over(&keys[2].public(), Timestamp(2)),
-        ];
-        for pinned in &keys {
-            assert_eq!(follow(&pinned.public(), &chain), Ok(keys[2].public()));
-        }
-        let mut forged = chain.clone();
-        forged[1] = key().hand_over(&key().public(), Timestamp(3));
-        forged[1].from = keys[1].public().id();
-        assert_eq!(
-            follow(&keys[0].public(), &forged),
-            Err(EnvelopeError::Handover)
-        );
     }
 }
