@@ -21,8 +21,16 @@ impl AsyncRead for Plain {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.0.poll_read_ready(cx))?;
+            let room = buffer.remaining();
             match self.0.try_read_buf(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(read) if read > 0 && read < room => {
+                    // A short read emptied the socket: the next one need not find that
+                    // out by a system call. What arrives later is a new event.
+                    let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+                    self.0.try_io(tokio::io::Interest::READABLE, nothing).ok();
+                    return Poll::Ready(Ok(()));
+                }
                 other => return Poll::Ready(other.map(drop)),
             }
         }
