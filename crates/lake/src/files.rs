@@ -46,7 +46,7 @@ impl Files {
         })
     }
 
-    /// Files in a store that a caller brings: for tests of what stores do.
+    /// Files in a store that a test brings.
     #[cfg(test)]
     pub(crate) fn in_store(store: Arc<dyn ObjectStore>) -> Self {
         Self { store, local: None }
@@ -159,4 +159,52 @@ pub(crate) fn write_whole(path: &FilePath, bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_directory_and_a_store_keep_files_alike() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = LakeConfig {
+            dir: dir.path().to_owned(),
+            ..LakeConfig::default()
+        };
+        let memory = Arc::new(object_store::memory::InMemory::new());
+        let prefixed = Arc::new(PrefixStore::new(memory, "a/prefix"));
+        let path = "access/date=2026-11-21/hour=09/part-1.parquet";
+        for files in [
+            Files::open(&config).expect("opens"),
+            Files::in_store(prefixed),
+        ] {
+            files.put(path, b"content".to_vec()).await.expect("puts");
+            assert_eq!(files.list().await.expect("lists"), [(path.to_owned(), 7)]);
+            assert_eq!(&files.get(path).await.expect("gets")[..], b"content");
+            files.delete(path).await.expect("deletes");
+            files.delete(path).await.expect("deletes what is gone");
+            assert!(files.list().await.expect("lists").is_empty());
+        }
+    }
+
+    #[test]
+    fn a_wrong_address_of_a_store_is_named() {
+        for (url, rule) in [
+            ("http://x", "must be s3://bucket/prefix"),
+            ("s3:///x", "must name a bucket"),
+        ] {
+            let config = LakeConfig {
+                s3: Some(S3Config {
+                    url: url.to_owned(),
+                    endpoint: None,
+                    region: "us-east-1".to_owned(),
+                    allow_http: false,
+                }),
+                ..LakeConfig::default()
+            };
+            let error = Files::open(&config).expect_err("refused").to_string();
+            assert!(error.contains(rule) && error.contains(url), "{error}");
+        }
+    }
 }

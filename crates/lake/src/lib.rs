@@ -19,30 +19,53 @@
 //! **Architecture invariant**: the lake knows no domain's tables and no network.
 //! Who may ask what is decided by the caller, who says so by [`query::Scope`].
 
+#[cfg(feature = "sql")]
 mod adopt;
+#[cfg(feature = "sql")]
 mod config;
 pub mod envelope;
+#[cfg(feature = "sql")]
 mod error;
+#[cfg(feature = "sql")]
 mod files;
+#[cfg(feature = "sql")]
 mod ingest;
 pub mod journal;
+#[cfg(feature = "sql")]
 mod lake;
+#[cfg(feature = "sql")]
 mod maintain;
+#[cfg(feature = "sql")]
 mod manifest;
+#[cfg(feature = "sql")]
 mod part;
+#[cfg(feature = "sql")]
 pub mod query;
+#[cfg(feature = "sql")]
 mod recent;
+#[cfg(feature = "sql")]
 pub mod rollup;
+#[cfg(feature = "sql")]
 mod rows;
+#[cfg(feature = "sql")]
 mod state;
+#[cfg(feature = "sql")]
 pub mod stats;
+#[cfg(feature = "sql")]
 mod table;
 pub mod testing;
 
+#[cfg(feature = "sql")]
 pub use config::{LakeConfig, QueryConfig, RetentionConfig, S3Config};
+#[cfg(feature = "sql")]
 pub use error::LakeError;
+#[cfg(feature = "sql")]
 pub use ingest::Ingested;
+#[cfg(feature = "sql")]
 pub use lake::{Lake, LakeStats};
+#[cfg(feature = "sql")]
 pub use maintain::Tidied;
+#[cfg(feature = "sql")]
 pub use query::{QueryOptions, QueryResult, Scope};
+#[cfg(feature = "sql")]
 pub use table::Table;

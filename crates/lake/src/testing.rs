@@ -40,14 +40,14 @@ pub fn access(i: u64) -> AccessEvent {
         site: Some(site(h % 10)),
         org: Some(org(h % 5)),
         client: IpAddr::V4(client),
-        method: if h % 97 == 0 {
+        method: if h.is_multiple_of(97) {
             Method::Post
         } else {
             Method::Get
         },
         host: format!("www{}.example.tw", h % 10).into(),
         path: format!("/page/{}", (h >> 8) % 50).into(),
-        status: if h % 101 == 0 { 502 } else { 200 },
+        status: if h.is_multiple_of(101) { 502 } else { 200 },
         cache,
         bytes_sent: 500 + (h >> 9) % 20_000,
         bytes_received: 300 + (h >> 5) % 200,

@@ -20,7 +20,8 @@
 //! whose disk was replaced therefore does not repeat numbers that the lake knows.
 //!
 //! **Architecture invariant**: nothing in here, nor in [`crate::envelope`],
-//! touches Arrow, Parquet or DataFusion. An edge pays for none of them.
+//! touches Arrow, Parquet or DataFusion. An edge pays for none of them; without the
+//! feature `sql` this crate does not even contain them.
 
 mod reader;
 mod record;
@@ -349,6 +350,10 @@ impl JournalReader {
     ///
     /// # Errors
     /// When the disk does not read.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it can fail, and can have more later"
+    )]
     pub fn next(&mut self) -> Result<Option<(u64, Bytes)>, JournalError> {
         let durable_end = self.shared.durable_end.load(Ordering::Acquire);
         let found = self
@@ -376,6 +381,20 @@ impl JournalReader {
         }
     }
 
+    /// The next durable record, waiting until there is one. Dropping the future
+    /// loses nothing.
+    ///
+    /// # Errors
+    /// When the disk does not read.
+    pub async fn receive(&mut self) -> Result<(u64, Bytes), JournalError> {
+        loop {
+            if let Some(found) = self.next()? {
+                return Ok(found);
+            }
+            self.ready().await;
+        }
+    }
+
     /// Says that everything up to and including `seq` is safe elsewhere. After a
     /// crash of the machine a few acknowledged records may be given out again.
     ///
@@ -400,6 +419,26 @@ impl JournalReader {
         self.segments
             .seek(self.shared.acked_end.load(Ordering::Acquire));
     }
+}
+
+/// The whole records in the bytes of a segment file, with their numbers: for
+/// tools, and for throwing damaged bytes at. Damaged stretches are stepped over.
+pub fn scan(bytes: &[u8]) -> Vec<(u64, &[u8])> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(start) = record::resync(bytes, at) {
+        let record::Parsed::Whole {
+            seq,
+            payload,
+            length,
+        } = record::parse(&bytes[start..])
+        else {
+            break;
+        };
+        found.push((seq, payload));
+        at = start + length;
+    }
+    found
 }
 
 /// How far records are acknowledged, in a file of twelve bytes that is written in

@@ -96,7 +96,6 @@ fn a_killed_lake_has_every_acknowledged_batch_exactly_once() {
     }
 }
 
-#[expect(clippy::infinite_loop, reason = "the parent ends this process")]
 fn ingest_for_ever(dir: &Path) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
