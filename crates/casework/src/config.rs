@@ -1,6 +1,7 @@
 //! Configuration section `casework`.
 
 use base::Prefix;
+use runtime::config::{Check, Checker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -74,4 +75,42 @@ pub enum SmtpEncryption {
     Starttls,
     /// TLS from the first byte.
     Tls,
+}
+
+impl Check for CaseworkConfig {
+    fn check(&self, at: &mut Checker) {
+        let console = url::Url::parse(&self.console_url);
+        at.require(
+            console.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()),
+            "console_url",
+            "must be an http:// or https:// URL",
+        );
+        at.require(
+            (1..=100 << 20).contains(&self.attachment_bytes_max),
+            "attachment_bytes_max",
+            "must be 1 byte to 100 MiB",
+        );
+        at.require(
+            (1..=1_000).contains(&self.attachments_max),
+            "attachments_max",
+            "must be 1 to 1000",
+        );
+        at.section("smtp", &self.smtp);
+    }
+}
+
+impl Check for SmtpConfig {
+    fn check(&self, at: &mut Checker) {
+        at.require(self.port != 0, "port", "must not be 0");
+        at.require(
+            self.from.parse::<lettre::message::Mailbox>().is_ok(),
+            "from",
+            "must be a mailbox such as \"civicnet <no-reply@agency.example>\"",
+        );
+        at.require(
+            self.user.is_empty() || !self.password_file.is_empty(),
+            "password_file",
+            "must name the file with the password of `user`",
+        );
+    }
 }

@@ -8,6 +8,8 @@
 //! **Architecture invariant**: casework knows no domain; domains register forms and
 //! hand in what a grant does.
 
+pub mod api;
+pub mod body;
 pub mod case;
 pub mod config;
 pub mod deadlines;
@@ -17,13 +19,16 @@ pub mod files;
 pub mod form;
 pub mod guard;
 pub mod notify;
+mod pages;
+pub mod people;
+pub mod room;
 pub mod schema;
-mod scope;
 pub mod validate;
 pub mod workflow;
 
 pub use case::{Case, CaseError, Granted};
 pub use config::CaseworkConfig;
 pub use engine::{Casework, Contact, Filter, Grant, Opened, Parts, People, Proof, Who, refuse};
-pub use schema::MIGRATIONS;
-pub use scope::OrgScope;
+pub use people::AccountPeople;
+pub use schema::{MIGRATIONS, SEALED};
+pub use web::OrgScope;

@@ -1,5 +1,6 @@
 //! The tables of casework.
 
+use store::vault::SealedColumn;
 use store::{Migrations, Step};
 
 /// All steps so far.
@@ -98,3 +99,25 @@ CREATE INDEX casework_delivery_due ON casework_delivery (state, next_at);
 ",
     }],
 };
+
+/// The columns that are sealed, for sealing them again when the key is rotated.
+pub const SEALED: [SealedColumn; 3] = [
+    SealedColumn {
+        table: "casework_case",
+        column: "personal",
+        key: "id",
+        context: |id| format!("casework_case.personal/{id}"),
+    },
+    SealedColumn {
+        table: "casework_attachment",
+        column: "name",
+        key: "id",
+        context: |id| format!("casework_attachment.name/{id}"),
+    },
+    SealedColumn {
+        table: "casework_webhook",
+        column: "secret",
+        key: "id",
+        context: |id| format!("casework_webhook.secret/{id}"),
+    },
+];

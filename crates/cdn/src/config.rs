@@ -1,6 +1,7 @@
 //! Configuration section `cdn`.
 
 use base::Prefix;
+use runtime::config::{Check, Checker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -53,5 +54,40 @@ impl CdnConfig {
             records: self.zone_records.clone(),
             keeper: self.zone_keeper.clone(),
         }
+    }
+}
+
+impl Check for CdnConfig {
+    fn check(&self, at: &mut Checker) {
+        at.require(
+            casework::validate::hostname(&self.zone).is_some(),
+            "zone",
+            "must be a domain name of at least two labels",
+        );
+        at.require(
+            !self.name_servers.is_empty(),
+            "name_servers",
+            "must name at least one server",
+        );
+        for (index, record) in self.zone_records.iter().enumerate() {
+            at.key("zone_records", |at| {
+                at.index(index, |at| {
+                    if record.contains(['\n', '\r']) {
+                        at.problem_here("must be one line of a master file");
+                    }
+                });
+            });
+        }
+        at.require(
+            self.zone_keeper.ends_with('.'),
+            "zone_keeper",
+            "must be an absolute name such as hostmaster.example.",
+        );
+        at.require(self.proof_port != 0, "proof_port", "must not be 0");
+        at.require(
+            (1..=365).contains(&self.undo_days),
+            "undo_days",
+            "must be 1 to 365",
+        );
     }
 }

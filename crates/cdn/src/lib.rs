@@ -1,6 +1,7 @@
 //! Public web sites behind the CDN: what their owners and the operators of the
 //! edges see and want, and its compilation into snapshots for nodes.
 
+pub mod api;
 pub mod ca;
 pub mod certificate;
 pub mod certificates;
@@ -13,11 +14,15 @@ pub mod error;
 pub mod grant;
 pub mod operate;
 pub mod orders;
+mod pages;
 pub mod publish;
+pub mod room;
 pub mod schema;
 pub mod seams;
 pub mod settings;
+pub mod settings_form;
 pub mod sitemap;
+pub mod stats;
 
 pub use certificates::Certificate;
 pub use claims::Claim;
@@ -28,4 +33,4 @@ pub use grant::{FORMS, SiteGrant};
 pub use operate::{Drain, MapVersion};
 pub use orders::{Asked, Placed, PurgeKind};
 pub use publish::Published;
-pub use schema::MIGRATIONS;
+pub use schema::{MIGRATIONS, SEALED};

@@ -1,5 +1,6 @@
 //! The tables of the CDN.
 
+use store::vault::SealedColumn;
 use store::{Migrations, Step};
 
 /// All steps so far.
@@ -106,3 +107,19 @@ CREATE TABLE cdn_published (
 ",
     }],
 };
+
+/// The columns that are sealed, for sealing them again when the key is rotated.
+pub const SEALED: [SealedColumn; 2] = [
+    SealedColumn {
+        table: "cdn_certificate",
+        column: "sealed_key",
+        key: "id",
+        context: |id| format!("cdn_certificate.sealed_key/{id}"),
+    },
+    SealedColumn {
+        table: "cdn_secret",
+        column: "sealed",
+        key: "name",
+        context: |name| format!("cdn_secret.sealed/{name}"),
+    },
+];

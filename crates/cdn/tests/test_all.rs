@@ -4,5 +4,7 @@
 mod flow;
 #[path = "it/house.rs"]
 mod house;
+#[path = "it/pages.rs"]
+mod pages;
 #[path = "it/sites.rs"]
 mod sites;
