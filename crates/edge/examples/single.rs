@@ -18,11 +18,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let handle = Edge::start_single(
         options,
         &origin,
+        Vec::new(),
         Arc::new(NoEvents),
         &Metrics::new(),
         CancellationToken::new(),
     )?;
-    std::thread::park();
-    handle.stop();
-    Ok(())
+    // Park may return by itself.
+    loop {
+        std::thread::park();
+        tracing::debug!(load = handle.load(), "Woken");
+    }
 }

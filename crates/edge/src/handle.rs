@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use base::delivery::EdgeSnapshot;
+use base::delivery::{EdgeCertificate, EdgeSnapshot};
 use base::event::{EventSink, Severity};
 use base::quick::{Order, QuickEntry};
 use base::{Clock, SiteId, SystemClock};
@@ -20,7 +20,7 @@ use crate::metrics::EdgeCollector;
 use crate::options::EdgeOptions;
 use crate::preload::{self, Progress};
 use crate::server::{self, Post, PreloadJob};
-use crate::sites::{Sites, SnapshotError};
+use crate::sites::{self, Sites, SnapshotError};
 use crate::stats::EdgeStats;
 use crate::tls::{self, TlsError};
 use crate::worker::{Parts, Shared};
@@ -104,18 +104,22 @@ impl Edge {
     }
 
     /// Serves one origin for every host, without a snapshot: for trying and measuring.
+    /// HTTPS needs `certificates`.
     ///
     /// # Errors
     /// As [`Edge::start`], and when `origin` is no `http://host[:port]` or `https://…`.
     pub fn start_single(
         options: EdgeOptions,
         origin: &str,
+        certificates: Vec<EdgeCertificate>,
         sink: Arc<dyn EventSink>,
         metrics: &Metrics,
         stop: CancellationToken,
     ) -> Result<EdgeHandle, EdgeError> {
         let sites = Sites::single(origin)?;
         open(options, sink, metrics, stop, |shared| {
+            let snapshot = EdgeSnapshot { certificates, ..EdgeSnapshot::default() };
+            shared.resolver.set(sites::certificates(&snapshot)?);
             shared.set_sites(sites);
             Ok(())
         })
