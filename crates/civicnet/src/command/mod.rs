@@ -1,0 +1,10 @@
+//! Everything that the program does and then ends.
+
+pub(crate) mod audit;
+pub(crate) mod config;
+pub(crate) mod control;
+pub(crate) mod keys;
+pub(crate) mod node;
+pub(crate) mod query;
+pub(crate) mod sandbox;
+pub(crate) mod user;

@@ -1,0 +1,263 @@
+//! Role `control`: console, API, control database, snapshots, event lake, joined.
+
+mod lookup;
+mod seams;
+mod zones;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use casework::form::Forms;
+use casework::guard::Fetcher;
+use casework::{AccountPeople, Casework, Grant, People};
+use cdn::{Cdn, SiteGrant};
+use fabric::Control;
+use fabric::bus::{Bus, BusOutbox, LocalBus};
+use lake::Lake;
+use store::Blobs;
+use store::audit::Anchors;
+use store::outbox::Relay;
+use web::Web;
+
+use super::process::{Process, listen};
+use crate::command::control::{Memory, create};
+use crate::config::Config;
+use lookup::Resolver;
+use seams::{Fabric, Figures};
+use zones::ZoneFiles;
+
+/// How often casework looks for deadlines and letters that are due.
+const CASEWORK_PERIOD: Duration = Duration::from_secs(5);
+/// How often slow housekeeping happens.
+const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(3_600);
+/// How often zone files are looked at.
+const ZONES_PERIOD: Duration = Duration::from_secs(2);
+/// Where the system says who resolves names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The domains of a control plane, joined but not running.
+pub(crate) struct Assembly {
+    pub(crate) memory: Memory,
+    pub(crate) control: Control,
+    pub(crate) lake: Lake,
+    pub(crate) casework: Casework,
+    pub(crate) cdn: Cdn,
+    pub(crate) web: Web,
+    fabric: Fabric,
+}
+
+/// Opens everything that a control plane stands on and joins its rooms.
+pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
+    let memory = create(config).await?;
+    let Memory { config, db, vault } = &memory;
+    let control = Control::open(db.clone(), vault.clone(), config.fabric.clone())
+        .await
+        .context("could not open the fabric")?;
+    let lake = Lake::open(&config.lake)
+        .await
+        .context("could not open the event lake")?;
+    let zones = ZoneFiles(config.control.zone_files.clone().into());
+    let fabric = Fabric {
+        control: control.clone(),
+        zones,
+    };
+    let people = Arc::new(AccountPeople::default());
+    let resolver = Arc::new(Resolver {
+        server: config.control.resolver.unwrap_or_else(system_resolver),
+    });
+    let cdn = Cdn::new(cdn::Parts {
+        db: db.clone(),
+        vault: vault.clone(),
+        publisher: Arc::new(fabric.clone()),
+        orders: Arc::new(fabric.clone()),
+        nodes: Arc::new(fabric.clone()),
+        statistics: Arc::new(Figures(lake.clone())),
+        lookup: resolver.clone(),
+        config: config.cdn.clone(),
+    });
+    let mut forms = Forms::default();
+    for form in cdn::FORMS {
+        forms.register(form).context("a form is wrong")?;
+    }
+    let casework = Casework::new(casework::Parts {
+        db: db.clone(),
+        vault: vault.clone(),
+        blobs: Blobs::open(&config.store.blobs).context("could not open the file store")?,
+        forms,
+        grants: BTreeMap::from([(
+            "cdn-site".to_owned(),
+            Arc::new(SiteGrant(cdn.clone())) as Arc<dyn Grant>,
+        )]),
+        people: people.clone(),
+        fetcher: Fetcher::new(resolver, &config.casework.allow_private),
+        config: config.casework.clone(),
+    });
+    let rooms = vec![casework.room(), cdn.room(people.clone() as Arc<dyn People>)];
+    let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
+        .context("the console does not fit together")?;
+    people.join(web.house().accounts.clone());
+    Ok(Assembly {
+        memory,
+        control,
+        lake,
+        casework,
+        cdn,
+        web,
+        fabric,
+    })
+}
+
+/// Runs a control plane.
+pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<()> {
+    let Assembly {
+        memory,
+        control,
+        lake,
+        casework,
+        cdn,
+        web,
+        fabric,
+    } = assemble(config.clone()).await?;
+    let Memory { db, vault, .. } = memory;
+    let tasks = &process.supervisor;
+    db.register_metrics(&process.metrics);
+
+    let nodes = listen(config.fabric.listen)?;
+    let (ingest, stop) = (Arc::new(Figures(lake.clone())), tasks.soft());
+    tasks.spawn_essential(
+        "nodes",
+        async move { control.serve(nodes, ingest, stop).await },
+    );
+
+    let bus: Arc<dyn Bus> = match &config.fabric.nats_url {
+        None => Arc::new(LocalBus::new()),
+        Some(url) => Arc::new(
+            fabric::bus::NatsBus::connect(&fabric::bus::NatsOptions::new(url))
+                .await
+                .context("could not reach NATS")?,
+        ),
+    };
+    let (relay, stop) = (
+        Relay::new(db.clone(), Arc::new(BusOutbox(bus))),
+        tasks.soft(),
+    );
+    tasks.spawn_essential("outbox", async move { relay.run(stop).await });
+
+    let (publisher, stop) = (cdn.clone(), tasks.soft());
+    tasks.spawn_essential(
+        "publisher",
+        async move { publisher.publish_until(stop).await },
+    );
+    zone_watch(process, &cdn, &fabric);
+
+    let work = casework.clone();
+    tasks.every("casework", CASEWORK_PERIOD, move || {
+        let work = work.clone();
+        async move { work.look().await }
+    });
+    let sweeper = cdn.clone();
+    tasks.every("deleted sites", HOUSEKEEPING_PERIOD, move || {
+        let sweeper = sweeper.clone();
+        async move { sweeper.sweep_deleted().await.map(drop) }
+    });
+    let (anchors, anchored) = (
+        Arc::new(Anchors::new(&config.store.audit_anchor_file, vault.clone())),
+        db.clone(),
+    );
+    tasks.every("audit anchors", HOUSEKEEPING_PERIOD, move || {
+        let (anchors, db) = (anchors.clone(), anchored.clone());
+        async move { anchors.record(&db).await.map(drop) }
+    });
+    let columns: Vec<store::vault::SealedColumn> =
+        casework::SEALED.into_iter().chain(cdn::SEALED).collect();
+    let (reseal_db, reseal_vault) = (db.clone(), vault.clone());
+    tasks.every("seal again", HOUSEKEEPING_PERIOD, move || {
+        let (db, vault, columns) = (reseal_db.clone(), reseal_vault.clone(), columns.clone());
+        async move { store::vault::reseal(&db, &vault, &columns).await.map(drop) }
+    });
+    let tidy = lake.clone();
+    tasks.every("lake housekeeping", HOUSEKEEPING_PERIOD / 6, move || {
+        let tidy = tidy.clone();
+        async move { tidy.tidy().await.map(drop) }
+    });
+
+    let web = Arc::new(web);
+    for address in &config.control.listen {
+        let (listener, web, stop) = (listen(*address)?, web.clone(), tasks.soft());
+        tasks.spawn_essential(format!("console {address}"), async move {
+            web.serve(listener, stop).await
+        });
+    }
+    process.readiness.flag("console").ready();
+    let stop = tasks.soft();
+    tasks.spawn("lake", async move {
+        stop.cancelled().await;
+        tokio::task::spawn_blocking(move || lake.close()).await
+    });
+    Ok(())
+}
+
+/// Publishes again when a zone file changes; the same content makes no new version.
+fn zone_watch(process: &Process, cdn: &Cdn, fabric: &Fabric) {
+    if fabric.zones.0.is_empty() {
+        return;
+    }
+    let (cdn, fabric) = (cdn.clone(), fabric.clone());
+    let seen = Arc::new(std::sync::Mutex::new(fabric.zones.changed_at()));
+    process
+        .supervisor
+        .every("zone files", ZONES_PERIOD, move || {
+            let (cdn, fabric, seen) = (cdn.clone(), fabric.clone(), seen.clone());
+            async move {
+                let now = fabric.zones.changed_at();
+                let same = *seen
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    == now;
+                if !same {
+                    let snapshot = cdn.compile_dispatch().await.map_err(anyhow::Error::new)?;
+                    cdn::seams::Publisher::dispatch(&fabric, &snapshot)
+                        .await
+                        .map_err(anyhow::Error::new)?;
+                    *seen
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+                }
+                Ok::<(), anyhow::Error>(())
+            }
+        });
+}
+
+/// The API's document, from the very routes that are served.
+pub(crate) async fn openapi() -> anyhow::Result<String> {
+    let dir = std::env::temp_dir().join(format!("civicnet-openapi-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let mut config = Config::default();
+    config.store.url = format!("sqlite:{}", dir.join("control.db").display());
+    config.store.key_file = dir.join("keys.toml");
+    config.store.audit_anchor_file = dir.join("anchors.jsonl");
+    config.store.blobs.dir = dir.join("blobs");
+    config.lake.dir = dir.join("lake");
+    let assembly = assemble(config).await;
+    let text = assembly.and_then(|assembly| {
+        let text = serde_json::to_string_pretty(assembly.web.openapi())?;
+        let lake = assembly.lake;
+        std::thread::spawn(move || lake.close());
+        Ok(text)
+    });
+    std::fs::remove_dir_all(&dir).ok();
+    text
+}
+
+/// The first name server of the system, or the one on this machine.
+fn system_resolver() -> SocketAddr {
+    let text = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+    let servers = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
+    let first: Option<std::net::IpAddr> = servers.into_iter().next();
+    SocketAddr::new(first.unwrap_or(std::net::IpAddr::from([127, 0, 0, 1])), 53)
+}

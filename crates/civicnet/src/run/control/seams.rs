@@ -1,0 +1,227 @@
+//! What the CDN asks of other rooms, joined to the rooms that can.
+
+use async_trait::async_trait;
+use base::delivery::{DispatchSnapshot, EdgeSnapshot};
+use base::quick::Order;
+use base::{NodeName, Role};
+use bytes::Bytes;
+use cdn::seams::{
+    NodeVersion, NodeView, Nodes, OrderProgress, Orders, Publisher, SeamError, Statistics,
+    StatsPoint, StatsQuery, StatsRow,
+};
+use fabric::control::NodeState;
+use fabric::{Control, EventIngest, IngestError};
+use lake::stats::{NamedSums, Span, Subject};
+use lake::{Ingested, Lake, LakeError};
+use store::Tx;
+
+use super::zones::ZoneFiles;
+
+/// The fabric, as the CDN sees it.
+#[derive(Clone)]
+pub(super) struct Fabric {
+    pub(super) control: Control,
+    pub(super) zones: ZoneFiles,
+}
+
+#[async_trait]
+impl Publisher for Fabric {
+    async fn edge(&self, snapshot: &EdgeSnapshot) -> Result<u64, SeamError> {
+        let published = self.control.publish(Role::Edge, snapshot).await;
+        published.map_err(|e| SeamError::new("the snapshot for edges could not be published", e))
+    }
+
+    async fn dispatch(&self, snapshot: &DispatchSnapshot) -> Result<u64, SeamError> {
+        let whole = self
+            .zones
+            .beside(snapshot)
+            .map_err(|e| SeamError::new("the zone files cannot be used", e))?;
+        let published = self.control.publish(Role::Dispatch, &whole).await;
+        published.map_err(|e| SeamError::new("the snapshot for dispatch could not be published", e))
+    }
+}
+
+#[async_trait]
+impl Orders for Fabric {
+    async fn order(&self, tx: &mut Tx, role: Role, order: Order) -> Result<u64, SeamError> {
+        self.control
+            .order(tx, role, order)
+            .await
+            .map_err(|e| SeamError::new("the order could not be given", e))
+    }
+
+    async fn progress(&self, seqs: &[u64]) -> Result<Vec<OrderProgress>, SeamError> {
+        let mut all = Vec::new();
+        for seq in seqs {
+            let status =
+                self.control.order_status(*seq).await.map_err(|e| {
+                    SeamError::new(format!("order {seq} could not be looked up"), e)
+                })?;
+            all.extend(status.nodes.into_iter().map(|node| OrderProgress {
+                seq: *seq,
+                node: node.node,
+                acked_at: node.acked_at,
+                done: node.report.done,
+                total: node.report.total,
+                failed: node.report.failed,
+            }));
+        }
+        Ok(all)
+    }
+}
+
+#[async_trait]
+impl Nodes for Fabric {
+    async fn nodes(&self) -> Result<Vec<NodeView>, SeamError> {
+        let nodes = self
+            .control
+            .nodes()
+            .await
+            .map_err(|e| SeamError::new("the nodes could not be listed", e))?;
+        Ok(nodes
+            .into_iter()
+            .map(|node| NodeView {
+                revoked: node.state == NodeState::Revoked,
+                last_seen: node.last_seen_at,
+                software: node.software.unwrap_or_default(),
+                versions: node
+                    .versions
+                    .into_iter()
+                    .map(|v| NodeVersion {
+                        role: v.role,
+                        version: v.version,
+                        lag_ms: v.lag_ms,
+                    })
+                    .collect(),
+                certificate_until: Some(node.certificate_until),
+                name: node.name,
+                roles: node.roles,
+                health: node.health,
+            })
+            .collect())
+    }
+}
+
+/// The lake, as nodes and the CDN see it.
+pub(super) struct Figures(pub(super) Lake);
+
+#[async_trait]
+impl EventIngest for Figures {
+    async fn ingest(&self, node: &NodeName, seq: u64, batch: Bytes) -> Result<(), IngestError> {
+        match self.0.ingest(node, seq, batch).await {
+            Ok(Ingested::Refused) => {
+                Err(IngestError::Refused("it is no batch of events".to_owned()))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(IngestError::Busy(runtime::error_chain(&error))),
+        }
+    }
+}
+
+#[async_trait]
+impl Statistics for Figures {
+    async fn series(&self, query: &StatsQuery) -> Result<Vec<StatsPoint>, SeamError> {
+        let series = self
+            .0
+            .series(subject(query), span(query), u64::from(query.step_s))
+            .await
+            .map_err(failed)?;
+        let step = std::time::Duration::from_secs(series.step_s);
+        let mut at = series.from;
+        let points = series.points.iter().map(|sums| {
+            let point = StatsPoint {
+                at,
+                requests: count(sums.requests),
+                bytes: count(sums.bytes_sent),
+                hits: count(sums.hits),
+                errors: count(sums.errors),
+            };
+            at = at.plus(step);
+            point
+        });
+        Ok(points.collect())
+    }
+
+    async fn top_urls(&self, query: &StatsQuery, limit: usize) -> Result<Vec<StatsRow>, SeamError> {
+        let urls = self
+            .0
+            .top_urls(subject(query), span(query), limit)
+            .await
+            .map_err(failed)?;
+        let rows = urls.into_iter().map(|url| StatsRow {
+            name: format!("{}{}", url.host, url.path),
+            requests: count(url.requests),
+            bytes: count(url.bytes_sent),
+            hits: count(url.hits),
+            errors: count(url.errors),
+        });
+        Ok(rows.collect())
+    }
+
+    async fn by_edge(&self, query: &StatsQuery) -> Result<Vec<StatsRow>, SeamError> {
+        let sums = self
+            .0
+            .by_edge(subject(query), span(query))
+            .await
+            .map_err(failed)?;
+        Ok(sums.into_iter().map(row).collect())
+    }
+
+    async fn by_network(
+        &self,
+        query: &StatsQuery,
+        limit: usize,
+    ) -> Result<Vec<StatsRow>, SeamError> {
+        let sums = self
+            .0
+            .by_network(subject(query), span(query), limit)
+            .await
+            .map_err(failed)?;
+        Ok(sums.into_iter().map(row).collect())
+    }
+
+    async fn errors(&self, query: &StatsQuery, limit: usize) -> Result<Vec<StatsRow>, SeamError> {
+        let errors = self
+            .0
+            .errors(subject(query), span(query), limit)
+            .await
+            .map_err(failed)?;
+        let rows = errors.into_iter().map(|error| StatsRow {
+            name: format!("{} {}{}", error.status, error.host, error.path),
+            requests: count(error.requests),
+            bytes: 0,
+            hits: 0,
+            errors: count(error.requests),
+        });
+        Ok(rows.collect())
+    }
+}
+
+fn subject(query: &StatsQuery) -> Subject {
+    query.site.map_or(Subject::All, Subject::Site)
+}
+
+fn span(query: &StatsQuery) -> Span {
+    Span {
+        from: query.from,
+        to: query.to,
+    }
+}
+
+fn row(sums: NamedSums) -> StatsRow {
+    StatsRow {
+        name: sums.name,
+        requests: count(sums.requests),
+        bytes: count(sums.bytes_sent),
+        hits: count(sums.hits),
+        errors: count(sums.errors),
+    }
+}
+
+fn count(sum: i64) -> u64 {
+    u64::try_from(sum).unwrap_or(0)
+}
+
+fn failed(error: LakeError) -> SeamError {
+    SeamError::new("the figures could not be read", error)
+}

@@ -1,0 +1,67 @@
+//! Role `dispatch`: the authoritative DNS server, managed or alone.
+
+use std::path::Path;
+
+use anyhow::Context;
+use base::Role;
+use base::delivery::DispatchSnapshot;
+use dispatch::{Dispatch, DispatchOptions, RateLimit, ZoneFileOptions};
+
+use super::node::{ManagedNode, follow};
+use super::process::Process;
+use crate::cli::Run;
+use crate::config::Config;
+
+/// Joins the role to a managed node; gives the routes for its admin listener.
+pub(super) fn join(
+    config: &Config,
+    process: &Process,
+    node: &mut ManagedNode,
+) -> anyhow::Result<axum::Router> {
+    let section = &config.dispatch;
+    let snapshot = follow::<DispatchSnapshot>(&mut node.link, Role::Dispatch, process, acceptable)?;
+    let mut options = DispatchOptions::new(section.listen.clone());
+    options.observe_as = Some(config.node.name.clone());
+    options.report_listen = section.listen_reports;
+    options.threads = section.workers;
+    if section.rrl_rps == 0 {
+        options.rate_limit = RateLimit::OFF;
+    } else {
+        options.rate_limit.answers_per_s = section.rrl_rps;
+    }
+    options.snapshot = snapshot.clone();
+    options.sink = std::sync::Arc::clone(&node.sink);
+    let dispatch = Dispatch::bind(options).context("could not start dispatch")?;
+    process.metrics.with(|registry| dispatch.register(registry));
+    let routes = dispatch.router();
+    let ready = process.readiness.flag("dispatch snapshot");
+    let stop = process.supervisor.soft();
+    process.supervisor.spawn(
+        "dispatch ready",
+        super::ready_when_some(snapshot, ready, stop.clone()),
+    );
+    process
+        .supervisor
+        .spawn_essential("dispatch", dispatch.serve(stop));
+    Ok(routes)
+}
+
+/// The role's own check of a snapshot: it must compile whole.
+fn acceptable(snapshot: &DispatchSnapshot) -> Result<(), String> {
+    dns::DispatchTable::compile(snapshot)
+        .map(drop)
+        .map_err(|problems| {
+            let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            list.join("; ")
+        })
+}
+
+/// One zone file, no control plane.
+pub(super) fn alone(run: &Run, zone: &Path, process: &Process) {
+    let mut options = ZoneFileOptions::new(run.listen.clone());
+    options.threads = run.workers.unwrap_or(0);
+    let (zone, stop) = (zone.to_owned(), process.supervisor.soft());
+    process.supervisor.spawn_essential("dispatch", async move {
+        dispatch::run_zone_file(&zone, options, stop).await
+    });
+}

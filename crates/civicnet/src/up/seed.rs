@@ -1,0 +1,288 @@
+//! What exists when the country first starts: people, organisations, two sites behind
+//! the CDN, the dispatch map, and a token for each node that has no identity yet.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use anyhow::Context;
+use base::delivery::{AllDown, OriginPool, SiteSettings};
+use base::{NodeName, OrgId, Role, UserId};
+use cdn::dispatch_map::{DispatchMap, Edge, Health, Region};
+use cdn::settings::SiteConfig;
+use cdn::{Cdn, NewSite};
+use sandbox::country::{POPULATIONS, PUBLIC_SITES, PublicSite, SITES, TOUR_SITE};
+use serde::{Deserialize, Serialize};
+use store::Actor;
+use web::{Accounts, By, HouseRole, Lang, NewUser, OrgRole, OrgScope};
+
+use super::files;
+use super::ports::Ports;
+use crate::run::{Assembly, assemble};
+
+/// Who may sign in, by what they are.
+pub(super) type Logins = BTreeMap<String, Login>;
+
+/// A demonstration account.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Login {
+    pub(super) email: String,
+    pub(super) password: String,
+}
+
+/// Makes what is missing, and gives the demonstration accounts.
+pub(super) async fn seed(dir: &Path, control: &Path, ports: &Ports) -> anyhow::Result<Logins> {
+    let assembly = assemble(crate::load(control)?).await?;
+    let accounts = assembly.web.house().accounts.clone();
+    let file = dir.join("logins.json");
+    let logins = match std::fs::read_to_string(&file) {
+        Ok(text) => {
+            serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?
+        }
+        Err(_) => people(&accounts, &assembly.cdn, ports, &file).await?,
+    };
+    let operator = logins
+        .get("operator")
+        .context("logins.json names no operator")?;
+    let operator = accounts
+        .user_by_email(&operator.email)
+        .await?
+        .context("the operator's account is gone")?;
+    map(&assembly.cdn, operator, ports).await?;
+    nodes(dir, &assembly, ports).await?;
+    let authority = assembly.cdn.authority().await?;
+    std::fs::write(dir.join("sandbox-ca.pem"), authority.root_pem.as_bytes())?;
+    let Assembly { lake, memory, .. } = assembly;
+    tokio::task::spawn_blocking(move || lake.close()).await?;
+    memory.db.close().await;
+    Ok(logins)
+}
+
+/// A password that nobody can guess and anybody can type.
+fn password() -> anyhow::Result<String> {
+    let mut bytes = [0; 9];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
+        .map_err(|_| anyhow::anyhow!("no random numbers"))?;
+    let digits: Vec<String> = bytes
+        .chunks(3)
+        .map(|part| part.iter().map(|b| format!("{b:02x}")).collect())
+        .collect();
+    Ok(digits.join("-"))
+}
+
+async fn people(
+    accounts: &Accounts,
+    cdn: &Cdn,
+    ports: &Ports,
+    file: &Path,
+) -> anyhow::Result<Logins> {
+    let by = By::system("sandbox");
+    let mut logins = Logins::new();
+    let mut operator = None;
+    let house = [
+        ("operator", "維運值班 Operator", vec![HouseRole::Operator]),
+        ("officer-1", "承辦人甲 Officer A", vec![HouseRole::Officer]),
+        ("officer-2", "承辦人乙 Officer B", vec![HouseRole::Officer]),
+        ("auditor", "稽核 Auditor", vec![HouseRole::Auditor]),
+    ];
+    for (role, name, roles) in house {
+        let (login, id) =
+            account(accounts, &by, &format!("{role}@civicnet.test"), name, roles).await?;
+        if role == "operator" {
+            operator = Some(id);
+        }
+        logins.insert(role.to_owned(), login);
+    }
+    let operator = operator.context("no operator was made")?;
+    for site in PUBLIC_SITES.iter().chain([&TOUR_SITE]) {
+        let org = accounts.create_org(site.name_zh, site.name_en, &by).await?;
+        for (suffix, role) in [
+            ("owner", OrgRole::Admin),
+            ("editor", OrgRole::Editor),
+            ("viewer", OrgRole::Viewer),
+        ] {
+            let name = format!("{} {suffix}", site.name_zh);
+            let email = format!("{suffix}@{}.gov.test", site.slug);
+            let (login, id) = account(accounts, &by, &email, &name, Vec::new()).await?;
+            accounts.set_member(org, id, Some(role), &by).await?;
+            logins.insert(format!("{}-{suffix}", site.slug), login);
+        }
+        if site.slug != TOUR_SITE.slug {
+            public_site(cdn, operator, org, site, ports).await?;
+        }
+    }
+    // Written last: without it the next start would begin again and say what is in its way.
+    let text = serde_json::to_string_pretty(&logins)?;
+    let mut options = std::fs::OpenOptions::new();
+    let mut out = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(file)?;
+    std::io::Write::write_all(&mut out, text.as_bytes())?;
+    Ok(logins)
+}
+
+async fn account(
+    accounts: &Accounts,
+    by: &By,
+    email: &str,
+    name: &str,
+    roles: Vec<HouseRole>,
+) -> anyhow::Result<(Login, UserId)> {
+    let password = password()?;
+    let new = NewUser {
+        email: email.to_owned(),
+        name: name.to_owned(),
+        password: Some(password.clone()),
+        roles,
+        lang: None::<Lang>,
+    };
+    let id = match accounts.user_by_email(email).await? {
+        Some(_) => anyhow::bail!(
+            "{email} has an account already, but logins.json is gone: remove the data directory to begin again"
+        ),
+        None => accounts
+            .create_user(new, by)
+            .await
+            .with_context(|| format!("could not make the account of {email}"))?,
+    };
+    Ok((
+        Login {
+            email: email.to_owned(),
+            password,
+        },
+        id,
+    ))
+}
+
+async fn public_site(
+    cdn: &Cdn,
+    operator: UserId,
+    org: OrgId,
+    site: &PublicSite,
+    ports: &Ports,
+) -> anyhow::Result<()> {
+    let by = cdn::By {
+        user: operator,
+        request: None,
+    };
+    cdn.prove_by_house(&by, org, site.host).await?;
+    let new = NewSite {
+        org,
+        name_zh: site.name_zh.to_owned(),
+        name_en: site.name_en.to_owned(),
+        hosts: vec![site.host.to_owned()],
+        config: SiteConfig {
+            origins: OriginPool::single(format!("http://{}", ports.origin(site.origin))),
+            delivery: SiteSettings::default(),
+        },
+        case: None,
+    };
+    let mut tx = cdn.db().begin().await?;
+    let made = cdn
+        .create(&mut tx, &by, &new)
+        .await
+        .with_context(|| format!("could not make the site {}", site.host))?;
+    tx.commit().await?;
+    cdn.issue_certificate(&OrgScope::All, &by, made.id)
+        .await
+        .with_context(|| format!("could not issue a certificate for {}", site.host))?;
+    Ok(())
+}
+
+/// Puts the country's dispatch map in force, if what is in force has other addresses.
+async fn map(cdn: &Cdn, operator: UserId, ports: &Ports) -> anyhow::Result<()> {
+    let present = cdn.dispatch_map(None).await?;
+    let edges: Vec<Edge> = SITES
+        .iter()
+        .map(|site| {
+            Ok(Edge {
+                node: files::edge_name(site).parse()?,
+                label: site.name_zh.to_owned(),
+                addresses: vec![site.edge.into()],
+                at: site.at,
+                weight: 1,
+                capacity_rps: 20_000,
+                health_address: ports.edge_http(site),
+            })
+        })
+        .collect::<Result<_, base::id::InvalidId>>()?;
+    if present
+        .map
+        .edges
+        .iter()
+        .map(|edge| edge.health_address)
+        .eq(edges.iter().map(|edge| edge.health_address))
+    {
+        return Ok(());
+    }
+    let regions = POPULATIONS
+        .iter()
+        .map(|users| Region {
+            name: users.name.to_owned(),
+            prefixes: vec![users.prefix()],
+            at: users.at,
+            prefer: Vec::new(),
+        })
+        .collect();
+    let health = Health {
+        report_to: vec![ports.reports()],
+        ..Health::default()
+    };
+    let map = DispatchMap {
+        edges,
+        regions,
+        health,
+        ttl_s: 5,
+        answers_max: 1,
+        all_down: AllDown::AsIfHealthy,
+    };
+    let by = cdn::By {
+        user: operator,
+        request: None,
+    };
+    cdn.save_dispatch_map(&by, present.version, &map, "the sandbox country")
+        .await
+        .context("could not save the dispatch map")?;
+    Ok(())
+}
+
+/// Writes each node's configuration, and a token for those without an identity.
+async fn nodes(dir: &Path, assembly: &Assembly, ports: &Ports) -> anyhow::Result<()> {
+    let mut wanted: Vec<(NodeName, Vec<Role>)> = vec![("dispatch".parse()?, vec![Role::Dispatch])];
+    for site in &SITES {
+        // Edges follow the dispatch snapshot too: they observe each other.
+        wanted.push((
+            files::edge_name(site).parse()?,
+            vec![Role::Edge, Role::Dispatch],
+        ));
+    }
+    for (name, roles) in wanted {
+        let node_dir = dir.join("nodes").join(name.as_str());
+        std::fs::create_dir_all(&node_dir)?;
+        let enrolled = fabric::node::Node::open(&node_dir.join("identity"))
+            .with_context(|| format!("could not open node {name}"))?
+            .is_some();
+        if !enrolled {
+            let token = assembly
+                .control
+                .create_token(Actor::System("sandbox"), &name, &roles)
+                .await?;
+            let mut options = std::fs::OpenOptions::new();
+            let mut out = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(node_dir.join("token"))?;
+            std::io::Write::write_all(&mut out, token.token.to_string().as_bytes())?;
+        }
+    }
+    files::dispatch_config(dir, ports)?;
+    for site in &SITES {
+        files::edge_config(dir, site, ports)?;
+    }
+    Ok(())
+}
