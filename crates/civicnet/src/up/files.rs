@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use sandbox::content;
-use sandbox::country::{
-    AGENCY_ZONE, CDN_ZONE, PUBLIC_SITES, SITES, Site, TOUR_SITE, origin_address,
-};
+use sandbox::country::{AGENCY_ZONE, CDN_ZONE, PUBLIC_SITES, Site, TOUR_SITE, origin_address};
 
 use super::children::write_file;
 use super::ports::Ports;

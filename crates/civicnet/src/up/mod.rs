@@ -29,8 +29,8 @@ pub(crate) use users::TrafficState;
 /// How long a dead node stays dead before it is started again, unless the environment
 /// says otherwise (`CIVICNET_RESTART_MS`).
 const RESTART_AFTER: Duration = Duration::from_secs(5);
-/// How long the console may take to answer.
-const CONSOLE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the nodes may take to be ready.
+const NODES_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the country until Ctrl-C.
 pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
@@ -79,7 +79,7 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
         .spawn("users", traffic.clone().run(doors, stop.clone()));
     process.serve_admin(ports.sandbox(), users::router(traffic))?;
 
-    await_console(&ports).await?;
+    await_nodes(&ports).await?;
     let endpoints = serde_json::to_string_pretty(&ports.endpoints())?;
     children::write_file(&dir.join("endpoints.json"), endpoints.as_bytes())?;
     greet(&dir, &ports, &logins)?;
@@ -133,29 +133,34 @@ fn nodes(dir: &Path, control: &Path) -> Vec<NodeProcess> {
     all
 }
 
-/// Waits until the console answers.
-async fn await_console(ports: &Ports) -> anyhow::Result<()> {
-    let url = format!("http://{}/healthz", ports.control_admin());
+/// Waits until every node is ready to serve.
+async fn await_nodes(ports: &Ports) -> anyhow::Result<()> {
+    let mut waited_for = vec![
+        ("control", ports.control_admin()),
+        ("dispatch", ports.dispatch_admin()),
+    ];
+    waited_for.extend(SITES.iter().map(|site| (site.key, ports.edge_admin(site))));
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(Duration::from_secs(5))
         .build()?;
-    let asked = async {
-        loop {
-            if client
-                .get(&url)
-                .send()
-                .await
-                .is_ok_and(|answer| answer.status().is_success())
-            {
-                return;
+    let deadline = tokio::time::Instant::now() + NODES_PATIENCE;
+    for (name, admin) in waited_for {
+        let url = format!("http://{admin}/readyz");
+        let ready = async {
+            loop {
+                let answer = client.get(&url).send().await;
+                if answer.is_ok_and(|answer| answer.status().is_success()) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(CONSOLE_PATIENCE, asked)
-        .await
-        .context("the control plane did not start; see nodes/control/log in the data directory")
+        };
+        tokio::time::timeout_at(deadline, ready)
+            .await
+            .with_context(|| format!("node {name} did not become ready; see the logs below nodes/ in the data directory"))?;
+    }
+    Ok(())
 }
 
 /// Says where to look.
