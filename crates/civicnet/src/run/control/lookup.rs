@@ -265,7 +265,7 @@ mod tests {
     fn names_that_are_none_are_refused() {
         assert!(question([0, 0], "a..b", A).is_err());
         assert!(question([0, 0], &"x".repeat(64), A).is_err());
-        assert!(question([0, 0], &["x".repeat(60); 5].join("."), A).is_err());
+        assert!(question([0, 0], &vec!["x".repeat(60); 5].join("."), A).is_err());
         assert!(question([0, 0], "www.example.", A).is_ok());
     }
 
