@@ -1,7 +1,5 @@
 //! The edge as clients and origins meet it: raw sockets on both sides.
 
-mod bounds;
 mod caching;
 mod hostile;
-mod staleness;
 mod support;
