@@ -19,12 +19,17 @@ class Origin:
 
     def __init__(self, answer):
         self.requests = []
+        self.dead = False
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def handle_one(self):
+                if outer.dead:
+                    # Kept connections die with the server.
+                    self.close_connection = True
+                    return
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
                 outer.requests.append((self.command, self.path, dict(self.headers), body))
@@ -48,6 +53,7 @@ class Origin:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
+        self.dead = True
         self.server.shutdown()
         self.server.server_close()
 

@@ -11,14 +11,23 @@ use store::PageRequest;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use web::{
-    ApiJson, ApiPath, ApiQuery, FieldError, Listing, Paging, Problem, Visit, WebError, WebResult,
-};
+use web::{ApiJson, ApiPath, ApiQuery, Listing, Paging, Visit, WebError, WebResult};
 
 use crate::case::{Case, Event, EventKind, Granted};
 use crate::engine::{Casework, Filter, Opened};
 use crate::form::{Form, Values};
 use crate::room::{case_id, tell, who};
+
+/// Characters of a cursor.
+const CURSOR_CHARS_MAX: usize = 512;
+/// Characters of a state or an action of a workflow.
+const STATE_CHARS_MAX: usize = 40;
+/// Characters of a form's name.
+const FORM_CHARS_MAX: usize = 60;
+/// Characters of a web hook's URL.
+const URL_CHARS_MAX: usize = 500;
+/// Characters of a comment.
+const COMMENT_CHARS_MAX: usize = 4_000;
 
 /// The API's routes.
 pub(crate) fn router(casework: Casework) -> OpenApiRouter<()> {
@@ -300,7 +309,7 @@ struct OrgQuery {
 
 /// Forms that can be filled in.
 #[utoipa::path(get, path = "/api/v1/forms", tag = "cases", responses(
-    (status = 200, body = Vec<FormView>), (status = 401, body = Problem), (status = 403, body = Problem), (status = 429, body = Problem)))]
+    (status = 200, body = Vec<FormView>)))]
 async fn list_forms(State(casework): State<Casework>) -> ApiJson<Vec<FormView>> {
     let forms = casework.forms().all();
     ApiJson(forms.into_iter().map(|form| form_view(&form)).collect())
@@ -318,7 +327,7 @@ fn form_view(form: &Arc<Form>) -> FormView {
 
 /// One form as a document: JSON Schema, layout and workflow.
 #[utoipa::path(get, path = "/api/v1/forms/{form}", tag = "cases", params(("form" = String, Path, max_length = 60)), responses(
-    (status = 200, body = Object), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem)))]
+    (status = 200, body = Object)))]
 async fn get_form(
     State(casework): State<Casework>,
     ApiPath(form): ApiPath<String>,
@@ -334,13 +343,23 @@ async fn get_form(
 
 /// Cases that may be seen, overdue first, then newest first.
 #[utoipa::path(get, path = "/api/v1/cases", tag = "cases", params(CaseQuery, Paging), responses(
-    (status = 200, body = Listing<CaseView>), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+    (status = 200, body = Listing<CaseView>)))]
 async fn list_cases(
     State(casework): State<Casework>,
     visit: Visit,
     ApiQuery(query): ApiQuery<CaseQuery>,
     ApiQuery(paging): ApiQuery<Paging>,
 ) -> WebResult<ApiJson<Listing<CaseView>>> {
+    at_most(
+        "state",
+        query.state.as_deref().unwrap_or_default(),
+        STATE_CHARS_MAX,
+    )?;
+    at_most(
+        "form",
+        query.form.as_deref().unwrap_or_default(),
+        FORM_CHARS_MAX,
+    )?;
     let filter = Filter {
         mine: query.mine.unwrap_or(false),
         state: query.state,
@@ -361,14 +380,14 @@ async fn list_cases(
 
 /// Begins a case. With the header `Idempotency-Key`, the same request again gives the same case.
 #[utoipa::path(post, path = "/api/v1/cases", tag = "cases", request_body = NewCase, params(("idempotency-key" = Option<String>, Header, max_length = 100)), responses(
-    (status = 201, body = CaseView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
-    (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+    (status = 201, body = CaseView)))]
 async fn create_case(
     State(casework): State<Casework>,
     visit: Visit,
     headers: HeaderMap,
     ApiJson(new): ApiJson<NewCase>,
 ) -> WebResult<(StatusCode, ApiJson<CaseView>)> {
+    at_most("form", &new.form, FORM_CHARS_MAX)?;
     let key = match headers.get("idempotency-key") {
         None => None,
         Some(value) => Some(
@@ -393,7 +412,7 @@ async fn create_case(
 
 /// One case with its values, time-line and possible steps.
 #[utoipa::path(get, path = "/api/v1/cases/{case}", tag = "cases", params(("case" = String, Path, format = "uuid")), responses(
-    (status = 200, body = WholeCase), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem)))]
+    (status = 200, body = WholeCase)))]
 async fn get_case(
     State(casework): State<Casework>,
     visit: Visit,
@@ -425,8 +444,7 @@ async fn get_case(
 
 /// Changes values of a draft or returned case.
 #[utoipa::path(patch, path = "/api/v1/cases/{case}", tag = "cases", request_body = Edit, params(("case" = String, Path, format = "uuid")), responses(
-    (status = 200, body = CaseView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-    (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+    (status = 200, body = CaseView)))]
 async fn edit_case(
     State(casework): State<Casework>,
     visit: Visit,
@@ -442,14 +460,15 @@ async fn edit_case(
 
 /// Takes a step of the workflow: submit, approve, return, grant, …
 #[utoipa::path(post, path = "/api/v1/cases/{case}/steps", tag = "cases", request_body = StepRequest, params(("case" = String, Path, format = "uuid")), responses(
-    (status = 200, body = CaseView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-    (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+    (status = 200, body = CaseView)))]
 async fn take_step(
     State(casework): State<Casework>,
     visit: Visit,
     ApiPath(case): ApiPath<String>,
     ApiJson(step): ApiJson<StepRequest>,
 ) -> WebResult<ApiJson<CaseView>> {
+    at_most("action", &step.action, STATE_CHARS_MAX)?;
+    at_most("comment", &step.comment, COMMENT_CHARS_MAX)?;
     let case = casework
         .act(
             &who(&visit)?,
@@ -465,14 +484,14 @@ async fn take_step(
 
 /// Writes a comment.
 #[utoipa::path(post, path = "/api/v1/cases/{case}/comments", tag = "cases", request_body = CommentRequest, params(("case" = String, Path, format = "uuid")), responses(
-    (status = 201, body = CaseView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
-    (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+    (status = 201, body = CaseView)))]
 async fn write_comment(
     State(casework): State<Casework>,
     visit: Visit,
     ApiPath(case): ApiPath<String>,
     ApiJson(comment): ApiJson<CommentRequest>,
 ) -> WebResult<(StatusCode, ApiJson<CaseView>)> {
+    at_most("text", &comment.text, COMMENT_CHARS_MAX)?;
     let case = casework
         .comment(
             &who(&visit)?,
@@ -487,8 +506,7 @@ async fn write_comment(
 
 /// Gives a case to an officer, or to nobody.
 #[utoipa::path(put, path = "/api/v1/cases/{case}/assignee", tag = "cases", request_body = AssignRequest, params(("case" = String, Path, format = "uuid")), responses(
-    (status = 200, body = CaseView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
-    (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+    (status = 200, body = CaseView)))]
 async fn assign_case(
     State(casework): State<Casework>,
     visit: Visit,
@@ -509,7 +527,7 @@ async fn assign_case(
 
 /// One's own letters, newest first.
 #[utoipa::path(get, path = "/api/v1/inbox", tag = "cases", params(Paging), responses(
-    (status = 200, body = Listing<LetterView>), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+    (status = 200, body = Listing<LetterView>)))]
 async fn list_inbox(
     State(casework): State<Casework>,
     visit: Visit,
@@ -535,7 +553,7 @@ async fn list_inbox(
 
 /// The web hooks of an organisation.
 #[utoipa::path(get, path = "/api/v1/webhooks", tag = "cases", params(OrgQuery), responses(
-    (status = 200, body = Vec<WebhookView>), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 429, body = Problem)))]
+    (status = 200, body = Vec<WebhookView>)))]
 async fn list_webhooks(
     State(casework): State<Casework>,
     visit: Visit,
@@ -557,14 +575,14 @@ async fn list_webhooks(
 
 /// Makes a web hook; its secret is in this answer only.
 #[utoipa::path(post, path = "/api/v1/webhooks", tag = "cases", request_body = NewWebhook, responses(
-    (status = 201, body = WebhookView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-    (status = 413, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
+    (status = 201, body = WebhookView)))]
 async fn create_webhook(
     State(casework): State<Casework>,
     visit: Visit,
     ApiJson(new): ApiJson<NewWebhook>,
 ) -> WebResult<(StatusCode, ApiJson<WebhookView>)> {
     visit.principal.require("webhook:manage", new.org)?;
+    at_most("url", &new.url, URL_CHARS_MAX)?;
     let (hook, secret) = casework
         .add_webhook(&who(&visit)?, new.org, &new.url)
         .await
@@ -582,7 +600,7 @@ async fn create_webhook(
 
 /// Removes a web hook.
 #[utoipa::path(delete, path = "/api/v1/webhooks/{webhook}", tag = "cases", params(("webhook" = String, Path, format = "uuid"), OrgQuery), responses(
-    (status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem)))]
+    (status = 204)))]
 async fn delete_webhook(
     State(casework): State<Casework>,
     visit: Visit,
@@ -597,21 +615,28 @@ async fn delete_webhook(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Refuses a text that the API's description calls too long, rather than cutting it.
+///
+/// # Errors
+/// 422 for more than `most` characters.
+pub fn at_most(field: &str, text: &str, most: usize) -> Result<(), WebError> {
+    if text.chars().nth(most).is_some() {
+        return Err(WebError::field(
+            field,
+            "length",
+            format!("must have at most {most} characters"),
+        ));
+    }
+    Ok(())
+}
+
 /// A list's parameters as the store wants them.
 ///
 /// # Errors
 /// 422 for a limit out of range.
 pub fn page_request(paging: &Paging) -> Result<PageRequest, WebError> {
-    if paging
-        .cursor
-        .as_ref()
-        .is_some_and(|cursor| cursor.len() > 512)
-    {
-        return Err(WebError::invalid(vec![FieldError::new(
-            "cursor",
-            "length",
-            "must have at most 512 characters",
-        )]));
+    if let Some(cursor) = &paging.cursor {
+        at_most("cursor", cursor, CURSOR_CHARS_MAX)?;
     }
     Ok(PageRequest {
         cursor: paging.cursor.clone(),

@@ -210,7 +210,9 @@ pub fn tell_store(error: store::StoreError) -> WebError {
         store::StoreError::Conflict { rule } => {
             WebError::conflict(format!("it exists already ({rule})"))
         }
-        store::StoreError::Invalid(text) if text.contains("cursor") => WebError::bad_request(text),
+        store::StoreError::Invalid(text) if text.contains("cursor") => {
+            WebError::field("cursor", "cursor", text)
+        }
         other if other.is_transient() => WebError::unavailable(runtime::error_chain(&other)),
         other => WebError::internal(runtime::error_chain(&other)),
     }

@@ -9,9 +9,16 @@ use clap_complete::Shell;
 
 /// One program for a national public-service network: control plane, edges, dispatch DNS.
 #[derive(Debug, Parser)]
-#[command(name = "civicnet", version, propagate_version = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done · 1 failed · 2 wrong use · 3 checked, and not in order.\n\
-    Try `civicnet up` and open the console that it prints.")]
+#[command(
+    name = "civicnet",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 done · 1 failed · 2 wrong use · 3 checked, and not in order.\n\
+    Try `civicnet up` and open the console that it prints."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -103,7 +110,12 @@ impl std::str::FromStr for Rate {
             .ok()
             .filter(|rate| *rate <= sandbox::traffic::RPS_MAX)
             .map(Self)
-            .ok_or_else(|| format!("must be `off` or a number up to {}", sandbox::traffic::RPS_MAX))
+            .ok_or_else(|| {
+                format!(
+                    "must be `off` or a number up to {}",
+                    sandbox::traffic::RPS_MAX
+                )
+            })
     }
 }
 

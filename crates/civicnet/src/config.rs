@@ -24,11 +24,13 @@ pub struct Config {
     /// The authoritative DNS server (role `dispatch`).
     pub dispatch: DispatchSection,
     /// The event journal of a node (roles `edge` and `dispatch`).
-    pub journal: lake::JournalConfig,
+    pub journal: lake::journal::JournalConfig,
+    /// Console listeners and the control plane's own matters (role `control`).
+    pub control: ControlSection,
     /// The control database, its keys and blobs (role `control`).
     pub store: store::StoreConfig,
     /// Enrolment, snapshots and quick entries (role `control`).
-    pub fabric: FabricSection,
+    pub fabric: fabric::FabricConfig,
     /// The event lake (role `control`).
     pub lake: lake::LakeConfig,
     /// Console and API (role `control`).
@@ -44,9 +46,23 @@ impl Check for Config {
         at.section("telemetry", &self.telemetry);
         at.section("edge", &self.edge);
         at.section("dispatch", &self.dispatch);
-        at.section("journal", &self.journal);
+        at.key("journal", |at| {
+            at.require(
+                self.journal.segment_bytes >= 4 << 10,
+                "segment_bytes",
+                "must be at least 4096",
+            );
+            at.require(
+                self.journal.bytes_max >= self.journal.segment_bytes,
+                "bytes_max",
+                "must be at least segment_bytes",
+            );
+        });
         at.section("store", &self.store);
-        at.section("lake", &self.lake);
+        at.section("fabric", &self.fabric);
+        if let Err(error) = self.lake.check() {
+            at.problem("lake", runtime::error_chain(&error));
+        }
         at.section("web", &self.web);
         at.section("casework", &self.casework);
         at.section("cdn", &self.cdn);
@@ -150,7 +166,12 @@ pub struct DispatchSection {
 
 impl Default for DispatchSection {
     fn default() -> Self {
-        Self { listen: Vec::new(), listen_reports: None, workers: 0, rrl_rps: 1_000 }
+        Self {
+            listen: Vec::new(),
+            listen_reports: None,
+            workers: 0,
+            rrl_rps: 1_000,
+        }
     }
 }
 
@@ -160,24 +181,24 @@ impl Check for DispatchSection {
     }
 }
 
-/// Enrolment, snapshots and quick entries.
+/// Console listeners and the control plane's own matters.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct FabricSection {
-    /// Where nodes connect (TLS, client certificates).
-    pub listen: SocketAddr,
-    /// Names and addresses in the control plane's own certificate.
-    pub names: Vec<String>,
-    /// NATS server with JetStream for the bus (`nats://host:4222`); without it in process.
-    pub nats_url: Option<String>,
+pub struct ControlSection {
+    /// Where console and API are served (plain HTTP; put an edge or another proxy in front for HTTPS).
+    pub listen: Vec<SocketAddr>,
+    /// DNS resolver that proofs of control and CNAME checks are asked of; without it the first of `/etc/resolv.conf`.
+    pub resolver: Option<SocketAddr>,
+    /// Master files (RFC 1035) of further zones that the dispatch servers serve beside the CDN's; read again when they change.
+    pub zone_files: Vec<PathBuf>,
 }
 
-impl Default for FabricSection {
+impl Default for ControlSection {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8002)),
-            names: vec!["127.0.0.1".to_owned(), "localhost".to_owned()],
-            nats_url: None,
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 8000))],
+            resolver: None,
+            zone_files: Vec::new(),
         }
     }
 }

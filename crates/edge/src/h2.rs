@@ -125,6 +125,7 @@ async fn answer(
                 target,
                 headers: parts.headers,
                 client,
+                ours: false,
                 body: Upload::stream(incoming),
             };
             proxy::respond(&worker, request).await

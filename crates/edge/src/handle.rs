@@ -118,7 +118,10 @@ impl Edge {
     ) -> Result<EdgeHandle, EdgeError> {
         let sites = Sites::single(origin)?;
         open(options, sink, metrics, stop, |shared| {
-            let snapshot = EdgeSnapshot { certificates, ..EdgeSnapshot::default() };
+            let snapshot = EdgeSnapshot {
+                certificates,
+                ..EdgeSnapshot::default()
+            };
             shared.resolver.set(sites::certificates(&snapshot)?);
             shared.set_sites(sites);
             Ok(())

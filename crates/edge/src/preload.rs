@@ -45,11 +45,12 @@ async fn one(worker: &Rc<Worker>, job: PreloadJob) {
         ..Progress::default()
     }));
     let mut tasks = tokio::task::JoinSet::new();
-    for url in job.preload.urls.iter().cloned() {
+    for url in &job.preload.urls {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
         let (worker, count, site) = (Rc::clone(worker), Rc::clone(&so_far), job.preload.site);
+        let url = url.clone();
         tasks.spawn_local(async move {
             let good = fetch(&worker, site, &url).await;
             let mut progress = count.get();
@@ -90,6 +91,7 @@ async fn fetch(worker: &Rc<Worker>, site: base::SiteId, url: &str) -> bool {
         target: format!("{}{query}", url.path()),
         headers: HeaderMap::new(),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ours: true,
         body: Upload::EMPTY,
     };
     let (mut response, _) = proxy::respond(worker, request).await;

@@ -219,7 +219,11 @@ impl Worker {
     }
 
     /// Records a request that has ended.
+    /// Observers' questions are not users' requests and are left out.
     pub(crate) fn record(&self, event: AccessEvent, site: Option<&SharedCounters>) {
+        if event.site.is_none() && *event.path == *crate::HEALTH_PATH {
+            return;
+        }
         {
             let mut pending = self.pending.borrow_mut();
             let same = match (&pending.site, site) {

@@ -24,19 +24,28 @@ pub const SITES: [Site; 3] = [
     Site {
         key: "hsinchu",
         name_zh: "新竹",
-        at: Place { latitude: 24.7805, longitude: 120.9965 },
+        at: Place {
+            latitude: 24.7805,
+            longitude: 120.9965,
+        },
         edge: Ipv4Addr::new(127, 30, 1, 1),
     },
     Site {
         key: "taichung",
         name_zh: "臺中",
-        at: Place { latitude: 24.2132, longitude: 120.6159 },
+        at: Place {
+            latitude: 24.2132,
+            longitude: 120.6159,
+        },
         edge: Ipv4Addr::new(127, 30, 2, 1),
     },
     Site {
         key: "tainan",
         name_zh: "臺南",
-        at: Place { latitude: 23.1030, longitude: 120.2790 },
+        at: Place {
+            latitude: 23.1030,
+            longitude: 120.2790,
+        },
         edge: Ipv4Addr::new(127, 30, 3, 1),
     },
 ];
@@ -60,7 +69,8 @@ impl Population {
     /// The users' prefix, a /24.
     pub fn prefix(&self) -> Prefix {
         let [a, b, c, _] = self.network.octets();
-        Prefix::new(IpAddr::V4(Ipv4Addr::new(a, b, c, 0)), 24).unwrap_or_else(|_| Prefix::host(IpAddr::V4(self.network)))
+        Prefix::new(IpAddr::V4(Ipv4Addr::new(a, b, c, 0)), 24)
+            .unwrap_or_else(|_| Prefix::host(IpAddr::V4(self.network)))
     }
 
     /// The address of one user; `n` is taken modulo the size of the network.
@@ -70,26 +80,110 @@ impl Population {
     }
 }
 
-const TAIPEI: Place = Place { latitude: 25.0375, longitude: 121.5637 };
-const HSINCHU: Place = Place { latitude: 24.8138, longitude: 120.9675 };
-const TAICHUNG: Place = Place { latitude: 24.1477, longitude: 120.6736 };
-const TAINAN: Place = Place { latitude: 22.9999, longitude: 120.2270 };
-const KAOHSIUNG: Place = Place { latitude: 22.6273, longitude: 120.3014 };
-const HUALIEN: Place = Place { latitude: 23.9911, longitude: 121.6112 };
+const TAIPEI: Place = Place {
+    latitude: 25.0375,
+    longitude: 121.5637,
+};
+const HSINCHU: Place = Place {
+    latitude: 24.8138,
+    longitude: 120.9675,
+};
+const TAICHUNG: Place = Place {
+    latitude: 24.1477,
+    longitude: 120.6736,
+};
+const TAINAN: Place = Place {
+    latitude: 22.9999,
+    longitude: 120.2270,
+};
+const KAOHSIUNG: Place = Place {
+    latitude: 22.6273,
+    longitude: 120.3014,
+};
+const HUALIEN: Place = Place {
+    latitude: 23.9911,
+    longitude: 121.6112,
+};
 
 /// Everybody who uses the public sites.
 pub const POPULATIONS: [Population; 11] = [
-    Population { name: "TANet Taipei", asn: 1659, network: Ipv4Addr::new(127, 16, 1, 0), at: TAIPEI, weight: 24 },
-    Population { name: "TANet Taichung", asn: 1659, network: Ipv4Addr::new(127, 16, 2, 0), at: TAICHUNG, weight: 16 },
-    Population { name: "TANet Tainan", asn: 1659, network: Ipv4Addr::new(127, 16, 3, 0), at: TAINAN, weight: 12 },
-    Population { name: "TANet Hualien", asn: 1659, network: Ipv4Addr::new(127, 16, 4, 0), at: HUALIEN, weight: 4 },
-    Population { name: "TWAREN Hsinchu", asn: 7539, network: Ipv4Addr::new(127, 17, 1, 0), at: HSINCHU, weight: 6 },
-    Population { name: "TWAREN Tainan", asn: 7539, network: Ipv4Addr::new(127, 17, 3, 0), at: TAINAN, weight: 4 },
-    Population { name: "GSN Taipei", asn: 4782, network: Ipv4Addr::new(127, 18, 1, 0), at: TAIPEI, weight: 14 },
-    Population { name: "GSN Kaohsiung", asn: 4782, network: Ipv4Addr::new(127, 18, 3, 0), at: KAOHSIUNG, weight: 6 },
-    Population { name: "ASNet Taipei", asn: 9264, network: Ipv4Addr::new(127, 19, 1, 0), at: TAIPEI, weight: 4 },
-    Population { name: "HiNet Taichung", asn: 3462, network: Ipv4Addr::new(127, 20, 2, 0), at: TAICHUNG, weight: 12 },
-    Population { name: "HiNet Kaohsiung", asn: 3462, network: Ipv4Addr::new(127, 20, 3, 0), at: KAOHSIUNG, weight: 10 },
+    Population {
+        name: "TANet Taipei",
+        asn: 1659,
+        network: Ipv4Addr::new(127, 16, 1, 0),
+        at: TAIPEI,
+        weight: 24,
+    },
+    Population {
+        name: "TANet Taichung",
+        asn: 1659,
+        network: Ipv4Addr::new(127, 16, 2, 0),
+        at: TAICHUNG,
+        weight: 16,
+    },
+    Population {
+        name: "TANet Tainan",
+        asn: 1659,
+        network: Ipv4Addr::new(127, 16, 3, 0),
+        at: TAINAN,
+        weight: 12,
+    },
+    Population {
+        name: "TANet Hualien",
+        asn: 1659,
+        network: Ipv4Addr::new(127, 16, 4, 0),
+        at: HUALIEN,
+        weight: 4,
+    },
+    Population {
+        name: "TWAREN Hsinchu",
+        asn: 7539,
+        network: Ipv4Addr::new(127, 17, 1, 0),
+        at: HSINCHU,
+        weight: 6,
+    },
+    Population {
+        name: "TWAREN Tainan",
+        asn: 7539,
+        network: Ipv4Addr::new(127, 17, 3, 0),
+        at: TAINAN,
+        weight: 4,
+    },
+    Population {
+        name: "GSN Taipei",
+        asn: 4782,
+        network: Ipv4Addr::new(127, 18, 1, 0),
+        at: TAIPEI,
+        weight: 14,
+    },
+    Population {
+        name: "GSN Kaohsiung",
+        asn: 4782,
+        network: Ipv4Addr::new(127, 18, 3, 0),
+        at: KAOHSIUNG,
+        weight: 6,
+    },
+    Population {
+        name: "ASNet Taipei",
+        asn: 9264,
+        network: Ipv4Addr::new(127, 19, 1, 0),
+        at: TAIPEI,
+        weight: 4,
+    },
+    Population {
+        name: "HiNet Taichung",
+        asn: 3462,
+        network: Ipv4Addr::new(127, 20, 2, 0),
+        at: TAICHUNG,
+        weight: 12,
+    },
+    Population {
+        name: "HiNet Kaohsiung",
+        asn: 3462,
+        network: Ipv4Addr::new(127, 20, 3, 0),
+        at: KAOHSIUNG,
+        weight: 10,
+    },
 ];
 
 /// Address of the sandbox's dispatch server.
@@ -119,8 +213,20 @@ pub struct PublicSite {
 /// The sites that are behind the CDN from the first start. A third host name,
 /// `www.museum.gov.test`, has content but no site: applying for it is the tour.
 pub const PUBLIC_SITES: [PublicSite; 2] = [
-    PublicSite { slug: "library", host: "www.library.gov.test", name_zh: "國家圖書館（示範）", name_en: "National Library (demonstration)", origin: 1 },
-    PublicSite { slug: "weather", host: "www.weather.gov.test", name_zh: "氣象資訊網（示範）", name_en: "Weather service (demonstration)", origin: 2 },
+    PublicSite {
+        slug: "library",
+        host: "www.library.gov.test",
+        name_zh: "國家圖書館（示範）",
+        name_en: "National Library (demonstration)",
+        origin: 1,
+    },
+    PublicSite {
+        slug: "weather",
+        host: "www.weather.gov.test",
+        name_zh: "氣象資訊網（示範）",
+        name_en: "Weather service (demonstration)",
+        origin: 2,
+    },
 ];
 
 /// The site that the tour puts behind the CDN.

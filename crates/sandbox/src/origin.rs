@@ -32,20 +32,34 @@ pub struct Vhost {
 ///
 /// # Errors
 /// When accepting connections fails for good.
-pub async fn serve(listener: TcpListener, sites: Vec<Vhost>, shutdown: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    sites: Vec<Vhost>,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
     let app = Router::new()
         .route("/api/time", get(time))
         .route("/slow/{kib}", get(slow))
         .fallback(files)
         .with_state(sites.into())
         .layer(middleware::from_fn(freshness));
-    axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    axum::serve(listener, app)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
 }
 
 async fn files(State(sites): State<std::sync::Arc<[Vhost]>>, request: Request) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     let host = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let Some(site) = sites.iter().find(|site| site.host == host).or(sites.first()) else {
+    let Some(site) = sites
+        .iter()
+        .find(|site| site.host == host)
+        .or(sites.first())
+    else {
         return StatusCode::NOT_FOUND.into_response();
     };
     match ServeDir::new(&site.dir).oneshot(request).await {
@@ -57,7 +71,10 @@ async fn files(State(sites): State<std::sync::Arc<[Vhost]>>, request: Request) -
 /// Dynamic content: never kept.
 async fn time() -> impl IntoResponse {
     let now = base::Clock::now(&base::SystemClock);
-    ([(header::CACHE_CONTROL, "no-store")], axum::Json(serde_json::json!({ "now": now.to_string() })))
+    (
+        [(header::CACHE_CONTROL, "no-store")],
+        axum::Json(serde_json::json!({ "now": now.to_string() })),
+    )
 }
 
 /// A body of so many KiB, at most 4 MiB, sent in twenty parts over one second.
@@ -73,17 +90,27 @@ async fn slow(axum::extract::Path(kib): axum::extract::Path<usize>) -> Response 
             Some((Ok::<_, std::convert::Infallible>(part), n + 1))
         }
     });
-    ([(header::CACHE_CONTROL, "max-age=60")], axum::body::Body::from_stream(parts)).into_response()
+    (
+        [(header::CACHE_CONTROL, "max-age=60")],
+        axum::body::Body::from_stream(parts),
+    )
+        .into_response()
 }
 
 async fn freshness(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     let (keep, tag) = match path.split('/').nth(1).unwrap_or_default() {
-        "static" => ("public, max-age=86400, stale-while-revalidate=600", "static"),
+        "static" => (
+            "public, max-age=86400, stale-while-revalidate=600",
+            "static",
+        ),
         "media" | "books" => ("public, max-age=3600, stale-if-error=86400", "media"),
         "data" => ("public, max-age=300, stale-if-error=3600", "data"),
-        "news" => ("public, max-age=60, stale-while-revalidate=30, stale-if-error=3600", "news"),
+        "news" => (
+            "public, max-age=60, stale-while-revalidate=30, stale-if-error=3600",
+            "news",
+        ),
         ".well-known" => ("no-store", "proof"),
         _ => ("public, max-age=60, stale-if-error=3600", "page"),
     };

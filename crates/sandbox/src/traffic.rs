@@ -61,7 +61,10 @@ impl Traffic {
 
     /// Requests answered with a status under 500, and all others, since the start.
     pub fn counts(&self) -> (u64, u64) {
-        (self.served.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
+        (
+            self.served.load(Ordering::Relaxed),
+            self.failed.load(Ordering::Relaxed),
+        )
     }
 
     /// Runs until `shutdown`.
@@ -70,7 +73,11 @@ impl Traffic {
         let mut dice = Dice(0x5eed_c0de);
         loop {
             let rps = self.rate();
-            let pause = if rps == 0 { Duration::from_millis(200) } else { Duration::from_secs(1) / rps };
+            let pause = if rps == 0 {
+                Duration::from_millis(200)
+            } else {
+                Duration::from_secs(1) / rps
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -78,7 +85,9 @@ impl Traffic {
             if rps == 0 {
                 continue;
             }
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
             let visit = Visit::choose(&mut dice);
             let traffic = Arc::clone(&self);
             tokio::spawn(async move {
@@ -121,14 +130,21 @@ impl Visit {
             97..99 => "/api/time".to_owned(),
             _ => "/no/such/page".to_owned(),
         };
-        Self { user: population.user(dice.below(250)), host: site.host, path }
+        Self {
+            user: population.user(dice.below(250)),
+            host: site.host,
+            path,
+        }
     }
 
     async fn make(&self, doors: Doors) -> anyhow::Result<()> {
         let edge = resolve(self.user, doors.dispatch, self.host).await?;
         let socket = TcpSocket::new_v4()?;
         socket.bind((self.user, 0).into())?;
-        let stream = socket.connect((edge, doors.edge_http_port).into()).await.context("could not connect to the edge")?;
+        let stream = socket
+            .connect((edge, doors.edge_http_port).into())
+            .await
+            .context("could not connect to the edge")?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let request = hyper::Request::get(&self.path)
@@ -174,8 +190,11 @@ async fn resolve(user: Ipv4Addr, dispatch: SocketAddr, host: &str) -> anyhow::Re
     let mut answer = [0u8; 1232];
     for _ in 0..3 {
         socket.send(&question).await?;
-        if let Ok(received) = tokio::time::timeout(Duration::from_secs(1), socket.recv(&mut answer)).await {
-            return first_address(&answer[..received?], question.len()).context("dispatch gave no address");
+        if let Ok(received) =
+            tokio::time::timeout(Duration::from_secs(1), socket.recv(&mut answer)).await
+        {
+            return first_address(&answer[..received?], question.len())
+                .context("dispatch gave no address");
         }
     }
     bail!("dispatch did not answer")
@@ -195,7 +214,9 @@ fn first_address(message: &[u8], mut at: usize) -> Option<IpAddr> {
         let fixed = message.get(at..at + 10)?;
         let length = usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
         let data = message.get(at + 10..at + 10 + length)?;
-        if fixed[..2] == [0, 1] && let Ok(octets) = <[u8; 4]>::try_from(data) {
+        if fixed[..2] == [0, 1]
+            && let Ok(octets) = <[u8; 4]>::try_from(data)
+        {
             return Some(IpAddr::V4(Ipv4Addr::from(octets)));
         }
         at += 10 + length;
@@ -223,13 +244,22 @@ mod tests {
 
     #[test]
     fn the_address_is_found_behind_a_cname() {
-        let mut message = vec![0, 0, 0x84, 0, 0, 1, 0, 2, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1];
+        let mut message = vec![
+            0, 0, 0x84, 0, 0, 1, 0, 2, 0, 0, 0, 0, 1, b'a', 0, 0, 1, 0, 1,
+        ];
         let question_end = message.len();
         message.extend_from_slice(&[0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 3, 1, b'b', 0]);
         message.extend_from_slice(&[1, b'b', 0, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 127, 30, 1, 1]);
-        assert_eq!(first_address(&message, question_end), Some("127.30.1.1".parse().expect("an address")));
+        assert_eq!(
+            first_address(&message, question_end),
+            Some("127.30.1.1".parse().expect("an address"))
+        );
         for cut in question_end..message.len() {
-            assert_eq!(first_address(&message[..cut], question_end), None, "cut at {cut}");
+            assert_eq!(
+                first_address(&message[..cut], question_end),
+                None,
+                "cut at {cut}"
+            );
         }
     }
 

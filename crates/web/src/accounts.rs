@@ -10,7 +10,6 @@ pub mod second;
 pub mod sessions;
 pub mod tokens;
 pub mod users;
-pub mod welcome;
 
 pub use orgs::{Invite, Member, Org};
 pub use sessions::SessionRow;

@@ -66,6 +66,10 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WebError> {
             "text must not hold the character U+0000",
         ));
     }
+    // serde would read an array as the fields of a struct in order.
+    if !value.is_object() {
+        return Err(WebError::field("body", "type", "must be an object"));
+    }
     T::deserialize(value).map_err(|error| {
         let message = error.to_string();
         let field = message
@@ -481,6 +485,10 @@ mod tests {
                 .code,
             Code::BadRequest
         );
+        for other in ["[\"x\"]", "\"x\"", "7", "null"] {
+            let error = parse_json::<Sample>(other.as_bytes()).expect_err(other);
+            assert_eq!(error.code, Code::Invalid, "{other}");
+        }
         let error = parse_json::<Sample>(b"{\"count\":1}").expect_err("no name");
         assert_eq!(
             (error.code, error.fields[0].field.as_str()),

@@ -151,7 +151,6 @@ impl Web {
             cookies: Cookies::new(config.secure(), &key_bytes),
             openapi: crate::openapi::finish(&document, &config.public_url)?,
             streams: crate::live::Streams::default(),
-            chain: crate::chain::Chain::default(),
             config,
             accounts,
             catalog,

@@ -51,7 +51,6 @@ pub struct House {
     pub(crate) table: HashMap<&'static str, Vec<(Method, &'static str)>>,
     pub(crate) openapi: serde_json::Value,
     pub(crate) limits: Limits,
-    pub(crate) chain: crate::chain::Chain,
 }
 
 /// How often callers may try.

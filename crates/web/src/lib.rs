@@ -24,7 +24,6 @@ pub mod accounts;
 pub mod api;
 mod app;
 pub mod assets;
-mod chain;
 mod config;
 pub mod cookies;
 mod house;
@@ -36,11 +35,8 @@ mod pages;
 pub mod policy;
 mod principal;
 pub mod problem;
-mod rest;
 mod room;
 mod serve;
-#[doc(hidden)]
-pub mod testing;
 pub mod ui;
 mod visit;
 

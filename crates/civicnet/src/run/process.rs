@@ -26,25 +26,41 @@ pub(crate) struct Process {
 impl Process {
     /// Logs, metrics and the crypto provider; once in a process.
     pub(crate) fn begin(name: Option<&str>, config: &TelemetryConfig) -> anyhow::Result<Self> {
-        let telemetry = telemetry::init(config, "civicnet", name).context("could not begin logging")?;
+        let telemetry =
+            telemetry::init(config, "civicnet", name).context("could not begin logging")?;
         let metrics = Metrics::with_process();
         let supervisor = Supervisor::new().counted_by(&metrics);
-        Ok(Self { metrics, readiness: Readiness::new(), supervisor, telemetry })
+        Ok(Self {
+            metrics,
+            readiness: Readiness::new(),
+            supervisor,
+            telemetry,
+        })
     }
 
     /// What the admin interface shows of this process.
     pub(crate) fn admin(&self) -> Admin {
-        Admin { metrics: self.metrics.clone(), readiness: self.readiness.clone(), supervisor: self.supervisor.clone() }
+        Admin {
+            metrics: self.metrics.clone(),
+            readiness: self.readiness.clone(),
+            supervisor: self.supervisor.clone(),
+        }
     }
 
     /// Serves the admin interface, with `more` routes, at `address`.
-    pub(crate) fn serve_admin(&self, address: SocketAddr, more: axum::Router) -> anyhow::Result<()> {
+    pub(crate) fn serve_admin(
+        &self,
+        address: SocketAddr,
+        more: axum::Router,
+    ) -> anyhow::Result<()> {
         let listener = listen(address)?;
         let router = runtime::admin::router(self.admin()).merge(more);
         let stop = self.supervisor.soft();
         self.supervisor.spawn("admin", async move {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+            axum::serve(listener, router)
+                .with_graceful_shutdown(stop.cancelled_owned())
+                .await
         });
         Ok(())
     }
@@ -67,8 +83,15 @@ impl Process {
         runtime::systemd::notify_from(&runtime::config::SystemEnv, "STOPPING=1");
         let stopped = self.supervisor.shutdown(SOFT_DEADLINE).await;
         self.telemetry.flush();
-        ensure!(stopped.aborted.is_empty(), "tasks had to be aborted: {}", stopped.aborted.join(", "));
-        ensure!(!self.supervisor.has_failed(), "an essential task failed; the log says why");
+        ensure!(
+            stopped.aborted.is_empty(),
+            "tasks had to be aborted: {}",
+            stopped.aborted.join(", ")
+        );
+        ensure!(
+            !self.supervisor.has_failed(),
+            "an essential task failed; the log says why"
+        );
         Ok(())
     }
 }

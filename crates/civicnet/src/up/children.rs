@@ -25,7 +25,11 @@ pub(super) struct NodeProcess {
 
 impl NodeProcess {
     /// Runs the node until `stop`, starting it again `restart_after` its death.
-    pub(super) async fn keep(self, restart_after: Duration, stop: CancellationToken) -> anyhow::Result<()> {
+    pub(super) async fn keep(
+        self,
+        restart_after: Duration,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
         loop {
             if !self.dir.join("hold").exists() {
                 let child = self.start().await?;
@@ -58,7 +62,9 @@ impl NodeProcess {
             // its nodes in order.
             .process_group(0);
         die_with_parent(&mut command);
-        let child = command.spawn().with_context(|| format!("could not start node {}", self.name))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("could not start node {}", self.name))?;
         let pid = child.id().unwrap_or_default();
         write_file(&self.dir.join("pid"), format!("{pid}\n").as_bytes())?;
         Ok(child)
@@ -103,6 +109,7 @@ fn die_with_parent(command: &mut Command) {
 /// Writes a small file so that a reader sees all of it or what was there before.
 pub(super) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
-    std::fs::write(&temporary, bytes).with_context(|| format!("could not write {}", temporary.display()))?;
+    std::fs::write(&temporary, bytes)
+        .with_context(|| format!("could not write {}", temporary.display()))?;
     std::fs::rename(&temporary, path).with_context(|| format!("could not write {}", path.display()))
 }

@@ -111,20 +111,47 @@ impl Ports {
         let mut put = |name: &str, value: String| all.insert(name.to_owned(), Value::String(value));
         put("console", format!("http://localhost:{}", self.console));
         put("api", format!("http://localhost:{}/api/v1", self.console));
-        put("openapi", format!("http://localhost:{}/api/openapi.json", self.console));
-        put("metrics", format!("http://{}/metrics", self.control_admin()));
+        put(
+            "openapi",
+            format!("http://localhost:{}/api/openapi.json", self.console),
+        );
+        put(
+            "metrics",
+            format!("http://{}/metrics", self.control_admin()),
+        );
         put("dispatch_dns", self.dns().to_string());
-        put("dispatch_why", format!("http://{}/why", self.dispatch_admin()));
-        put("dispatch_metrics", format!("http://{}/metrics", self.dispatch_admin()));
+        put(
+            "dispatch_why",
+            format!("http://{}/why", self.dispatch_admin()),
+        );
+        put(
+            "dispatch_metrics",
+            format!("http://{}/metrics", self.dispatch_admin()),
+        );
         put("sandbox", format!("http://{}", self.sandbox()));
         for site in &SITES {
-            put(&format!("edge_{}_http", site.key), format!("http://{}", self.edge_http(site)));
-            put(&format!("edge_{}_https", site.key), format!("https://{}", self.edge_https(site)));
-            put(&format!("edge_{}_metrics", site.key), format!("http://{}/metrics", self.edge_admin(site)));
+            put(
+                &format!("edge_{}_http", site.key),
+                format!("http://{}", self.edge_http(site)),
+            );
+            put(
+                &format!("edge_{}_https", site.key),
+                format!("https://{}", self.edge_https(site)),
+            );
+            put(
+                &format!("edge_{}_metrics", site.key),
+                format!("http://{}/metrics", self.edge_admin(site)),
+            );
         }
         for site in &PUBLIC_SITES {
-            put(&format!("origin_{}", site.origin), format!("http://{}", self.origin(site.origin)));
-            put(&format!("site_{}", site.slug), format!("http://{}", site.host));
+            put(
+                &format!("origin_{}", site.origin),
+                format!("http://{}", self.origin(site.origin)),
+            );
+            put(
+                &format!("site_{}", site.slug),
+                format!("http://{}", site.host),
+            );
         }
         all
     }
@@ -136,7 +163,12 @@ mod tests {
 
     #[test]
     fn a_base_that_does_not_fit_is_refused_by_name() {
-        assert!(Ports::choose(Some(80)).expect_err("needs root").to_string().contains("--port-base 80"));
+        assert!(
+            Ports::choose(Some(80))
+                .expect_err("needs root")
+                .to_string()
+                .contains("--port-base 80")
+        );
         assert!(Ports::choose(Some(65_535)).is_err());
     }
 
@@ -147,10 +179,18 @@ mod tests {
         for (name, value) in &endpoints {
             let value = value.as_str().expect("text");
             assert!(seen.insert(value), "{name} is also another's");
-            let local = value.contains("127.") || value.contains("localhost") || name.starts_with("site_");
+            let local =
+                value.contains("127.") || value.contains("localhost") || name.starts_with("site_");
             assert!(local, "{name}: {value}");
         }
-        for name in ["console", "dispatch_dns", "edge_hsinchu_http", "edge_tainan_https", "origin_2", "metrics"] {
+        for name in [
+            "console",
+            "dispatch_dns",
+            "edge_hsinchu_http",
+            "edge_tainan_https",
+            "origin_2",
+            "metrics",
+        ] {
             assert!(endpoints.contains_key(name), "{name}");
         }
     }

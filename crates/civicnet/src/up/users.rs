@@ -24,7 +24,9 @@ pub(crate) struct TrafficState {
 
 /// `GET /traffic` and `PUT /traffic`.
 pub(super) fn router(traffic: Arc<Traffic>) -> Router {
-    Router::new().route("/traffic", get(show).put(change)).with_state(traffic)
+    Router::new()
+        .route("/traffic", get(show).put(change))
+        .with_state(traffic)
 }
 
 async fn show(State(traffic): State<Arc<Traffic>>) -> Json<TrafficState> {
@@ -36,7 +38,10 @@ async fn change(
     Json(wish): Json<TrafficState>,
 ) -> Result<Json<TrafficState>, (StatusCode, String)> {
     if wish.rps > RPS_MAX {
-        return Err((StatusCode::UNPROCESSABLE_ENTITY, format!("rps {}: must be at most {RPS_MAX}", wish.rps)));
+        return Err((
+            StatusCode::UNPROCESSABLE_ENTITY,
+            format!("rps {}: must be at most {RPS_MAX}", wish.rps),
+        ));
     }
     traffic.set_rate(wish.rps);
     Ok(Json(state(&traffic)))
@@ -44,5 +49,9 @@ async fn change(
 
 fn state(traffic: &Traffic) -> TrafficState {
     let (served, failed) = traffic.counts();
-    TrafficState { rps: traffic.rate(), served, failed }
+    TrafficState {
+        rps: traffic.rate(),
+        served,
+        failed,
+    }
 }

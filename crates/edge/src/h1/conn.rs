@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
+use base::delivery::PathAction;
 use base::event::{AccessEvent, CacheResult, Protocol};
 use bytes::{Buf, BytesMut};
-use cache::rules::push_number;
+use cache::rules::{SitePolicy, push_number};
 use cache::store::{Body as Stored, Lookup, Object};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -81,7 +82,8 @@ struct Connection<'a> {
     tls: bool,
     /// Requests so far.
     served: u32,
-    /// The end of a ready-made head; kept to be filled again.
+    /// The end of a ready-made head, or all of it before a body in a file; kept to be
+    /// filled again.
     tail: Vec<u8>,
 }
 
@@ -211,8 +213,8 @@ impl Connection<'_> {
         let found = worker.with_site(host_name(head.host), |site| {
             let settings = &site.settings;
             if (settings.redirect_to_https && !self.tls)
-                || settings.client_rps_max > 0
-                || !settings.path_rules.is_empty()
+                || (!settings.path_rules.is_empty()
+                    && SitePolicy::new(settings, target).action == PathAction::Bypass)
             {
                 return None;
             }
@@ -223,7 +225,16 @@ impl Connection<'_> {
             if !proxy::is_fresh(&object, now) || matches!(object.body(), Stored::Filling(_)) {
                 return None;
             }
+            // Who is refused here is refused, and told so, on the long way.
+            let rps = settings.client_rps_max;
+            if rps > 0 && !worker.shared.rates.allow(site.id, self.client, rps, now) {
+                return None;
+            }
             self.tail.clear();
+            if matches!(object.body(), Stored::File(_)) {
+                // The kernel sends the body: the whole head goes first, as one piece.
+                self.tail.extend_from_slice(object.head());
+            }
             self.tail.extend_from_slice(b"age: ");
             push_number(&mut self.tail, object.meta().age_s(now));
             self.tail.extend_from_slice(b"\r\ncache-status: ");
@@ -310,6 +321,7 @@ impl Connection<'_> {
                 target: target.to_owned(),
                 headers,
                 client: self.client,
+                ours: false,
                 body: Upload::EMPTY,
             },
         }))
@@ -345,20 +357,15 @@ impl Connection<'_> {
                     .map_err(Broken::from)
             }
             Stored::File(file) if !head_only => match stream.plain() {
-                Some(tcp) => {
-                    let mut head = Vec::with_capacity(object.head().len() + self.tail.len());
-                    head.extend_from_slice(object.head());
-                    head.extend_from_slice(&self.tail);
-                    match paced.write_with_more(&tcp, &head).await {
-                        Ok(()) => {
-                            paced
-                                .sendfile(&tcp, &file.file, file.offset, file.len)
-                                .await
-                        }
-                        Err(error) => Err(error.into()),
+                Some(tcp) => match paced.write_with_more(&tcp, &self.tail).await {
+                    Ok(()) => {
+                        paced
+                            .sendfile(&tcp, &file.file, file.offset, file.len)
+                            .await
                     }
-                }
-                None => match paced.write(stream, [object.head(), &self.tail, &[]]).await {
+                    Err(error) => Err(error.into()),
+                },
+                None => match paced.write(stream, [&self.tail, &[], &[]]).await {
                     Ok(()) => {
                         paced
                             .copy_file(stream, &file.file, file.offset, file.len)
@@ -367,7 +374,11 @@ impl Connection<'_> {
                     Err(error) => Err(error.into()),
                 },
             },
-            _ => paced
+            Stored::File(_) => paced
+                .write(stream, [&self.tail, &[], &[]])
+                .await
+                .map_err(Broken::from),
+            Stored::Filling(_) => paced
                 .write(stream, [object.head(), &self.tail, &[]])
                 .await
                 .map_err(Broken::from),

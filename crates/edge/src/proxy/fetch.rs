@@ -79,8 +79,11 @@ pub(crate) fn key(site: &Site, https: bool, host: &str, target: &str) -> CacheKe
 /// Why the origin is asked, and what is held already.
 pub(crate) struct Errand {
     pub(crate) forward: Forward,
-    /// A stale object whose validators are sent along.
-    pub(crate) stale: Option<Arc<Object>>,
+    /// The object that is stored already but may not be used unasked; its validators
+    /// are sent along.
+    pub(crate) held: Option<Arc<Object>>,
+    /// Whether what is held may be used when the origin fails.
+    pub(crate) held_if_error: bool,
     /// Who else waits.
     pub(crate) leader: Option<Leader>,
     /// The purge stamp of this moment, when there is no leader.
@@ -107,15 +110,19 @@ pub(crate) async fn fetch(
 ) -> Result<Answered, FetchError> {
     let Errand {
         forward,
-        stale,
+        held,
+        held_if_error,
         leader,
         stamp,
         verbatim,
     } = errand;
+    let stale = held.as_ref().filter(|object| {
+        object.meta().has_validator() && object.is_complete() && asked.method == http::Method::GET
+    });
     let stamp = leader.as_ref().map_or(stamp, Leader::stamp);
     let mut headers = asked.headers.clone();
     fields::to_origin(&mut headers, asked.client, asked.https, &worker.shared.via);
-    match &stale {
+    match stale {
         Some(object) => conditional::revalidation(object.meta(), &mut headers),
         None if !verbatim => conditional::strip(&mut headers),
         None => {}
@@ -160,7 +167,7 @@ pub(crate) async fn fetch(
     let policy = SitePolicy::new(&site.settings, &asked.target);
 
     if status == StatusCode::NOT_MODIFIED
-        && let Some(old) = &stale
+        && let Some(old) = stale
     {
         client::discard(body, DISCARD_BYTES_MAX).await;
         let how = How {
@@ -190,7 +197,9 @@ pub(crate) async fn fetch(
                         leader.uncacheable(now);
                     }
                     let mut response = answer::from_object(worker, site, &view, old, now, how);
-                    worker.shared.store.remove(old);
+                    if !reason.is_of_request() {
+                        worker.shared.store.remove(old);
+                    }
                     for (name, value) in &updated {
                         if response.headers.get(name) != Some(value)
                             && !matches!(*name, header::CONTENT_LENGTH | header::CONTENT_RANGE)
@@ -212,8 +221,9 @@ pub(crate) async fn fetch(
             Answered::Response(response)
         }
     };
-    if failed && stale.is_some() {
-        // Whoever asks next may still use what is stored; the failure is not kept.
+    if failed && (held_if_error || stale.is_some()) {
+        // Whoever asks next may still use what is stored, so the failure is not kept,
+        // whatever freshness it states.
         if let Some(leader) = leader {
             leader.fail();
         }
@@ -238,8 +248,12 @@ pub(crate) async fn fetch(
             if let Some(leader) = leader {
                 leader.uncacheable(now);
             }
-            if let Some(old) = stale.filter(|_| view.method == RequestMethod::Get && !failed) {
-                worker.shared.store.remove(&old);
+            if view.method == RequestMethod::Get
+                && !reason.is_of_request()
+                && speaks_of_resource(status)
+                && let Some(old) = &held
+            {
+                worker.shared.store.remove(old);
             }
             let told = CacheStatus {
                 detail: Some(detail(reason)),
@@ -328,6 +342,12 @@ pub(crate) async fn fetch(
 
 /// Bytes of a body that is of no use, read so that its connection can be kept.
 const DISCARD_BYTES_MAX: usize = 64 << 10;
+
+/// Whether a response that is not kept still says that what is stored is no longer
+/// what the resource is. Other errors may have been provoked by this one request.
+fn speaks_of_resource(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200..=399 | 404 | 410)
+}
 
 /// Passes a response by the store.
 #[expect(clippy::too_many_arguments, reason = "all of it is one response")]

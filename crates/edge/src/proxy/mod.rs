@@ -42,6 +42,8 @@ pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     /// Who asks.
     pub(crate) client: IpAddr,
+    /// Made by the edge itself, as a preload: it does not count as a client's.
+    pub(crate) ours: bool,
     /// The request's body.
     pub(crate) body: Upload,
 }

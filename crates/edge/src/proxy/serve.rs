@@ -68,6 +68,7 @@ fn refuse(worker: &Rc<Worker>, site: &Site, request: &mut Request) -> Option<Res
     }
     let rps = site.settings.client_rps_max;
     if rps > 0
+        && !request.ours
         && !worker
             .shared
             .rates
@@ -129,7 +130,8 @@ async fn past(
 ) -> Response {
     let errand = Errand {
         forward,
-        stale: None,
+        held: None,
+        held_if_error: false,
         leader: None,
         stamp: worker.shared.store.stamp(),
         verbatim: true,
@@ -271,20 +273,22 @@ async fn cached(worker: &Rc<Worker>, site: &Arc<Site>, asked: &Asked) -> Respons
                         }
                         // Another variant, or one not for sharing: go for oneself.
                         Outcome::Object(_) | Outcome::Uncacheable => waits = WAITS_MAX,
+                        // The origin has just failed; one question was enough.
+                        Outcome::Failed if if_error => {
+                            if let Some(object) = seen {
+                                return stale(worker, site, &view, &object, worker.now(), None);
+                            }
+                        }
                         Outcome::Failed => {}
                     }
                     continue;
                 }
             }
         };
-        let validating = seen.clone().filter(|object| {
-            object.meta().has_validator()
-                && object.is_complete()
-                && view.method == RequestMethod::Get
-        });
         let errand = Errand {
             forward,
-            stale: validating,
+            held: seen.clone(),
+            held_if_error: if_error,
             leader,
             stamp,
             verbatim,
@@ -335,11 +339,10 @@ fn refresh_behind(
     asked.headers.remove(header::PRAGMA);
     tokio::task::spawn_local(async move {
         let stamp = leader.stamp();
-        let stale =
-            Some(object).filter(|object| object.meta().has_validator() && object.is_complete());
         let errand = Errand {
             forward: Forward::Stale,
-            stale,
+            held: Some(object),
+            held_if_error: true,
             leader: Some(leader),
             stamp,
             verbatim: false,

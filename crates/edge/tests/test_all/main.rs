@@ -1,5 +1,7 @@
 //! The edge as clients and origins meet it: raw sockets on both sides.
 
+mod bounds;
 mod caching;
 mod hostile;
+mod staleness;
 mod support;

@@ -264,3 +264,14 @@ pub(crate) fn parse(all: &[u8]) -> Reply {
         body: all[end + 4..].to_vec(),
     }
 }
+
+/// Whether the edge says that it answered from what it holds.
+pub(crate) fn is_hit(reply: &Reply) -> bool {
+    reply
+        .field("cache-status")
+        .is_some_and(|status| status.contains("; hit"))
+}
+
+pub(crate) fn uuid(number: u128) -> uuid::Uuid {
+    uuid::Uuid::from_u128(number)
+}

@@ -16,7 +16,9 @@ pub fn reference<T: JsonSchema>() -> String {
     let root = schema::<T>();
     let mut text = String::new();
     walk(&root, &root, "", &mut |section| {
-        let Section { name, doc, keys } = section;
+        let Section {
+            name, doc, keys, ..
+        } = section;
         if !name.is_empty() {
             let _written = write!(text, "## `[{name}]`\n\n");
         }
@@ -50,13 +52,19 @@ pub fn sample<T: JsonSchema>() -> String {
     let root = schema::<T>();
     let mut text = String::new();
     walk(&root, &root, "", &mut |section| {
-        let Section { name, doc, keys } = section;
+        let Section {
+            name,
+            doc,
+            keys,
+            required,
+        } = section;
         if !text.is_empty() {
             text.push('\n');
         }
         if !name.is_empty() && !keys.is_empty() {
             comment(&mut text, &doc);
-            let commented = if name.contains("[]") || name.contains('<') {
+            // A table with keys that have no default cannot stand empty.
+            let commented = if required || name.contains("[]") || name.contains('<') {
                 "# "
             } else {
                 ""
@@ -83,6 +91,8 @@ struct Section {
     name: String,
     doc: String,
     keys: Vec<Key>,
+    /// Whether some key has no default.
+    required: bool,
 }
 
 struct Key {
@@ -138,6 +148,10 @@ fn walk(root: &Json, schema: &Json, name: &str, visit: &mut impl FnMut(Section))
         name: name.to_owned(),
         doc: text_of(&schema, "description"),
         keys,
+        required: schema
+            .get("required")
+            .and_then(Json::as_array)
+            .is_some_and(|required| !required.is_empty()),
     });
     for (path, schema) in inner {
         walk(root, &schema, &path, visit);
