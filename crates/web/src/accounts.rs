@@ -3,13 +3,16 @@
 //!
 //! Every change is in the audit trail, in the transaction that makes it.
 
+mod links;
 pub mod orgs;
+pub mod passkeys;
 pub mod password;
 pub mod schema;
 pub mod second;
 pub mod sessions;
 pub mod tokens;
 pub mod users;
+pub mod welcome;
 
 pub use orgs::{Invite, Member, Org};
 pub use sessions::SessionRow;

@@ -151,6 +151,12 @@ impl Web {
             cookies: Cookies::new(config.secure(), &key_bytes),
             openapi: crate::openapi::finish(&document, &config.public_url)?,
             streams: crate::live::Streams::default(),
+            chain: crate::chain::Chain::default(),
+            passkeys: crate::accounts::passkeys::Passkeys::new(&config.public_url),
+            oidc: match &config.oidc {
+                Some(oidc) => Some(crate::oidc::Provider::new(oidc, &config.public_url)?),
+                None => None,
+            },
             config,
             accounts,
             catalog,
@@ -299,8 +305,15 @@ async fn dress(State(house): State<Arc<House>>, mut request: Request, next: Next
         }
     };
     let status = response.status();
-    if status.is_client_error() || status.is_server_error() {
-        let error = match response.extensions_mut().remove::<Arc<WebError>>() {
+    let failed = response.extensions_mut().remove::<Arc<WebError>>();
+    // A form shown again with its errors is an answer, not a failure.
+    let shown = failed.is_none()
+        && response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    if !shown && (status.is_client_error() || status.is_server_error()) {
+        let error = match failed {
             Some(error) => error,
             None => Arc::new(foreign(&response)),
         };

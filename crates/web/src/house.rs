@@ -51,6 +51,9 @@ pub struct House {
     pub(crate) table: HashMap<&'static str, Vec<(Method, &'static str)>>,
     pub(crate) openapi: serde_json::Value,
     pub(crate) limits: Limits,
+    pub(crate) chain: crate::chain::Chain,
+    pub(crate) passkeys: Option<crate::accounts::passkeys::Passkeys>,
+    pub(crate) oidc: Option<crate::oidc::Provider>,
 }
 
 /// How often callers may try.

@@ -24,19 +24,24 @@ pub mod accounts;
 pub mod api;
 mod app;
 pub mod assets;
+mod chain;
 mod config;
 pub mod cookies;
 mod house;
 pub mod lang;
 pub mod limit;
 pub mod live;
+mod oidc;
 mod openapi;
 mod pages;
 pub mod policy;
 mod principal;
 pub mod problem;
+mod rest;
 mod room;
 mod serve;
+#[doc(hidden)]
+pub mod testing;
 pub mod ui;
 mod visit;
 

@@ -2,7 +2,13 @@
 //! search, errors.
 
 mod account;
+pub(crate) mod audit;
 mod login;
+mod oidc;
+mod orgs;
+mod passkeys;
+mod people;
+mod welcome;
 
 use axum::response::{Html, IntoResponse, Response};
 use http::{HeaderValue, header};
@@ -66,8 +72,39 @@ pub(crate) fn room() -> Room {
                 action: "self:view",
                 group: NavGroup::Govern,
             },
+            NavEntry {
+                label: "orgs-title",
+                path: "/organisations",
+                icon: Icon::Building,
+                action: "org:view",
+                group: NavGroup::Govern,
+            },
+            NavEntry {
+                label: "people-title",
+                path: "/people",
+                icon: Icon::Users,
+                action: "user:view",
+                group: NavGroup::Govern,
+            },
+            NavEntry {
+                label: "audit-title",
+                path: "/audit",
+                icon: Icon::Shield,
+                action: "audit:view",
+                group: NavGroup::Govern,
+            },
         ],
-        pages: pages.merge(login::pages()).merge(account::pages()),
+        pages: pages
+            .merge(login::pages())
+            .merge(oidc::pages())
+            .merge(passkeys::pages())
+            .merge(welcome::pages())
+            .merge(account::pages())
+            .merge(orgs::pages())
+            .merge(people::pages())
+            .merge(audit::pages()),
+        api: crate::rest::router(),
+        api_permissions: crate::rest::permissions(),
         locales: Some(Locales {
             room: "web",
             zh_tw: include_str!("../locales/zh-TW.ftl"),
@@ -106,6 +143,35 @@ pub(crate) fn section(title: &str, parts: Vec<Markup>) -> Markup {
         "<section class=\"card\"><h2>{}</h2>{body}</section>",
         escape(title)
     ))
+}
+
+/// Asks before something that cannot be taken back at once: `text`, a button named
+/// `button`, and the way back.
+pub(crate) fn confirm(
+    frame: Frame,
+    text: &str,
+    action: &str,
+    hidden: Markup,
+    button: &str,
+    back: &str,
+) -> WebResult {
+    let text = Markup::new(format!("<p>{}</p>", escape(text)));
+    let ask = form(
+        &frame,
+        action,
+        vec![text, hidden],
+        ui::danger_button(frame.t(button)),
+    );
+    let back = Markup::new(format!(
+        "<p>{}</p>",
+        Markup::link(back, frame.t("confirm-back"))
+    ));
+    plain(frame, [ask, back])
+}
+
+/// `path` of the console as somebody elsewhere reaches it.
+pub(crate) fn absolute(house: &House, path: &str) -> String {
+    format!("{}{path}", house.config.public_url.trim_end_matches('/'))
 }
 
 /// What is wrong with a form, above it.

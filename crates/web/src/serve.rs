@@ -17,11 +17,11 @@ use tower::ServiceExt as _;
 use crate::app::Web;
 
 /// Connections at once; more wait to be accepted.
-pub const CONNECTIONS_MAX: usize = 4_096;
+const CONNECTIONS_MAX: usize = 4_096;
 /// Time for a request's head to arrive.
-pub const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
+const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
 /// Time for open requests to end when the service stops.
-pub const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use base::{Clock as _, UserId};
+use base::UserId;
 use http::{Method, Request, StatusCode, header};
 use store::testing::{TestDb, sqlite};
 use tower::ServiceExt as _;
 use web::{By, HouseRole, NewUser, PasswordConfig, Web, WebConfig};
+
+#[path = "all/console.rs"]
+mod console;
+#[path = "all/signin.rs"]
+mod signin;
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -38,6 +43,18 @@ impl Answer {
 }
 
 async fn house() -> Browser {
+    house_with(4).await
+}
+
+async fn house_with(login_burst: u32) -> Browser {
+    house_of(WebConfig {
+        login_burst,
+        ..WebConfig::default()
+    })
+    .await
+}
+
+async fn house_of(config: WebConfig) -> Browser {
     let db = sqlite(&[web::MIGRATIONS]).await;
     let config = WebConfig {
         // Cheap hashes: the tests are not about strength.
@@ -47,8 +64,7 @@ async fn house() -> Browser {
             lanes: 1,
             length_min: 12,
         },
-        login_burst: 4,
-        ..WebConfig::default()
+        ..config
     };
     let again = db.again().await;
     let vault = db.vault();
@@ -79,19 +95,31 @@ impl Browser {
     }
 
     async fn send(&mut self, method: Method, path: &str, kind: &str, body: String) -> Answer {
+        self.send_with(method, path, &[("content-type", kind)], body)
+            .await
+    }
+
+    async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Answer {
         let jar: Vec<String> = self
             .cookies
             .iter()
             .map(|(n, v)| format!("{n}={v}"))
             .collect();
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::COOKIE, jar.join("; "))
-            .header(header::ACCEPT_LANGUAGE, self.language)
-            .header(header::CONTENT_TYPE, kind)
-            .body(Body::from(body))
-            .expect("a request");
+            .header(header::ACCEPT_LANGUAGE, self.language);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body)).expect("a request");
         let response = self
             .web
             .router()
@@ -132,6 +160,11 @@ impl Browser {
             body,
         )
         .await
+    }
+
+    async fn post_owned(&mut self, path: &str, fields: &[(&str, String)]) -> Answer {
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        self.post(path, &fields).await
     }
 
     async fn sign_in(&mut self, email: &str, password: &str) -> Answer {
@@ -178,6 +211,10 @@ async fn pages_stand_in_both_languages_and_show_no_raw_key() {
             "/account",
             "/account/second",
             "/account/tokens",
+            "/account/passkeys",
+            "/organisations",
+            "/people",
+            "/audit",
             "/search?q=x",
         ] {
             let page = browser.get(path).await;

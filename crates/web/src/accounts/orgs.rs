@@ -185,6 +185,34 @@ impl Accounts {
             .collect()
     }
 
+    /// Organisations of a person, with their role.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn orgs_of(&self, user: UserId) -> Result<Vec<(Org, OrgRole)>, WebError> {
+        let rows: Vec<(String, String, String, i64, i64, String)> = sqlx::query_as(
+            "SELECT o.id, o.name_zh, o.name_en, o.active, o.created_at, m.role
+             FROM web_member m JOIN web_org o ON o.id = m.org_id
+             WHERE m.user_id = $1 ORDER BY o.id LIMIT 500",
+        )
+        .bind(user.to_string())
+        .fetch_all(self.db.pool())
+        .await?;
+        rows.into_iter()
+            .filter_map(|(id, name_zh, name_en, active, created_at, role)| {
+                let role = OrgRole::from_name(&role)?;
+                let org = id.parse().map_err(WebError::internal).map(|id| Org {
+                    id,
+                    name_zh,
+                    name_en,
+                    active: active != 0,
+                    created_at: Timestamp(created_at),
+                });
+                Some(org.map(|org| (org, role)))
+            })
+            .collect()
+    }
+
     /// Gives `user` a role in `org`; none: takes them out of it.
     ///
     /// # Errors

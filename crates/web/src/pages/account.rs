@@ -30,11 +30,12 @@ pub(super) fn pages() -> Pages {
         .post("/account/tokens/{id}/revoke", "self:edit", token_revoke)
 }
 
-fn tabs(frame: &Frame, here: &str) -> Markup {
+pub(super) fn tabs(frame: &Frame, here: &str) -> Markup {
     let entry = |path: &str, key: &str| (path.to_owned(), frame.t(key), path == here);
     ui::tabs(&[
         entry("/account", "account-title"),
         entry("/account/second", "second-title"),
+        entry("/account/passkeys", "passkeys-title"),
         entry("/account/tokens", "tokens-title"),
     ])
 }

@@ -76,8 +76,10 @@ fn login_page(
         fields,
         ui::button(frame.t("login-button")),
     );
+    let passkey = super::passkeys::sign_in_button(&frame, next);
+    let provider = super::oidc::button(&frame, next);
     let body = Markup::new(format!(
-        "<div class=\"narrow card\">{refused}{sign_in}</div>"
+        "<div class=\"narrow card\">{refused}{sign_in}{passkey}{provider}</div>"
     ));
     page_with(status, &Plain { frame, body })
 }
@@ -124,21 +126,26 @@ async fn password(
     };
     house.limits.account.clear(&key);
     if second {
-        let payload = format!(
-            "{user} {} {}",
-            visit.now.plus(PENDING_LIFETIME).micros(),
-            local_path(&given.next)
-        );
-        let cookie = house.cookies.set(
-            PENDING,
-            &house.cookies.sign("pending", payload.as_bytes()),
-            Some(PENDING_LIFETIME),
-        );
-        let mut response = visit.to("/login/second");
-        append(&mut response, &cookie)?;
-        return Ok(response);
+        return ask_second(&visit, user, &given.next);
     }
     signed_in(&visit, &headers, user, "password", &given.next).await
+}
+
+/// Goes on to the second factor of somebody who has given the first.
+pub(super) fn ask_second(visit: &Visit, user: UserId, next: &str) -> WebResult {
+    let cookies = &visit.house().cookies;
+    let payload = format!(
+        "{user} {} {}",
+        visit.now.plus(PENDING_LIFETIME).micros(),
+        local_path(next)
+    );
+    let value = cookies.sign("pending", payload.as_bytes());
+    let mut response = visit.to("/login/second");
+    append(
+        &mut response,
+        &cookies.set(PENDING, &value, Some(PENDING_LIFETIME)),
+    )?;
+    Ok(response)
 }
 
 /// Begins a session and goes on to `next`. A session that the browser had before is
