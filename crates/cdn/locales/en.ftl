@@ -244,6 +244,7 @@ edge-state = State
 edge-seen = Last heard
 edge-snapshots = Snapshots
 edge-load = Load
+edge-figures = { $rate } requests/s · load { $load } · hits { $hits } · memory { $memory }
 edge-software = Program
 edge-heard = heard
 edge-lost = lost

@@ -244,6 +244,7 @@ edge-state = 狀態
 edge-seen = 最後回報
 edge-snapshots = 設定版本
 edge-load = 負載
+edge-figures = 每秒 { $rate } 個請求 · 負載 { $load } · 命中 { $hits } · 記憶體 { $memory }
 edge-software = 程式
 edge-heard = 正常
 edge-lost = 失聯

@@ -115,6 +115,7 @@ impl From<store::StoreError> for WebError {
             E::Conflict { rule } => {
                 Self::conflict("this exists already, or has changed meanwhile").with_inside(rule)
             }
+            E::Invalid(text) if text.contains("cursor") => Self::field("cursor", "cursor", text),
             E::Invalid(message) => Self::bad_request(message.clone()),
             E::Busy(_) | E::Unavailable(_) | E::Full(_) => {
                 Self::unavailable(runtime::error_chain(&error))

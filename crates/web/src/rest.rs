@@ -506,8 +506,8 @@ struct AuditView {
     action: String,
     /// To what.
     subject: String,
-    /// More about it.
-    #[schema(value_type = Object)]
+    /// More about it; null when there is no more.
+    #[schema(value_type = Option<Object>)]
     detail: serde_json::Value,
     /// The request that caused it.
     request_id: Option<String>,

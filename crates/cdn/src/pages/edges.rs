@@ -165,7 +165,7 @@ fn node_table(
             node.last_seen
                 .map_or_else(|| Markup::text("–"), |at| ui::ago(visit, at)),
             snapshot_cell(visit, node, published),
-            health_cell(&node.health),
+            health_cell(visit, &node.health),
             Markup::text(&node.software),
             action,
         ]);
@@ -206,21 +206,22 @@ fn snapshot_cell(visit: &Visit, node: &NodeView, published: &[Published]) -> Mar
     all
 }
 
-/// The first figures of a node's health report, as `name value`.
-fn health_cell(health: &serde_json::Value) -> Markup {
-    let Some(report) = health.as_object() else {
+/// What an edge says of its work; other roles report nothing of the kind.
+fn health_cell(visit: &Visit, health: &serde_json::Value) -> Markup {
+    let figure = |name: &str| health.get(name).and_then(serde_json::Value::as_f64);
+    let (Some(rate), Some(load)) = (figure("requests_per_second"), figure("load")) else {
         return Markup::text("–");
     };
-    let figures: Vec<String> = report
-        .iter()
-        .filter(|(_, value)| value.is_number() || value.is_string() || value.is_boolean())
-        .take(8)
-        .map(|(name, value)| match value.as_str() {
-            Some(text) => format!("{name} {text}"),
-            None => format!("{name} {value}"),
-        })
-        .collect();
-    Markup::text(figures.join(" · "))
+    let memory = figure("memory_bytes").unwrap_or(0.0).max(0.0);
+    Markup::text(visit.ta(
+        "edge-figures",
+        &[
+            ("rate", &format!("{rate:.1}")),
+            ("load", &ui::percent(Some(load))),
+            ("hits", &ui::percent(figure("hit_ratio"))),
+            ("memory", &ui::bytes(memory as u64)),
+        ],
+    ))
 }
 
 fn published_table(visit: &Visit, nodes: &[NodeView], published: &[Published]) -> Table {

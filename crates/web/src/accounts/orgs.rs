@@ -125,7 +125,7 @@ impl Accounts {
     /// Organisations in `scope`, by id.
     ///
     /// # Errors
-    /// 400 for a cursor that is none, 422 for a limit.
+    /// 422 for a limit or a cursor.
     pub async fn orgs(&self, scope: &OrgScope, paging: &Paging) -> Result<Listing<Org>, WebError> {
         let limit = paging.limit()?;
         let after: Option<String> = paging

@@ -186,7 +186,7 @@ impl Accounts {
     /// Everybody, by id.
     ///
     /// # Errors
-    /// 400 for a cursor that is none, 422 for a limit.
+    /// 422 for a limit or a cursor.
     pub async fn users(&self, paging: &Paging) -> Result<Listing<User>, WebError> {
         let limit = paging.limit()?;
         let after: Option<String> = paging

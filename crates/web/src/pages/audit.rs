@@ -114,7 +114,7 @@ impl Wanted {
 /// One page of the trail.
 ///
 /// # Errors
-/// 400 for a cursor, 422 for a limit or a filter.
+/// 422 for a limit, a cursor or a filter.
 pub(crate) async fn trail(
     visit: &Visit,
     wanted: &Wanted,
