@@ -1,0 +1,12 @@
+//! Threat intelligence shared among organisations, and what follows from it.
+//!
+//! - [`stix`]: STIX 2.1 read, checked and matched: pure, no I/O.
+//! - [`objects`]: the store of STIX objects, by collection, with a change feed.
+//! - [`taxii`]: TAXII 2.1, server and client.
+//!
+//! **Architecture invariant**: this crate imports no other domain but casework; what
+//! it asks of edges and name servers leaves as an enforcement declared in `base`.
+
+pub mod objects;
+pub mod stix;
+pub mod taxii;
