@@ -9,6 +9,11 @@ import pytest
 from country import Country
 
 
+def pytest_configure(config):
+    # What the peers say of their own future is not about us.
+    config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:(authlib|oidc_provider_mock|aiosmtpd|moto|werkzeug).*")
+
+
 @pytest.fixture(scope="session")
 def country():
     directory = Path(tempfile.mkdtemp(prefix="civicnet-e2e-"))

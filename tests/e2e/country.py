@@ -53,8 +53,9 @@ def free_port_base(count=60):
 class Country:
     """One running sandbox."""
 
-    def __init__(self, directory, traffic=0):
+    def __init__(self, directory, traffic=0, env=None):
         self.dir = Path(directory)
+        self.env = env or {}
         self.base = free_port_base()
         self.traffic = traffic
         self.process = None
@@ -67,7 +68,7 @@ class Country:
             self.process = subprocess.Popen(
                 [BIN, "up", "--dir", str(self.dir), "--port-base", str(self.base), "--traffic", str(self.traffic)],
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**os.environ, "CIVICNET_RESTART_MS": "1000"},
+                env={**os.environ, "CIVICNET_RESTART_MS": "1000", **self.env},
             )
         wait_for(self._up, seconds, "the sandbox")
         return self
