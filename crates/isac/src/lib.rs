@@ -7,6 +7,22 @@
 //! **Architecture invariant**: this crate imports no other domain but casework; what
 //! it asks of edges and name servers leaves as an enforcement declared in `base`.
 
+pub mod config;
 pub mod objects;
 pub mod stix;
 pub mod taxii;
+
+pub use config::IsacConfig;
+
+/// The tables of this crate.
+pub const MIGRATIONS: store::Migrations = store::Migrations {
+    domain: "isac",
+    steps: &[objects::schema::OBJECTS],
+};
+
+/// This crate's part of the permission table.
+pub const POLICY: web::PolicyText = web::PolicyText {
+    room: "isac",
+    schema: include_str!("../policy/isac.cedarschema"),
+    policies: "",
+};

@@ -59,4 +59,5 @@ pub use room::{
     Alert, Alerts, Badges, Level, NavEntry, NavGroup, Pages, Room, RoutePermission, Search,
     SearchHit,
 };
+pub use serve::serve_router;
 pub use visit::{Flash, Frame, NavItem, NavPart, Theme, Visit, local_path, page, page_with};

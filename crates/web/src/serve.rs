@@ -36,46 +36,59 @@ impl Web {
         listener: std::net::TcpListener,
         stop: CancellationToken,
     ) -> std::io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let open = TaskTracker::new();
-        loop {
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                break;
-            };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = listener.accept() => accepted,
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, or a connection gone already.
-                    tracing::warn!(%error, "could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                }
-            };
-            let (router, stop) = (self.router(), stop.clone());
-            open.spawn(async move {
-                let _held = slot;
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "could not set TCP_NODELAY");
-                }
-                connection(router, stream, peer, stop).await;
-            });
-        }
-        drop(listener);
-        open.close();
-        if tokio::time::timeout(STOP_TIME_MAX, open.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("connections were cut because they did not end in time");
-        }
-        Ok(())
+        serve_router(self.router(), listener, stop).await
     }
+}
+
+/// Serves `router`, whose requests carry the peer's address, on `listener` until
+/// `stop`; requests under way are then finished.
+///
+/// # Errors
+/// When the listener is not usable by the runtime.
+pub async fn serve_router(
+    router: axum::Router,
+    listener: std::net::TcpListener,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let open = TaskTracker::new();
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            break;
+        };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or a connection gone already.
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let (router, stop) = (router.clone(), stop.clone());
+        open.spawn(async move {
+            let _held = slot;
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "could not set TCP_NODELAY");
+            }
+            connection(router, stream, peer, stop).await;
+        });
+    }
+    drop(listener);
+    open.close();
+    if tokio::time::timeout(STOP_TIME_MAX, open.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!("connections were cut because they did not end in time");
+    }
+    Ok(())
 }
 
 async fn connection(

@@ -1,1 +1,24 @@
-//! TAXII 2.1 (OASIS): the server that offers collections, the client that fills them.
+//! TAXII 2.1 (OASIS Standard, 10 June 2021): the server that offers collections, the
+//! client that fills them.
+//!
+//! The server has a listener of its own, apart from the console's: other machines
+//! speak to it, errors are TAXII's own documents, and a flood there leaves people's
+//! pages alone. Tokens and the permission table are the console's.
+//!
+//! - [`server`]: requests, in the order in which the standard lets them fail.
+//! - [`routes`]: the table of resources and the action that guards each.
+//! - [`auth`]: tokens, by `Bearer`, `Token` or as the password of `Basic`.
+//! - [`media`], [`query`], [`answer`]: media types, filters, resources.
+
+pub mod answer;
+pub mod auth;
+pub mod config;
+pub mod error;
+pub mod media;
+pub mod query;
+pub mod routes;
+pub mod server;
+
+pub use config::TaxiiConfig;
+pub use error::TaxiiError;
+pub use server::Taxii;

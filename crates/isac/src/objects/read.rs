@@ -1,0 +1,497 @@
+//! Reading: pages of a collection, versions of an object, the change feed; and
+//! deletion, which is a change too.
+
+use std::fmt::Write as _;
+
+use base::OrgId;
+use sqlx::AssertSqlSafe;
+
+use super::writer::latest;
+use super::{Collection, Objects, ObjectsError, Source, hash64};
+use crate::stix::Tlp;
+
+/// Rows of one page at most.
+pub const PAGE_ROWS_MAX: u32 = 1_000;
+/// Ids or types in one filter.
+pub const FILTER_VALUES_MAX: usize = 50;
+/// Rows looked at for one page when versions are asked for by their time alone.
+const SCAN_ROWS_MAX: u32 = 5_000;
+/// Changes read at once.
+pub const CHANGES_MAX: u32 = 5_000;
+
+/// Which versions of objects (TAXII 2.1 section 3.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionMatch {
+    /// The latest.
+    Last,
+    /// The earliest.
+    First,
+    /// All.
+    All,
+    /// The one of this time, in microseconds.
+    At(i64),
+}
+
+/// What is wanted of a collection. Empty lists want everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Added after this time, in microseconds.
+    pub added_after: Option<i64>,
+    /// These objects only.
+    pub ids: Vec<String>,
+    /// These types only.
+    pub kinds: Vec<String>,
+    /// These versions; empty: the latest.
+    pub versions: Vec<VersionMatch>,
+    /// Nothing: a version of STIX is asked for that is not kept here.
+    pub nothing: bool,
+}
+
+/// A version of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Its number: when it was added, in microseconds.
+    pub seq: i64,
+    /// The object.
+    pub id: String,
+    /// Its version in microseconds.
+    pub version: i64,
+    /// The object as it was received; empty when it was not asked for.
+    pub json: String,
+}
+
+/// Part of a collection, in the order of adding.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<Row>,
+    /// Read on after this number; `None`: this is the end.
+    pub next: Option<i64>,
+}
+
+/// A step of the change feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its number; greater ones were committed later.
+    pub seq: i64,
+    /// The collection's number.
+    pub collection: i64,
+    /// The object.
+    pub id: String,
+    /// Its type.
+    pub kind: String,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened to an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A version was added.
+    Added {
+        /// The object as it was received.
+        json: String,
+        /// Its most closed marking.
+        tlp: Tlp,
+        /// The organisation that it came from; `None`: the house.
+        source: Option<OrgId>,
+        /// Whether it is the latest version that is there.
+        latest: bool,
+    },
+    /// Versions of it were deleted from the collection.
+    Gone,
+}
+
+impl Filter {
+    /// The low bits of `place` that are wanted: first × 2 + last.
+    fn bits(&self) -> Vec<i64> {
+        let wants = |version| self.versions.contains(&version);
+        (0..4)
+            .filter(|bits| {
+                wants(VersionMatch::All)
+                    || self.times().next().is_some()
+                    || ((self.versions.is_empty() || wants(VersionMatch::Last)) && bits & 1 == 1)
+                    || (wants(VersionMatch::First) && bits & 2 == 2)
+            })
+            .collect()
+    }
+
+    fn times(&self) -> impl Iterator<Item = i64> + '_ {
+        self.versions.iter().filter_map(|version| match version {
+            VersionMatch::At(at) => Some(*at),
+            _ => None,
+        })
+    }
+
+    /// Whether a row is wanted, once its place may be.
+    fn wants(&self, place: i64, version: i64) -> bool {
+        let wants = |version| self.versions.contains(&version);
+        (self.versions.is_empty() && place & 1 == 1)
+            || wants(VersionMatch::All)
+            || (wants(VersionMatch::Last) && place & 1 == 1)
+            || (wants(VersionMatch::First) && place & 2 == 2)
+            || self.times().any(|at| at == version)
+    }
+}
+
+impl Objects {
+    /// The greatest number so far; 0 when there is nothing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_seq(&self) -> Result<i64, ObjectsError> {
+        let (last,): (i64,) = sqlx::query_as(
+            "SELECT CAST(COALESCE(MAX(seq), 0) AS BIGINT) FROM
+             (SELECT MAX(seq) AS seq FROM isac_object UNION ALL SELECT MAX(seq) AS seq FROM isac_gone) AS both_of_them",
+        )
+        .fetch_one(self.inner.db.pool())
+        .await?;
+        Ok(last)
+    }
+
+    /// A page of `collection` after number `after`: what `filter` wants, up to
+    /// marking `clearance`, with or without the objects themselves.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn page(
+        &self,
+        collection: &Collection,
+        clearance: Tlp,
+        filter: &Filter,
+        after: i64,
+        limit: u32,
+        whole: bool,
+    ) -> Result<Page, ObjectsError> {
+        let limit = limit.clamp(1, PAGE_ROWS_MAX);
+        let after = after.max(filter.added_after.unwrap_or(i64::MIN));
+        if filter.nothing {
+            return Ok(Page::default());
+        }
+        if !filter.ids.is_empty() {
+            return self
+                .page_of_ids(collection, clearance, filter, after, limit, whole)
+                .await;
+        }
+        let Some(ranges) = self.ranges(clearance, filter) else {
+            return Ok(Page::default());
+        };
+        if filter.times().next().is_some() && !filter.versions.contains(&VersionMatch::All) {
+            return self
+                .page_of_times(collection, filter, &ranges, after, limit, whole)
+                .await;
+        }
+        let json = if whole { "o.json" } else { "''" };
+        let sql = format!(
+            "SELECT o.seq, o.id, o.version, {json} FROM ({}) AS p JOIN isac_object o ON o.seq = p.seq ORDER BY o.seq",
+            merged(&ranges)
+        );
+        let mut rows = sqlx::query_as::<_, (i64, String, i64, String)>(AssertSqlSafe(sql))
+            .bind(collection.number)
+            .bind(after)
+            .bind(i64::from(limit) + 1)
+            .fetch_all(self.inner.db.pool())
+            .await?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        Ok(page_of(rows, more))
+    }
+
+    /// The index ranges that hold what is wanted; `None` when there is nothing.
+    fn ranges(&self, clearance: Tlp, filter: &Filter) -> Option<Vec<String>> {
+        let kinds: Vec<i64> = filter
+            .kinds
+            .iter()
+            .filter_map(|kind| self.inner.kind_number(kind))
+            .collect();
+        if kinds.is_empty() && !filter.kinds.is_empty() {
+            return None;
+        }
+        let mut ranges = Vec::new();
+        for tlp in Tlp::ALL.into_iter().filter(|tlp| *tlp <= clearance) {
+            for bits in filter.bits() {
+                let place = i64::from(tlp as u8) << 2 | bits;
+                match kinds.as_slice() {
+                    [] => ranges.push(format!("place = {place}")),
+                    kinds => ranges.extend(
+                        kinds
+                            .iter()
+                            .map(|kind| format!("kind = {kind} AND place = {place}")),
+                    ),
+                }
+            }
+        }
+        Some(ranges)
+    }
+
+    /// By id: versions of a few objects, found by the index of ids.
+    async fn page_of_ids(
+        &self,
+        collection: &Collection,
+        clearance: Tlp,
+        filter: &Filter,
+        after: i64,
+        limit: u32,
+        whole: bool,
+    ) -> Result<Page, ObjectsError> {
+        let marks: Vec<String> = (1..=filter.ids.len())
+            .map(|n| format!("${}", n + 2))
+            .collect();
+        let sql = format!(
+            "SELECT seq, kind, place, id, version FROM isac_object
+             WHERE id_hash IN ({}) AND collection = $1 AND seq > $2 ORDER BY seq",
+            marks.join(",")
+        );
+        let mut query = sqlx::query_as::<_, (i64, i64, i64, String, i64)>(AssertSqlSafe(sql))
+            .bind(collection.number)
+            .bind(after);
+        for id in &filter.ids {
+            query = query.bind(hash64(id.as_bytes()));
+        }
+        let kinds: Vec<i64> = filter
+            .kinds
+            .iter()
+            .filter_map(|kind| self.inner.kind_number(kind))
+            .collect();
+        let mut seqs: Vec<i64> = query
+            .fetch_all(self.inner.db.pool())
+            .await?
+            .into_iter()
+            .filter(|(_, kind, place, id, version)| {
+                filter.ids.contains(id)
+                    && (filter.kinds.is_empty() || kinds.contains(kind))
+                    && Tlp::from_number(place >> 2) <= clearance
+                    && filter.wants(*place, *version)
+            })
+            .map(|row| row.0)
+            .collect();
+        let more = seqs.len() > limit as usize;
+        seqs.truncate(limit as usize);
+        let rows = self.rows(&seqs, whole).await?;
+        Ok(page_of(rows, more))
+    }
+
+    /// By versions' times alone, which no index holds: a bounded look at what follows.
+    async fn page_of_times(
+        &self,
+        collection: &Collection,
+        filter: &Filter,
+        ranges: &[String],
+        after: i64,
+        limit: u32,
+        whole: bool,
+    ) -> Result<Page, ObjectsError> {
+        let sql = format!(
+            "SELECT o.seq, o.place, o.version FROM ({}) AS p JOIN isac_object o ON o.seq = p.seq ORDER BY o.seq",
+            merged(ranges)
+        );
+        let scanned = sqlx::query_as::<_, (i64, i64, i64)>(AssertSqlSafe(sql))
+            .bind(collection.number)
+            .bind(after)
+            .bind(i64::from(SCAN_ROWS_MAX))
+            .fetch_all(self.inner.db.pool())
+            .await?;
+        let cut = scanned.len() == SCAN_ROWS_MAX as usize;
+        let end = scanned.last().map(|row| row.0);
+        let mut seqs: Vec<i64> = scanned
+            .into_iter()
+            .filter(|(_, place, version)| filter.wants(*place, *version))
+            .map(|row| row.0)
+            .collect();
+        let more = seqs.len() > limit as usize;
+        seqs.truncate(limit as usize);
+        let mut page = page_of(self.rows(&seqs, whole).await?, more);
+        if !more && cut {
+            page.next = end;
+        }
+        Ok(page)
+    }
+
+    async fn rows(
+        &self,
+        seqs: &[i64],
+        whole: bool,
+    ) -> Result<Vec<(i64, String, i64, String)>, ObjectsError> {
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let list: Vec<String> = seqs.iter().map(i64::to_string).collect();
+        let json = if whole { "json" } else { "''" };
+        let sql = format!(
+            "SELECT seq, id, version, {json} FROM isac_object WHERE seq IN ({}) ORDER BY seq",
+            list.join(",")
+        );
+        // The numbers differ each time: such a statement is not worth keeping.
+        Ok(sqlx::query_as(AssertSqlSafe(sql))
+            .persistent(false)
+            .fetch_all(self.inner.db.pool())
+            .await?)
+    }
+
+    /// Whether `collection` has any version of the object `id` up to `clearance`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has(
+        &self,
+        collection: &Collection,
+        clearance: Tlp,
+        id: &str,
+    ) -> Result<bool, ObjectsError> {
+        let filter = Filter {
+            ids: vec![id.to_owned()],
+            versions: vec![VersionMatch::All],
+            ..Filter::default()
+        };
+        let page = self
+            .page(collection, clearance, &filter, i64::MIN, 1, false)
+            .await?;
+        Ok(!page.rows.is_empty())
+    }
+
+    /// What happened after number `after`, oldest first, in all collections.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn changes(&self, after: i64, limit: u32) -> Result<Vec<Change>, ObjectsError> {
+        let limit = limit.clamp(1, CHANGES_MAX);
+        // One statement sees one moment, so that nothing slips between the two tables.
+        let rows: Vec<(i64, i64, i64, String, i64, String, String)> = sqlx::query_as(
+            "SELECT seq, collection, kind, id, place, source, json FROM
+               (SELECT seq, collection, kind, id, place, source, json FROM isac_object WHERE seq > $1 ORDER BY seq LIMIT $2) AS there
+             UNION ALL
+             SELECT seq, collection, kind, id, CAST(-1 AS BIGINT), '', '' FROM
+               (SELECT seq, collection, kind, id FROM isac_gone WHERE seq > $1 ORDER BY seq LIMIT $2) AS gone
+             ORDER BY seq LIMIT $2",
+        )
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(self.inner.db.pool())
+        .await?;
+        let changes = rows.into_iter().map(|row| Change {
+            seq: row.0,
+            collection: row.1,
+            kind: self.inner.kind_name(row.2).unwrap_or_default(),
+            id: row.3,
+            what: match row.4 {
+                place if place < 0 => What::Gone,
+                place => What::Added {
+                    tlp: Tlp::from_number(place >> 2),
+                    latest: place & 1 == 1,
+                    source: row.5.parse().ok(),
+                    json: row.6,
+                },
+            },
+        });
+        Ok(changes.collect())
+    }
+
+    /// Deletes the versions of object `id` that `filter` wants (all, when it names
+    /// none); returns how many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete(
+        &self,
+        collection: &Collection,
+        clearance: Tlp,
+        id: &str,
+        filter: &Filter,
+        source: &Source,
+    ) -> Result<u64, ObjectsError> {
+        let mut tx = self.inner.db.begin().await?;
+        let rows: Vec<(i64, i64, i64, i64, String)> = sqlx::query_as(
+            "SELECT seq, kind, place, version, id FROM isac_object WHERE id_hash = $1 AND collection = $2 ORDER BY version",
+        )
+        .bind(hash64(id.as_bytes()))
+        .bind(collection.number)
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut left = Vec::new();
+        let mut gone = Vec::new();
+        for row in rows.into_iter().filter(|row| row.4 == id) {
+            let wanted = !filter.nothing
+                && Tlp::from_number(row.2 >> 2) <= clearance
+                && (filter.versions.is_empty() || filter.wants(row.2, row.3));
+            if wanted { &mut gone } else { &mut left }.push(row);
+        }
+        let Some(kind) = gone.first().map(|row| row.1) else {
+            tx.rollback().await?;
+            return Ok(0);
+        };
+        for row in &gone {
+            sqlx::query("DELETE FROM isac_object WHERE seq = $1")
+                .bind(row.0)
+                .execute(&mut *tx)
+                .await?;
+        }
+        let count = left.len();
+        for (index, row) in left.iter().enumerate() {
+            let bits = i64::from(index == 0) << 1 | i64::from(index + 1 == count);
+            sqlx::query("UPDATE isac_object SET place = $2 WHERE seq = $1")
+                .bind(row.0)
+                .bind(row.2 & !3 | bits)
+                .execute(&mut *tx)
+                .await?;
+        }
+        let now = self.inner.db.clock().now().micros();
+        let seq = latest(&mut tx)
+            .await?
+            .max(gone.iter().map(|row| row.0).max().unwrap_or(0));
+        let seq = seq.saturating_add(1).max(now);
+        sqlx::query("INSERT INTO isac_gone (seq, collection, kind, id) VALUES ($1, $2, $3, $4)")
+            .bind(seq)
+            .bind(collection.number)
+            .bind(kind)
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+        let mut entry = store::AuditEntry::new(
+            source.actor.clone(),
+            "collection.delete",
+            format!("collection:{}", collection.id),
+        )
+        .detail(serde_json::json!({ "object": id, "versions": gone.len() }));
+        entry.org = source.org;
+        entry.request_id.clone_from(&source.request);
+        tx.audit(entry).await?;
+        tx.commit().await?;
+        self.inner.last.send_if_modified(|known| {
+            let grown = seq > *known;
+            *known = seq.max(*known);
+            grown
+        });
+        Ok(gone.len() as u64)
+    }
+}
+
+/// The first rows of several index ranges together, in order.
+fn merged(ranges: &[String]) -> String {
+    let mut sql = String::new();
+    for (index, range) in ranges.iter().enumerate() {
+        let join = if index == 0 { "" } else { " UNION ALL " };
+        // Writing to a string does not fail.
+        let _ok = write!(
+            sql,
+            "{join}SELECT seq FROM (SELECT seq FROM isac_object WHERE collection = $1 AND {range} AND seq > $2 ORDER BY seq LIMIT $3) AS s{index}"
+        );
+    }
+    sql.push_str(" ORDER BY seq LIMIT $3");
+    sql
+}
+
+fn page_of(rows: Vec<(i64, String, i64, String)>, more: bool) -> Page {
+    let rows: Vec<Row> = rows
+        .into_iter()
+        .map(|(seq, id, version, json)| Row {
+            seq,
+            id,
+            version,
+            json,
+        })
+        .collect();
+    Page {
+        next: rows.last().map(|row| row.seq).filter(|_| more),
+        rows,
+    }
+}

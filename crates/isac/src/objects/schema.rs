@@ -1,0 +1,68 @@
+//! Tables of STIX objects and collections.
+
+use store::Step;
+
+/// The first step of this crate's tables.
+pub const OBJECTS: Step = Step {
+    version: 1,
+    name: "stix objects by collection",
+    sql: "
+CREATE TABLE isac_root (
+    name TEXT PRIMARY KEY,
+    title TEXT NOT NULL,
+    description TEXT NOT NULL
+);
+CREATE TABLE isac_collection (
+    number {autoinc},
+    id TEXT NOT NULL UNIQUE,
+    root TEXT NOT NULL REFERENCES isac_root (name),
+    alias TEXT,
+    title TEXT NOT NULL,
+    description TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX isac_collection_alias ON isac_collection (root, alias);
+CREATE TABLE isac_right (
+    collection BIGINT NOT NULL REFERENCES isac_collection (number),
+    org TEXT NOT NULL,
+    can_read BIGINT NOT NULL,
+    can_write BIGINT NOT NULL,
+    tlp_max BIGINT NOT NULL,
+    PRIMARY KEY (collection, org)
+);
+CREATE TABLE isac_kind (
+    number {autoinc},
+    name TEXT NOT NULL UNIQUE
+);
+CREATE TABLE isac_object (
+    seq {autoinc},
+    collection BIGINT NOT NULL,
+    kind BIGINT NOT NULL,
+    place BIGINT NOT NULL,
+    id_hash BIGINT NOT NULL,
+    version BIGINT NOT NULL,
+    digest BIGINT NOT NULL,
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    json TEXT NOT NULL
+);
+CREATE INDEX isac_object_page ON isac_object (collection, place, seq);
+CREATE INDEX isac_object_kind ON isac_object (collection, kind, place, seq);
+CREATE INDEX isac_object_id ON isac_object (id_hash);
+CREATE TABLE isac_gone (
+    seq {autoinc},
+    collection BIGINT NOT NULL,
+    kind BIGINT NOT NULL,
+    id TEXT NOT NULL
+);
+CREATE TABLE isac_status (
+    id TEXT PRIMARY KEY,
+    root TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX isac_status_at ON isac_status (at);
+INSERT INTO isac_root (name, title, description) VALUES ('civic', 'civicnet', 'Threat intelligence of this network');
+",
+};

@@ -1,0 +1,56 @@
+//! Configuration of the TAXII server.
+
+use std::net::SocketAddr;
+
+use runtime::config::{Check, Checker};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The TAXII 2.1 server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaxiiConfig {
+    /// Where TAXII is served (plain HTTP; put a proxy in front for HTTPS); empty: nowhere.
+    pub listen: Vec<SocketAddr>,
+    /// Address of the server as clients reach it, for the API roots in its discovery.
+    pub public_url: String,
+    /// Title in the discovery.
+    pub title: String,
+    /// Whom to ask, in the discovery; empty: not said.
+    pub contact: String,
+    /// Bytes of one request's body.
+    pub content_bytes_max: usize,
+    /// Requests that one caller may send at once; one more is allowed each millisecond.
+    pub burst: u32,
+}
+
+impl Default for TaxiiConfig {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            public_url: "http://127.0.0.1:8006".into(),
+            title: "civicnet".into(),
+            contact: String::new(),
+            content_bytes_max: 32 << 20,
+            burst: 2_000,
+        }
+    }
+}
+
+impl Check for TaxiiConfig {
+    fn check(&self, at: &mut Checker) {
+        let url = url::Url::parse(&self.public_url);
+        at.require(
+            url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()),
+            "public_url",
+            "must be an http:// or https:// URL",
+        );
+        at.require(!self.title.is_empty(), "title", "must not be empty");
+        at.require(
+            (64 << 10..=128 << 20).contains(&self.content_bytes_max),
+            "content_bytes_max",
+            "must be 64 KiB to 128 MiB",
+        );
+        at.require(self.burst > 0, "burst", "must be at least 1");
+    }
+}
