@@ -1,0 +1,12 @@
+//! The Internet exchange.
+//!
+//! An exchange is run from one plain document ([`document`]): its policy, its sites, its members and
+//! their border routers. [`render`] turns it into the configuration of the route server of one site,
+//! [`irr`] brings what the registries say about members' prefixes, and [`engine`] hands the result to
+//! the daemon that speaks BGP, watches it and goes back by itself when sessions drop. [`community`] is
+//! the vocabulary that members, route servers and the looking glass share: why a route was refused,
+//! and what a member asks to be done with it.
+//!
+//! Nobody here speaks BGP: BIRD (or OpenBGPD) does, driven from outside.
+
+pub mod community;
