@@ -2,9 +2,10 @@
 """Dispatch DNS beside Knot DNS, NSD and gdnsd: answers by second of the server's CPU time.
 
 Every server runs alone on core 0 with one thread, the client on core 1; rounds go round all servers, so that
-a change of the machine's mood meets each of them; medians are compared. Two cases:
+a change of the machine's mood meets each of them; medians are compared. Three cases:
 
   plain        1,000 names, one A record each, no EDNS      civicnet, knot, nsd, gdnsd
+  clients      the same, asked from 4,096 addresses     civicnet, knot, nsd, gdnsd
   geographic   1,000 names, answers by Client Subnet        civicnet, gdnsd (4,096 networks of /24, three sites)
 
 Needs Debian's knot, nsd, gdnsd, and civicnet-bench. Usage: bench/dns.py [--seconds 5] [--rounds 3] [--json FILE]
@@ -25,7 +26,7 @@ from pathlib import Path
 
 NAMES = 1000
 SUBNETS = 4096
-TARGETS = [("plain", "knot", 1.6), ("plain", "nsd", 1.6), ("geographic", "gdnsd", 1.1)]
+TARGETS = [("plain", "knot", 1.6), ("plain", "nsd", 1.6), ("clients", "knot", 1.6), ("clients", "nsd", 1.6), ("geographic", "gdnsd", 1.1)]
 SITES = [("hsinchu", "192.0.2.1", 24.80, 120.97), ("taichung", "192.0.2.2", 24.15, 120.67),
          ("tainan", "192.0.2.3", 22.99, 120.21)]
 HEAD = "$ORIGIN bench.example.\n$TTL 300\n@ IN SOA ns hostmaster 1 3600 600 86400 60\n@ IN NS ns\nns IN A 192.0.2.53\n"
@@ -234,7 +235,7 @@ class Server:
             time.sleep(0.05)
 
     def measure(self, seconds):
-        arguments = ["--subnets", str(SUBNETS)] if self.case == "geographic" else []
+        arguments = {"geographic": ["--subnets", str(SUBNETS)], "clients": ["--clients", "4096"]}.get(self.case, [])
         client = ["taskset", "-c", "1", bench_tool(), "dns-load", "--server", f"127.0.0.1:{self.port}",
                   "--names", str(NAMES)] + arguments
         subprocess.run(client + ["--seconds", "0.5"], check=True, stdout=subprocess.DEVNULL)
@@ -269,6 +270,10 @@ def main():
         Server("plain", "knot", write_knot),
         Server("plain", "nsd", write_nsd),
         Server("plain", "gdnsd", lambda d, p: write_gdnsd(d, p, False)),
+        Server("clients", "civicnet", lambda d, p: write_civicnet(d, p, False)),
+        Server("clients", "knot", write_knot),
+        Server("clients", "nsd", write_nsd),
+        Server("clients", "gdnsd", lambda d, p: write_gdnsd(d, p, False)),
         Server("geographic", "civicnet", lambda d, p: write_civicnet(d, p, True)),
         Server("geographic", "gdnsd", lambda d, p: write_gdnsd(d, p, True)),
     ]

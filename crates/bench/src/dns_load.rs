@@ -3,7 +3,7 @@
 //! second of the server's own CPU time.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -13,6 +13,8 @@ use crate::mmsg::{BATCH, Batch};
 
 /// Questions made ready.
 const QUESTIONS: usize = 16_384;
+/// Client addresses at most: 127.1.0.0/16.
+const CLIENTS_MAX: u32 = 1 << 16;
 /// Width of one step of the latency histogram.
 const STEP_US: usize = 10;
 /// Steps of the latency histogram: up to a second.
@@ -42,6 +44,10 @@ pub(crate) struct Options {
     /// Sockets that they come from.
     #[arg(long, default_value_t = 8)]
     sockets: usize,
+    /// Client addresses (127.1.0.0 …) that they come from, in turn; 0: one, with trains of questions.
+    /// IPv4 on loopback only.
+    #[arg(long, default_value_t = 0)]
+    clients: u32,
     /// Seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -72,16 +78,27 @@ struct Line {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let questions = questions(options)?;
     let mut lines = Vec::new();
+    let many = match (options.clients, options.server) {
+        (0, _) => None,
+        (clients @ 1..=CLIENTS_MAX, SocketAddr::V4(server)) if server.ip().is_loopback() => {
+            Some((clients, server))
+        }
+        (clients, server) => bail!(
+            "{clients} clients of {server}: there may be {CLIENTS_MAX}, of a server on IPv4 loopback"
+        ),
+    };
     for _ in 0..options.sockets.max(1) {
-        let socket = UdpSocket::bind(if options.server.is_ipv4() {
-            "127.0.0.1:0"
-        } else {
-            "[::1]:0"
+        let socket = UdpSocket::bind(match (many, options.server) {
+            (Some(_), _) => "0.0.0.0:0",
+            (None, SocketAddr::V4(_)) => "127.0.0.1:0",
+            (None, SocketAddr::V6(_)) => "[::1]:0",
         })
         .context("could not open a socket")?;
-        socket
-            .connect(options.server)
-            .context("could not connect")?;
+        if many.is_none() {
+            socket
+                .connect(options.server)
+                .context("could not connect")?;
+        }
         socket
             .set_read_timeout(Some(Duration::from_millis(200)))
             .context("could not set a time limit")?;
@@ -95,6 +112,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let window = (options.outstanding / lines.len()).clamp(1, BATCH);
     let mut load = Load {
         questions,
+        many,
+        next_client: 0,
         at: 0,
         batch: Batch::new(),
         histogram: vec![0; STEPS],
@@ -133,6 +152,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 struct Load {
     questions: Vec<Vec<u8>>,
+    /// How many clients there are, and the server that they ask.
+    many: Option<(u32, SocketAddrV4)>,
+    next_client: u32,
     at: usize,
     batch: Batch,
     histogram: Vec<u64>,
@@ -154,10 +176,17 @@ impl Load {
             self.at = (self.at + 1) % self.questions.len();
         }
         if count > 0 {
-            line.under_way += self
-                .batch
-                .send(&line.socket, count)
-                .context("could not send")?;
+            let sent = match self.many {
+                None => self.batch.send(&line.socket, count),
+                Some((clients, server)) => {
+                    let first = self.next_client;
+                    self.next_client = first.wrapping_add(count as u32);
+                    self.batch.send_from(&line.socket, count, server, |at| {
+                        Ipv4Addr::from_bits(0x7f01_0000 | first.wrapping_add(at as u32) % clients)
+                    })
+                }
+            };
+            line.under_way += sent.context("could not send")?;
         }
         let received = match self.batch.receive(&line.socket) {
             Ok(received) => received,

@@ -41,6 +41,10 @@ const UPLOAD_PIECES: usize = 4;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 << 10;
 
+/// A body up to this size is put behind its head in one buffer: the kernel takes one
+/// short piece faster than three.
+const ONE_PIECE_BYTES_MAX: usize = 4 << 10;
+
 /// What the front of the buffer is.
 enum Front {
     /// Not a whole head yet.
@@ -168,6 +172,16 @@ pub(crate) async fn serve<S: Transport>(
     stream.shutdown().await.ok();
 }
 
+/// Whether the whole head goes into one buffer: in front of a small body, or of one that
+/// the kernel sends from a file.
+fn as_one_piece(body: &Stored) -> bool {
+    match body {
+        Stored::Memory(body) => body.len() <= ONE_PIECE_BYTES_MAX,
+        Stored::File(_) => true,
+        Stored::Filling(_) => false,
+    }
+}
+
 impl Connection<'_> {
     /// Reads the head at the front of `buffer` and takes the short way if it can.
     fn front(&mut self, buffer: &[u8]) -> Front {
@@ -231,8 +245,7 @@ impl Connection<'_> {
                 return None;
             }
             self.tail.clear();
-            if matches!(object.body(), Stored::File(_)) {
-                // The kernel sends the body: the whole head goes first, as one piece.
+            if as_one_piece(object.body()) {
                 self.tail.extend_from_slice(object.head());
             }
             self.tail.extend_from_slice(b"age: ");
@@ -349,6 +362,15 @@ impl Connection<'_> {
             sent: 0,
         };
         let written = match object.body() {
+            Stored::Memory(body) if as_one_piece(object.body()) => {
+                if !head_only {
+                    self.tail.extend_from_slice(body);
+                }
+                paced
+                    .write(stream, [&self.tail, &[], &[]])
+                    .await
+                    .map_err(Broken::from)
+            }
             Stored::Memory(body) => {
                 let body: &[u8] = if head_only { &[] } else { body };
                 paced

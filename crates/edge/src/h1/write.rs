@@ -93,7 +93,10 @@ impl Paced<'_> {
                 skip = 0;
                 count += 1;
             }
-            let written = stream.write_vectored(&slices[..count]).await?;
+            let written = match &slices[..count] {
+                [one] => stream.write(one).await?,
+                several => stream.write_vectored(several).await?,
+            };
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
