@@ -13,6 +13,7 @@ Needs Debian's knot, nsd, gdnsd, and civicnet-bench. Usage: bench/dns.py [--seco
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -49,9 +50,16 @@ def bench_tool():
 
 
 def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that is free for UDP and TCP, below those that the kernel gives to clients."""
+    for port in random.sample(range(10_000, 30_000), 100):
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+                udp.bind(("127.0.0.1", port))
+                tcp.bind(("127.0.0.1", port))
+                return port
+        except OSError:
+            continue
+    sys.exit("bench/dns.py: no free port between 10000 and 30000")
 
 
 def zone_text(record):
