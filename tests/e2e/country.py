@@ -112,7 +112,7 @@ class Country:
         file.touch() if held else file.unlink(missing_ok=True)
 
     def cli(self, *arguments, **how):
-        return subprocess.run([BIN, *arguments], capture_output=True, text=True, timeout=60, **how)
+        return subprocess.run([BIN, *arguments], capture_output=True, text=True, timeout=60, env={**os.environ, **self.env}, **how)
 
     # --- asking as a user of a network -----------------------------------
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base::{OrgId, Timestamp, UserId};
 use lettre::message::Mailbox;
+use lettre::message::header::{HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use ring::{hmac, rand};
@@ -73,6 +74,23 @@ pub struct Webhook {
     pub created_at: Timestamp,
 }
 
+/// Why a mail was not handed over.
+#[derive(Debug)]
+struct Undelivered {
+    why: String,
+    /// Nobody answers at the mail server.
+    unreachable: bool,
+}
+
+impl From<String> for Undelivered {
+    fn from(why: String) -> Self {
+        Self {
+            why,
+            unreachable: false,
+        }
+    }
+}
+
 struct Due {
     id: String,
     channel: String,
@@ -101,18 +119,39 @@ impl Casework {
         .bind(DELIVERIES_PER_LOOK)
         .fetch_all(self.inner.db.pool())
         .await?;
+        let mut mail_waits = false;
         for row in &rows {
             let due = due_of(row)?;
             let outcome = match due.channel.as_str() {
-                "email" => self.mail(&due).await,
+                // Each would wait as long for nobody, and what comes behind it too.
+                "email" if mail_waits => continue,
+                "email" => self.mail(&due).await.map_err(|undelivered| {
+                    mail_waits = undelivered.unreachable;
+                    undelivered.why
+                }),
                 _ => self.call(&due, now).await,
             };
             self.settle(&due, outcome, now).await?;
+        }
+        if mail_waits {
+            self.postpone_mail(now).await?;
         }
         if rows.is_empty() {
             self.prune(now).await?;
         }
         Ok(rows.len())
+    }
+
+    /// Mail that is due waits for a server that does not answer; this is no try.
+    async fn postpone_mail(&self, now: Timestamp) -> Result<(), CaseError> {
+        let mut tx = self.inner.db.begin().await?;
+        sqlx::query("UPDATE casework_delivery SET next_at = $2 WHERE channel = 'email' AND state = 'queued' AND next_at <= $1")
+            .bind(now.micros())
+            .bind(now.plus(PAUSE_FIRST).micros())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     async fn settle(
@@ -163,7 +202,7 @@ impl Casework {
         Ok(())
     }
 
-    async fn mail(&self, due: &Due) -> Result<(), String> {
+    async fn mail(&self, due: &Due) -> Result<(), Undelivered> {
         let smtp = &self.inner.config.smtp;
         let reader: UserId = due
             .target
@@ -206,14 +245,29 @@ impl Casework {
             .to(to)
             .subject(subject)
             .message_id(Some(format!("<{}@civicnet>", due.id)))
+            // Without it the content type means nothing (RFC 2045 section 4).
+            .header(MIME_VERSION_1_0)
             .header(lettre::message::header::ContentType::TEXT_PLAIN)
+            // Keeps holiday notices from answering (RFC 3834 section 5).
+            .raw_header(HeaderValue::new(
+                HeaderName::new_from_ascii_str("Auto-Submitted"),
+                "auto-generated".to_owned(),
+            ))
             .body(body)
             .map_err(|error| format!("the mail could not be written: {error}"))?;
         transport(smtp)?
             .send(message)
             .await
             .map(|_| ())
-            .map_err(|error| format!("mail server {}: {error}", smtp.host))
+            .map_err(|error| Undelivered {
+                // Whoever answers, or is never asked, is no reason to wait.
+                unreachable: error.status().is_none() && !error.is_client() && !error.is_response(),
+                why: format!(
+                    "mail server {}: {}",
+                    smtp.host,
+                    runtime::error_chain(&error)
+                ),
+            })
     }
 
     async fn call(&self, due: &Due, now: Timestamp) -> Result<(), String> {

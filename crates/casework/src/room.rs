@@ -213,7 +213,9 @@ pub fn tell_store(error: store::StoreError) -> WebError {
         store::StoreError::Invalid(text) if text.contains("cursor") => {
             WebError::field("cursor", "cursor", text)
         }
-        other if other.is_transient() => WebError::unavailable(runtime::error_chain(&other)),
+        other if other.is_transient() || matches!(other, store::StoreError::Full(_)) => {
+            WebError::unavailable(runtime::error_chain(&other))
+        }
         other => WebError::internal(runtime::error_chain(&other)),
     }
 }

@@ -134,6 +134,61 @@ async fn mail_arrives_in_the_readers_language() {
             .iter()
             .all(|mail| mail.contains("From: ") && mail.contains("@agency.example"))
     );
+    for mail in &mails {
+        assert!(mail.contains("\nMIME-Version: 1.0\n"), "{mail}");
+        assert!(
+            mail.contains("\nAuto-Submitted: auto-generated\n"),
+            "{mail}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_waits_together_for_a_server_that_is_not_there() {
+    let (port, requests) = http_server(vec![204]).await;
+    let mut config = CaseworkConfig {
+        allow_private: vec!["127.0.0.0/8".parse().expect("a prefix")],
+        ..CaseworkConfig::default()
+    };
+    config.smtp.host = "127.0.0.1".into();
+    // Nobody listens on a port that was only asked for.
+    config.smtp.port = TcpListener::bind("127.0.0.1:0")
+        .await
+        .and_then(|socket| socket.local_addr())
+        .expect("a free port")
+        .port();
+    config.smtp.encryption = SmtpEncryption::None;
+    let house = house(store::Backend::Sqlite, config).await;
+    house
+        .casework
+        .add_webhook(
+            &house.applicant,
+            house.org,
+            &format!("http://127.0.0.1:{port}/"),
+        )
+        .await
+        .expect("a web hook");
+    house.submitted().await;
+    let now = base::Clock::now(&*house.clock);
+    house.casework.deliver(now).await.expect("a look");
+    let waiting = house
+        .casework
+        .deliveries(&PageRequest::first(10))
+        .await
+        .expect("a page")
+        .items;
+    assert_eq!(waiting.len(), 3, "one for each officer: {waiting:?}");
+    assert!(waiting.iter().all(|mail| mail.channel == "email"));
+    assert!(waiting.iter().all(|mail| mail.next_at > now));
+    let tried: i64 = waiting.iter().map(|mail| mail.attempts).sum();
+    assert_eq!(tried, 1, "the others are not held against: {waiting:?}");
+    assert_eq!(
+        requests.lock().expect("unpoisoned").len(),
+        1,
+        "the web hook does not wait for mail"
+    );
+    let again = house.casework.deliver(now).await.expect("a look");
+    assert_eq!(again, 0, "nothing is due");
 }
 
 #[tokio::test(flavor = "multi_thread")]
