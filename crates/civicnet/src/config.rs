@@ -39,6 +39,8 @@ pub struct Config {
     pub casework: casework::CaseworkConfig,
     /// Sites and delivery (role `control`).
     pub cdn: cdn::CdnConfig,
+    /// Threat intelligence (role `control`).
+    pub isac: isac::IsacConfig,
 }
 
 impl Check for Config {
@@ -66,6 +68,7 @@ impl Check for Config {
         at.section("web", &self.web);
         at.section("casework", &self.casework);
         at.section("cdn", &self.cdn);
+        at.section("isac", &self.isac);
     }
 }
 

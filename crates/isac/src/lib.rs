@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod objects;
+pub mod room;
 pub mod stix;
 pub mod taxii;
 
@@ -18,11 +19,4 @@ pub use config::IsacConfig;
 pub const MIGRATIONS: store::Migrations = store::Migrations {
     domain: "isac",
     steps: &[objects::schema::OBJECTS],
-};
-
-/// This crate's part of the permission table.
-pub const POLICY: web::PolicyText = web::PolicyText {
-    room: "isac",
-    schema: include_str!("../policy/isac.cedarschema"),
-    policies: "",
 };

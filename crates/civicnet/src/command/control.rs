@@ -55,6 +55,7 @@ pub(crate) fn migrations() -> Vec<store::Migrations> {
         web::MIGRATIONS,
         casework::MIGRATIONS,
         cdn::MIGRATIONS,
+        isac::MIGRATIONS,
     ]
 }
 

@@ -123,7 +123,8 @@ pub(super) fn control_config(dir: &Path, ports: &Ports, up: &Up) -> anyhow::Resu
          [web]\npublic_url = \"http://localhost:{console}\"\nlogin_burst = 100\napi_burst = 100000\n\n\
          [casework]\nconsole_url = \"http://localhost:{console}\"\nallow_private = [\"127.0.0.0/8\"]\n\n\
          [cdn]\nzone = \"{zone}\"\nname_servers = [\"ns1\"]\nzone_records = [\"ns1 3600 IN A 127.0.0.1\"]\nzone_keeper = \"hostmaster.{zone}.\"\n\
-         proof_port = {origin}\nallow_private = [\"127.0.0.0/8\"]\nsandbox_ca = true\n",
+         proof_port = {origin}\nallow_private = [\"127.0.0.0/8\"]\nsandbox_ca = true\n\n\
+         [isac.taxii]\nlisten = [\"{taxii}\"]\npublic_url = \"http://{taxii}\"\nburst = 1000000\n",
         admin = ports.control_admin(),
         dns = ports.dns(),
         zone_file = zone_file(dir).display().to_string(),
@@ -134,6 +135,7 @@ pub(super) fn control_config(dir: &Path, ports: &Ports, up: &Up) -> anyhow::Resu
         lake = path("lake"),
         console = ports.console,
         origin = ports.origin,
+        taxii = ports.taxii(),
     );
     let file = dir.join("control.toml");
     write_file(&file, text.as_bytes())?;

@@ -9,6 +9,7 @@ mod children;
 mod files;
 mod ports;
 mod seed;
+mod taxii;
 mod users;
 
 use std::path::Path;
@@ -46,7 +47,7 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
     remove(&dir.join("endpoints.json"));
     files::content(&dir)?;
     let control = files::control_config(&dir, &ports, &up)?;
-    let logins = seed::seed(&dir, &control, &ports)
+    let (logins, door) = seed::seed(&dir, &control, &ports)
         .await
         .context("could not make the country")?;
 
@@ -80,7 +81,10 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
     process.serve_admin(ports.sandbox(), users::router(traffic))?;
 
     await_nodes(&ports).await?;
-    let endpoints = serde_json::to_string_pretty(&ports.endpoints())?;
+    let mut endpoints = ports.endpoints();
+    endpoints.insert("taxii_collection".to_owned(), door.collection.into());
+    endpoints.insert("taxii_token".to_owned(), door.token.into());
+    let endpoints = serde_json::to_string_pretty(&endpoints)?;
     children::write_file(&dir.join("endpoints.json"), endpoints.as_bytes())?;
     greet(&dir, &ports, &logins)?;
     process.until_end().await

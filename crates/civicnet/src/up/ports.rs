@@ -22,6 +22,7 @@ pub(super) struct Ports {
     pub(super) edge_admin: u16,
     pub(super) sandbox: u16,
     pub(super) reports: u16,
+    pub(super) taxii: u16,
 }
 
 impl Ports {
@@ -40,6 +41,7 @@ impl Ports {
                 edge_admin: 8004,
                 sandbox: 8005,
                 reports: 5301,
+                taxii: 8006,
             });
         };
         ensure!(
@@ -58,6 +60,7 @@ impl Ports {
             edge_admin: base + 8,
             sandbox: base + 9,
             reports: base + 10,
+            taxii: base + 11,
         })
     }
 
@@ -67,6 +70,10 @@ impl Ports {
 
     pub(super) fn control_admin(&self) -> SocketAddr {
         (HERE, self.control_admin).into()
+    }
+
+    pub(super) fn taxii(&self) -> SocketAddr {
+        (HERE, self.taxii).into()
     }
 
     pub(super) fn fabric(&self) -> SocketAddr {
@@ -118,6 +125,11 @@ impl Ports {
         put(
             "metrics",
             format!("http://{}/metrics", self.control_admin()),
+        );
+        put("taxii", format!("http://{}/civic/", self.taxii()));
+        put(
+            "taxii_discovery",
+            format!("http://{}/taxii2/", self.taxii()),
         );
         put("dispatch_dns", self.dns().to_string());
         put(

@@ -18,6 +18,7 @@ use web::{Accounts, By, HouseRole, Lang, NewUser, OrgRole, OrgScope};
 
 use super::files;
 use super::ports::Ports;
+use super::taxii::{self, TaxiiDoor};
 use crate::run::{Assembly, assemble};
 
 /// Who may sign in, by what they are.
@@ -31,7 +32,11 @@ pub(super) struct Login {
 }
 
 /// Makes what is missing, and gives the demonstration accounts.
-pub(super) async fn seed(dir: &Path, control: &Path, ports: &Ports) -> anyhow::Result<Logins> {
+pub(super) async fn seed(
+    dir: &Path,
+    control: &Path,
+    ports: &Ports,
+) -> anyhow::Result<(Logins, TaxiiDoor)> {
     let assembly = assemble(crate::load(control)?).await?;
     let accounts = assembly.web.house().accounts.clone();
     let file = dir.join("logins.json");
@@ -50,12 +55,13 @@ pub(super) async fn seed(dir: &Path, control: &Path, ports: &Ports) -> anyhow::R
         .context("the operator's account is gone")?;
     map(&assembly.cdn, operator, ports).await?;
     nodes(dir, &assembly, ports).await?;
+    let door = taxii::seed(dir, &assembly, operator).await?;
     let authority = assembly.cdn.authority().await?;
     std::fs::write(dir.join("sandbox-ca.pem"), authority.root_pem.as_bytes())?;
     let Assembly { lake, memory, .. } = assembly;
     tokio::task::spawn_blocking(move || lake.close()).await?;
     memory.db.close().await;
-    Ok(logins)
+    Ok((logins, door))
 }
 
 /// A password that nobody can guess and anybody can type.

@@ -16,6 +16,8 @@ use casework::{AccountPeople, Casework, Grant, People};
 use cdn::{Cdn, SiteGrant};
 use fabric::Control;
 use fabric::bus::{Bus, BusOutbox, LocalBus};
+use isac::objects::Objects;
+use isac::taxii::Taxii;
 use lake::Lake;
 use store::Blobs;
 use store::audit::Anchors;
@@ -45,6 +47,7 @@ pub(crate) struct Assembly {
     pub(crate) lake: Lake,
     pub(crate) casework: Casework,
     pub(crate) cdn: Cdn,
+    pub(crate) objects: Objects,
     pub(crate) web: Web,
     fabric: Fabric,
 }
@@ -95,7 +98,14 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         fetcher: Fetcher::new(resolver, &config.casework.allow_private),
         config: config.casework.clone(),
     });
-    let rooms = vec![casework.room(), cdn.room(people.clone() as Arc<dyn People>)];
+    let objects = Objects::open(db.clone())
+        .await
+        .context("could not open the store of STIX objects")?;
+    let rooms = vec![
+        casework.room(),
+        cdn.room(people.clone() as Arc<dyn People>),
+        isac::room::room(),
+    ];
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
         .context("the console does not fit together")?;
     people.join(web.house().accounts.clone());
@@ -105,6 +115,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         lake,
         casework,
         cdn,
+        objects,
         web,
         fabric,
     })
@@ -118,6 +129,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         lake,
         casework,
         cdn,
+        objects,
         web,
         fabric,
     } = assemble(config.clone()).await?;
@@ -184,6 +196,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         async move { tidy.tidy().await.map(drop) }
     });
 
+    taxii(config, process, &objects, &web)?;
     let web = Arc::new(web);
     for address in &config.control.listen {
         let (listener, web, stop) = (listen(*address)?, web.clone(), tasks.soft());
@@ -197,6 +210,25 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         stop.cancelled().await;
         tokio::task::spawn_blocking(move || lake.close()).await
     });
+    Ok(())
+}
+
+/// Serves TAXII, and forgets its old statuses.
+fn taxii(config: &Config, process: &Process, objects: &Objects, web: &Web) -> anyhow::Result<()> {
+    let tasks = &process.supervisor;
+    let old = objects.clone();
+    tasks.every("old TAXII statuses", HOUSEKEEPING_PERIOD, move || {
+        let old = old.clone();
+        async move { old.tidy().await.map(drop) }
+    });
+    let accounts = web.house().accounts.clone();
+    let server = Taxii::new(objects.clone(), accounts, config.isac.taxii.clone());
+    for address in &config.isac.taxii.listen {
+        let (listener, router, stop) = (listen(*address)?, server.router(), tasks.soft());
+        tasks.spawn_essential(format!("taxii {address}"), async move {
+            web::serve_router(router, listener, stop).await
+        });
+    }
     Ok(())
 }
 
