@@ -16,6 +16,8 @@ pub const PAGE_ROWS_MAX: u32 = 1_000;
 pub const FILTER_VALUES_MAX: usize = 50;
 /// Rows looked at for one page when versions are asked for by their time alone.
 const SCAN_ROWS_MAX: u32 = 5_000;
+/// Such looks for one page, while nothing is found.
+const SCANS_MAX: usize = 10;
 /// Changes read at once.
 pub const CHANGES_MAX: u32 = 5_000;
 
@@ -285,24 +287,32 @@ impl Objects {
             "SELECT o.seq, o.place, o.version FROM ({}) AS p JOIN isac_object o ON o.seq = p.seq ORDER BY o.seq",
             merged(ranges)
         );
-        let scanned = sqlx::query_as::<_, (i64, i64, i64)>(AssertSqlSafe(sql))
-            .bind(collection.number)
-            .bind(after)
-            .bind(i64::from(SCAN_ROWS_MAX))
-            .fetch_all(self.inner.db.pool())
-            .await?;
-        let cut = scanned.len() == SCAN_ROWS_MAX as usize;
-        let end = scanned.last().map(|row| row.0);
-        let mut seqs: Vec<i64> = scanned
-            .into_iter()
-            .filter(|(_, place, version)| filter.wants(*place, *version))
-            .map(|row| row.0)
-            .collect();
+        let (mut seqs, mut from, mut cut) = (Vec::new(), after, true);
+        for _ in 0..SCANS_MAX {
+            let scanned = sqlx::query_as::<_, (i64, i64, i64)>(AssertSqlSafe(sql.clone()))
+                .bind(collection.number)
+                .bind(from)
+                .bind(i64::from(SCAN_ROWS_MAX))
+                .fetch_all(self.inner.db.pool())
+                .await?;
+            cut = scanned.len() == SCAN_ROWS_MAX as usize;
+            from = scanned.last().map_or(from, |row| row.0);
+            seqs.extend(
+                scanned
+                    .into_iter()
+                    .filter(|(_, place, version)| filter.wants(*place, *version))
+                    .map(|row| row.0),
+            );
+            // Some clients stumble over a page that is empty and not the last.
+            if !cut || !seqs.is_empty() {
+                break;
+            }
+        }
         let more = seqs.len() > limit as usize;
         seqs.truncate(limit as usize);
         let mut page = page_of(self.rows(&seqs, whole).await?, more);
         if !more && cut {
-            page.next = end;
+            page.next = Some(from);
         }
         Ok(page)
     }

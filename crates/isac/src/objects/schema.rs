@@ -62,6 +62,16 @@ CREATE TABLE isac_status (
     at BIGINT NOT NULL,
     body TEXT NOT NULL
 );
+CREATE TABLE isac_peer (
+    name TEXT PRIMARY KEY,
+    read_on TEXT NOT NULL,
+    after_micros BIGINT NOT NULL,
+    moved BIGINT NOT NULL,
+    refused BIGINT NOT NULL,
+    failures BIGINT NOT NULL,
+    error TEXT NOT NULL,
+    visited_at BIGINT NOT NULL
+);
 CREATE INDEX isac_status_at ON isac_status (at);
 INSERT INTO isac_root (name, title, description) VALUES ('civic', 'civicnet', 'Threat intelligence of this network');
 ",

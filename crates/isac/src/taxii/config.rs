@@ -6,7 +6,10 @@ use runtime::config::{Check, Checker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The TAXII 2.1 server.
+/// Peers of one house.
+const PEERS_MAX: usize = 100;
+
+/// The TAXII 2.1 server and client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TaxiiConfig {
@@ -22,6 +25,8 @@ pub struct TaxiiConfig {
     pub content_bytes_max: usize,
     /// Requests that one caller may send at once; one more is allowed each millisecond.
     pub burst: u32,
+    /// Collections of other houses that are polled or pushed to.
+    pub peers: Vec<super::peer::PeerConfig>,
 }
 
 impl Default for TaxiiConfig {
@@ -33,6 +38,7 @@ impl Default for TaxiiConfig {
             contact: String::new(),
             content_bytes_max: 32 << 20,
             burst: 2_000,
+            peers: Vec::new(),
         }
     }
 }
@@ -52,5 +58,17 @@ impl Check for TaxiiConfig {
             "must be 64 KiB to 128 MiB",
         );
         at.require(self.burst > 0, "burst", "must be at least 1");
+        at.require(
+            self.peers.len() <= PEERS_MAX,
+            "peers",
+            "must have at most 100 entries",
+        );
+        for (index, peer) in self.peers.iter().enumerate() {
+            at.section(&format!("peers[{index}]"), peer);
+            let twice = self.peers[..index]
+                .iter()
+                .any(|other| other.name == peer.name);
+            at.require(!twice, "peers", "must have names of their own");
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! - [`server`]: requests, in the order in which the standard lets them fail.
 //! - [`routes`]: the table of resources and the action that guards each.
 //! - [`auth`]: tokens, by `Bearer`, `Token` or as the password of `Basic`.
+//! - [`peer`]: the client: polls and pushes by schedule, under a policy.
 //! - [`media`], [`query`], [`answer`]: media types, filters, resources.
 
 pub mod answer;
@@ -15,10 +16,12 @@ pub mod auth;
 pub mod config;
 pub mod error;
 pub mod media;
+pub mod peer;
 pub mod query;
 pub mod routes;
 pub mod server;
 
 pub use config::TaxiiConfig;
 pub use error::TaxiiError;
+pub use peer::{Direction, Peer, PeerConfig};
 pub use server::Taxii;

@@ -17,7 +17,7 @@ use cdn::{Cdn, SiteGrant};
 use fabric::Control;
 use fabric::bus::{Bus, BusOutbox, LocalBus};
 use isac::objects::Objects;
-use isac::taxii::Taxii;
+use isac::taxii::{Peer, Taxii};
 use lake::Lake;
 use store::Blobs;
 use store::audit::Anchors;
@@ -221,6 +221,12 @@ fn taxii(config: &Config, process: &Process, objects: &Objects, web: &Web) -> an
         let old = old.clone();
         async move { old.tidy().await.map(drop) }
     });
+    for peer in &config.isac.taxii.peers {
+        let (name, stop) = (format!("taxii peer {}", peer.name), tasks.soft());
+        let peer =
+            Peer::new(objects.clone(), peer.clone()).context("could not make a TAXII client")?;
+        tasks.spawn(name, peer.run(stop));
+    }
     let accounts = web.house().accounts.clone();
     let server = Taxii::new(objects.clone(), accounts, config.isac.taxii.clone());
     for address in &config.isac.taxii.listen {
