@@ -14,6 +14,7 @@
 //! One task writes ([`writer`]): pushes that arrive together share a transaction.
 
 pub mod collections;
+pub mod import;
 pub mod prepare;
 pub mod read;
 pub mod schema;

@@ -1,0 +1,578 @@
+//! Other formats brought to STIX 2.1: STIX 2.0 bundles, MISP events (JSON) and CSV lists
+//! of observables. Pure: text in, objects of STIX 2.1 as text out; what cannot be
+//! brought over is said, line by line or path by path.
+//!
+//! Ids are made from what the thing says (UUIDv5), so that what is imported again is a
+//! newer version of the same indicator, and two sources that name the same address make
+//! one indicator.
+
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::stix::{Tlp, time};
+
+/// Rows or attributes of one import.
+pub const ITEMS_MAX: usize = 200_000;
+/// Bytes of one import.
+pub const BYTES_MAX: usize = 64 << 20;
+/// Name space of the ids that are made here.
+const SPACE: Uuid = Uuid::from_u128(0x6f1d_2c5e_9d0b_5b52_8a52_33a1_5c1c_0e01);
+
+/// What an import gave.
+#[derive(Debug, Default)]
+pub struct Imported {
+    /// Objects of STIX 2.1.
+    pub objects: Vec<Value>,
+    /// What was left out, and why.
+    pub left_out: Vec<String>,
+}
+
+/// Why nothing was imported.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {rule}")]
+pub struct ImportError {
+    /// Where.
+    pub place: String,
+    /// What must hold.
+    pub rule: String,
+}
+
+fn wrong(place: &str, rule: impl Into<String>) -> ImportError {
+    ImportError {
+        place: place.to_owned(),
+        rule: rule.into(),
+    }
+}
+
+/// What is said about every observable of an import.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// When it is imported, in microseconds; stands where a source says no time.
+    pub now: i64,
+    /// Its marking.
+    pub tlp: Tlp,
+    /// How sure the source is, 0 to 100.
+    pub confidence: u8,
+    /// Days until an indicator ends; `None`: never.
+    pub days: Option<u32>,
+}
+
+impl About {
+    fn until(&self, from: i64) -> Option<i64> {
+        self.days
+            .map(|days| from + i64::from(days) * 86_400_000_000)
+    }
+}
+
+/// The pattern of an observable of `kind` (MISP's names), or why there is none.
+fn pattern(kind: &str, value: &str) -> Result<String, String> {
+    let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
+    let address = |text: &str| -> Result<&'static str, String> {
+        let host = text.split('/').next().unwrap_or_default();
+        match host.parse::<std::net::IpAddr>() {
+            Ok(address) if address.is_ipv4() => Ok("ipv4-addr"),
+            Ok(_) => Ok("ipv6-addr"),
+            Err(_) => Err(format!("{text:?} is no address")),
+        }
+    };
+    let hash = |name: &str, digits: usize| match value.len() == digits
+        && value.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
+        true => Ok(format!(
+            "[file:hashes.'{name}' = '{}']",
+            value.to_ascii_lowercase()
+        )),
+        false => Err(format!(
+            "{value:?} is no {name}: it has {digits} hexadecimal digits"
+        )),
+    };
+    match kind {
+        "ip" | "ip-src" | "ip-dst" | "ipv4" | "ipv6" | "ipv4-addr" | "ipv6-addr" | "cidr" => {
+            Ok(format!("[{}:value = '{quoted}']", address(value)?))
+        }
+        "domain" | "hostname" | "domain-name" | "fqdn" => {
+            let good = value.contains('.')
+                && value.len() <= 253
+                && !value
+                    .chars()
+                    .any(|c| c.is_whitespace() || c.is_control() || c == '/');
+            match good {
+                true => Ok(format!(
+                    "[domain-name:value = '{}']",
+                    quoted.trim_end_matches('.').to_ascii_lowercase()
+                )),
+                false => Err(format!("{value:?} is no domain name")),
+            }
+        }
+        "url" | "uri" => match url::Url::parse(value) {
+            Ok(_) => Ok(format!("[url:value = '{quoted}']")),
+            Err(error) => Err(format!("{value:?} is no URL: {error}")),
+        },
+        "md5" => hash("MD5", 32),
+        "sha1" => hash("SHA-1", 40),
+        "sha256" => hash("SHA-256", 64),
+        "sha512" => hash("SHA-512", 128),
+        "email" | "email-src" | "email-dst" | "email-addr" => match value.contains('@') {
+            true => Ok(format!("[email-addr:value = '{quoted}']")),
+            false => Err(format!("{value:?} is no mail address")),
+        },
+        "mutex" => Ok(format!("[mutex:name = '{quoted}']")),
+        "filename" => Ok(format!("[file:name = '{quoted}']")),
+        other => Err(format!("type {other:?} is not brought over")),
+    }
+}
+
+/// The UUIDv5 (RFC 9562) of `name` in [`SPACE`].
+fn named(name: &str) -> Uuid {
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(SPACE.as_bytes());
+    hash.update(name.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.finish().as_ref()[..16]);
+    uuid::Builder::from_sha1_bytes(bytes).into_uuid()
+}
+
+/// An indicator whose id says what it means.
+fn indicator(pattern: &str, name: &str, at: i64, about: &About) -> Value {
+    let id = named(&format!("{pattern} {}", about.tlp.name()));
+    let at = time::format(at - at.rem_euclid(1_000));
+    let mut out = json!({
+        "type": "indicator",
+        "spec_version": "2.1",
+        "id": format!("indicator--{id}"),
+        "created": at,
+        "modified": at,
+        "name": name,
+        "indicator_types": ["malicious-activity"],
+        "pattern": pattern,
+        "pattern_type": "stix",
+        "valid_from": at,
+        "confidence": about.confidence.min(100),
+        "object_marking_refs": [about.tlp.marking()],
+    });
+    let until = time::parse(&at).and_then(|from| about.until(from));
+    if let Some(until) = until {
+        out["valid_until"] = time::format(until).into();
+    }
+    out
+}
+
+/// A list: a line an observable, `type,value[,name]`, quoted as RFC 4180 says. A first
+/// line that begins with `type` is a heading; lines that begin with `#` are skipped.
+///
+/// # Errors
+/// When it is too long.
+pub fn csv(text: &str, about: &About) -> Result<Imported, ImportError> {
+    if text.len() > BYTES_MAX {
+        return Err(wrong(
+            "list",
+            format!("must have at most {BYTES_MAX} bytes"),
+        ));
+    }
+    let mut out = Imported::default();
+    for (index, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let number = index + 1;
+        if out.objects.len() >= ITEMS_MAX {
+            return Err(wrong(
+                &format!("line {number}"),
+                format!("must not follow {ITEMS_MAX} others"),
+            ));
+        }
+        let line = line.trim_end_matches('\r');
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some(fields) = fields(line) else {
+            out.left_out
+                .push(format!("line {number}: a quote does not end"));
+            continue;
+        };
+        let kind = fields[0].trim().to_ascii_lowercase();
+        if index == 0 && kind == "type" {
+            continue;
+        }
+        let Some(value) = fields
+            .get(1)
+            .map(|value| value.trim())
+            .filter(|value| !value.is_empty())
+        else {
+            out.left_out
+                .push(format!("line {number}: must be type,value"));
+            continue;
+        };
+        match pattern(&kind, value) {
+            Ok(pattern) => {
+                let name = fields
+                    .get(2)
+                    .map(|name| name.trim())
+                    .filter(|name| !name.is_empty());
+                out.objects
+                    .push(indicator(&pattern, name.unwrap_or(value), about.now, about));
+            }
+            Err(why) => out.left_out.push(format!("line {number}: {why}")),
+        }
+    }
+    Ok(out)
+}
+
+/// The fields of a line; `None` when a quote does not end.
+fn fields(line: &str) -> Option<Vec<String>> {
+    let mut out = vec![String::new()];
+    let mut chars = line.chars().peekable();
+    let mut quoted = false;
+    while let Some(c) = chars.next() {
+        let field = out.last_mut()?;
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                field.push('"');
+            }
+            '"' => quoted = !quoted,
+            ',' if !quoted => out.push(String::new()),
+            c => field.push(c),
+        }
+    }
+    (!quoted).then_some(out)
+}
+
+/// A MISP event, or a list of them, as MISP exports JSON. Attributes of the event and of
+/// its objects become indicators when they are meant for detection (`to_ids`).
+///
+/// # Errors
+/// When it is no such JSON.
+pub fn misp(text: &str, about: &About) -> Result<Imported, ImportError> {
+    if text.len() > BYTES_MAX {
+        return Err(wrong(
+            "event",
+            format!("must have at most {BYTES_MAX} bytes"),
+        ));
+    }
+    let root: Value =
+        serde_json::from_str(text).map_err(|error| wrong("event", error.to_string()))?;
+    let events: Vec<&Value> = match (&root["response"], &root) {
+        (Value::Array(events), _) | (_, Value::Array(events)) => events.iter().collect(),
+        (_, one) => vec![one],
+    };
+    let mut out = Imported::default();
+    for (index, event) in events.into_iter().enumerate() {
+        let place = format!("events[{index}]");
+        let Some(event) = event["Event"].as_object() else {
+            return Err(wrong(&place, "must have a member Event"));
+        };
+        one_event(event, &place, about, &mut out)?;
+    }
+    Ok(out)
+}
+
+fn one_event(
+    event: &Map<String, Value>,
+    place: &str,
+    about: &About,
+    out: &mut Imported,
+) -> Result<(), ImportError> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    // A tag says the marking; without one, the import's own.
+    let tags = list(event.get("Tag"));
+    let tlp = tags
+        .iter()
+        .filter_map(|tag| {
+            tag["name"]
+                .as_str()?
+                .to_ascii_lowercase()
+                .strip_prefix("tlp:")
+                .map(str::to_owned)
+        })
+        .filter_map(|name| Tlp::from_name(&name))
+        .max();
+    let about = About {
+        tlp: tlp.unwrap_or(about.tlp),
+        ..about.clone()
+    };
+    let title = event
+        .get("info")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let mut attributes: Vec<(String, Value)> = Vec::new();
+    for (index, attribute) in list(event.get("Attribute")).into_iter().enumerate() {
+        attributes.push((format!("{place}.Attribute[{index}]"), attribute));
+    }
+    for (outer, object) in list(event.get("Object")).iter().enumerate() {
+        for (inner, attribute) in list(object.get("Attribute")).into_iter().enumerate() {
+            attributes.push((
+                format!("{place}.Object[{outer}].Attribute[{inner}]"),
+                attribute,
+            ));
+        }
+    }
+    let mut refs = Vec::new();
+    for (place, attribute) in attributes {
+        if out.objects.len() >= ITEMS_MAX {
+            return Err(wrong(&place, format!("must not follow {ITEMS_MAX} others")));
+        }
+        let (kind, value) = (attribute["type"].as_str(), attribute["value"].as_str());
+        let (Some(kind), Some(value)) = (kind, value) else {
+            out.left_out
+                .push(format!("{place}: must have type and value"));
+            continue;
+        };
+        if attribute["to_ids"] != Value::Bool(true) {
+            out.left_out
+                .push(format!("{place}: not meant for detection (to_ids)"));
+            continue;
+        }
+        let at = seconds(&attribute["timestamp"]).unwrap_or(about.now);
+        // `filename|sha256` says two things of one file.
+        let parts: Vec<(&str, &str)> = match (kind.split_once('|'), value.split_once('|')) {
+            (Some((one, other)), Some((first, second))) => vec![(one, first), (other, second)],
+            _ => vec![(kind, value)],
+        };
+        let patterns: Result<Vec<String>, String> = parts
+            .iter()
+            .filter(|(kind, _)| *kind != "port")
+            .map(|(kind, value)| pattern(kind, value))
+            .collect();
+        match patterns {
+            Ok(patterns) => {
+                let inner: Vec<&str> = patterns
+                    .iter()
+                    .map(|pattern| pattern.trim_start_matches('[').trim_end_matches(']'))
+                    .collect();
+                let made = indicator(&format!("[{}]", inner.join(" AND ")), title, at, &about);
+                refs.push(made["id"].clone());
+                out.objects.push(made);
+            }
+            Err(why) => out.left_out.push(format!("{place}: {why}")),
+        }
+    }
+    let uuid = event
+        .get("uuid")
+        .and_then(Value::as_str)
+        .and_then(|uuid| Uuid::try_parse(uuid).ok());
+    if let (Some(uuid), false) = (uuid, refs.is_empty()) {
+        let at = event
+            .get("timestamp")
+            .and_then(seconds)
+            .unwrap_or(about.now);
+        let at = time::format(at);
+        refs.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
+        refs.dedup();
+        out.objects.push(json!({
+            "type": "report", "spec_version": "2.1", "id": format!("report--{uuid}"), "created": at, "modified": at,
+            "published": at, "name": if title.is_empty() { "MISP" } else { title }, "report_types": ["indicator"],
+            "object_refs": refs, "object_marking_refs": [about.tlp.marking()],
+        }));
+    }
+    Ok(())
+}
+
+/// MISP's time: seconds since 1970, as text or number.
+fn seconds(value: &Value) -> Option<i64> {
+    let seconds = value.as_i64().or_else(|| value.as_str()?.parse().ok())?;
+    (0..=4_102_444_800)
+        .contains(&seconds)
+        .then_some(seconds * 1_000_000)
+}
+
+/// A bundle of STIX 2.0, brought to 2.1 (STIX 2.1 appendix B.1 says what changed).
+///
+/// # Errors
+/// When it is no bundle.
+pub fn stix20(text: &str) -> Result<Imported, ImportError> {
+    if text.len() > BYTES_MAX {
+        return Err(wrong(
+            "bundle",
+            format!("must have at most {BYTES_MAX} bytes"),
+        ));
+    }
+    let root: Value =
+        serde_json::from_str(text).map_err(|error| wrong("bundle", error.to_string()))?;
+    let Some(objects) = root["objects"].as_array() else {
+        return Err(wrong("bundle", "must have a list objects"));
+    };
+    if objects.len() > ITEMS_MAX {
+        return Err(wrong(
+            "objects",
+            format!("must have at most {ITEMS_MAX} items"),
+        ));
+    }
+    let mut out = Imported::default();
+    for (index, object) in objects.iter().enumerate() {
+        match object.as_object() {
+            Some(object) => out.objects.push(upgraded(object.clone())),
+            None => out
+                .left_out
+                .push(format!("objects[{index}]: must be an object")),
+        }
+    }
+    Ok(out)
+}
+
+fn upgraded(mut object: Map<String, Value>) -> Value {
+    if object.contains_key("spec_version") {
+        return Value::Object(object);
+    }
+    object.insert("spec_version".to_owned(), "2.1".into());
+    let kind = object
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    // `labels` that were the type's own vocabulary have a property of that name.
+    let types = match kind.as_str() {
+        "indicator" => Some("indicator_types"),
+        "malware" => Some("malware_types"),
+        "report" => Some("report_types"),
+        "threat-actor" => Some("threat_actor_types"),
+        "tool" => Some("tool_types"),
+        _ => None,
+    };
+    if let Some(types) = types
+        && let Some(labels) = object.remove("labels")
+    {
+        object.insert(types.to_owned(), labels);
+    }
+    match kind.as_str() {
+        "indicator" => {
+            object
+                .entry("pattern_type")
+                .or_insert_with(|| "stix".into());
+        }
+        "malware" => {
+            object.entry("is_family").or_insert_with(|| false.into());
+        }
+        _ => {}
+    }
+    Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::prepare;
+    use super::*;
+
+    fn about() -> About {
+        About {
+            now: 1_767_225_600_000_000,
+            tlp: Tlp::Green,
+            confidence: 60,
+            days: Some(30),
+        }
+    }
+
+    fn all_good(imported: &Imported) {
+        for object in &imported.objects {
+            prepare::object(&object.to_string()).expect("good STIX 2.1");
+        }
+    }
+
+    #[test]
+    fn lists_become_indicators_and_bad_lines_are_named() {
+        let text = "type,value,name\n# a comment\nip,198.51.100.7,\"中繼站, 一\"\ncidr,2001:db8::/32\ndomain,Evil.Example.\nurl,http://a/'b\n\
+                    sha256,xyz\nip,300.1.1.1\ncolour,red\nip\nmd5,d41d8cd98f00b204e9800998ecf8427e\nip,\"1.2.3.4\n";
+        let got = csv(text, &about()).expect("a list");
+        all_good(&got);
+        let patterns: Vec<&str> = got
+            .objects
+            .iter()
+            .filter_map(|object| object["pattern"].as_str())
+            .collect();
+        assert_eq!(
+            patterns,
+            [
+                "[ipv4-addr:value = '198.51.100.7']",
+                "[ipv6-addr:value = '2001:db8::/32']",
+                "[domain-name:value = 'evil.example']",
+                "[url:value = 'http://a/\\'b']",
+                "[file:hashes.'MD5' = 'd41d8cd98f00b204e9800998ecf8427e']",
+            ]
+        );
+        assert_eq!(got.objects[0]["name"], "中繼站, 一");
+        assert_eq!(got.objects[0]["valid_until"], "2026-01-31T00:00:00.000Z");
+        let lines: Vec<&str> = got
+            .left_out
+            .iter()
+            .filter_map(|line| line.split(':').next())
+            .collect();
+        assert_eq!(lines, ["line 7", "line 8", "line 9", "line 10", "line 12"]);
+        let again = csv(text, &about()).expect("a list");
+        assert_eq!(again.objects, got.objects, "the same ids");
+    }
+
+    #[test]
+    fn events_of_misp_become_indicators_and_a_report() {
+        let text = r#"{"response":[{"Event":{"uuid":"5e2f1a3c-0000-4000-8000-000000000001","info":"釣魚","timestamp":"1767225600",
+            "Tag":[{"name":"tlp:amber"}],"Attribute":[
+              {"type":"ip-dst","value":"198.51.100.7","to_ids":true,"timestamp":"1767225600"},
+              {"type":"filename|md5","value":"a.exe|d41d8cd98f00b204e9800998ecf8427e","to_ids":true},
+              {"type":"ip-dst|port","value":"198.51.100.8|443","to_ids":true},
+              {"type":"comment","value":"x","to_ids":true},{"type":"domain","value":"a.example","to_ids":false}],
+            "Object":[{"Attribute":[{"type":"domain","value":"b.example","to_ids":true}]}]}}]}"#;
+        let got = misp(text, &about()).expect("an event");
+        all_good(&got);
+        assert_eq!(got.objects.len(), 5);
+        assert_eq!(
+            got.objects[1]["pattern"],
+            "[file:name = 'a.exe' AND file:hashes.'MD5' = 'd41d8cd98f00b204e9800998ecf8427e']"
+        );
+        assert_eq!(
+            got.objects[0]["object_marking_refs"][0],
+            Tlp::Amber.marking()
+        );
+        assert_eq!(
+            got.objects[4]["object_refs"].as_array().map(Vec::len),
+            Some(4)
+        );
+        assert_eq!(got.left_out.len(), 2);
+        assert!(misp("[]", &about()).expect("nothing").objects.is_empty());
+        assert!(misp("{}", &about()).is_err());
+    }
+
+    #[test]
+    fn bundles_of_2_0_are_brought_to_2_1() {
+        let text = r#"{"type":"bundle","spec_version":"2.0","objects":[
+            {"type":"indicator","id":"indicator--8e2e2d2b-17d4-4cbf-938f-98ee46b3cd3f","created":"2016-04-06T20:03:48.000Z",
+             "modified":"2016-04-06T20:03:48.000Z","labels":["malicious-activity"],"pattern":"[url:value = 'http://a/']","valid_from":"2016-01-01T00:00:00Z"},
+            {"type":"malware","id":"malware--8e2e2d2b-17d4-4cbf-938f-98ee46b3cd3f","created":"2016-04-06T20:03:48.000Z",
+             "modified":"2016-04-06T20:03:48.000Z","labels":["trojan"],"name":"x"}]}"#;
+        let got = stix20(text).expect("a bundle");
+        all_good(&got);
+        assert_eq!(got.objects[0]["indicator_types"][0], "malicious-activity");
+        assert_eq!(got.objects[1]["malware_types"][0], "trojan");
+    }
+
+    #[test]
+    fn a_hundred_thousand_mutations_do_no_harm() {
+        let seeds = [
+            "type,value,name\nip,198.51.100.7,\"a\"\"b\"\nurl,http://a/\n",
+            r#"{"Event":{"uuid":"x","info":1,"Tag":[{"name":"tlp:red"}],"Attribute":[{"type":"a|b","value":"c|d","to_ids":true}],"Object":[{}]}}"#,
+        ];
+        let mut state = 0xABCD_EF01_2345_6789_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for round in 0..100_000_usize {
+            let mut bytes = seeds[round % 2].as_bytes().to_vec();
+            for _ in 0..=random() % 4 {
+                let at = (random() % bytes.len() as u64) as usize;
+                bytes[at] = b"{}[]\",:\\0e|/.\n#"[(random() % 15) as usize];
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            for imported in [csv(&text, &about()), misp(&text, &about()), stix20(&text)]
+                .into_iter()
+                .flatten()
+            {
+                // What the first two make is always good STIX.
+                if imported
+                    .objects
+                    .iter()
+                    .all(|object| object["confidence"] == 60)
+                {
+                    all_good(&imported);
+                }
+            }
+        }
+    }
+}
