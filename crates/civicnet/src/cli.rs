@@ -57,6 +57,11 @@ pub enum Command {
         #[command(subcommand)]
         what: UserCommand,
     },
+    /// Threat intelligence: check and import objects, collections and their rights
+    Stix {
+        #[command(subcommand)]
+        what: StixCommand,
+    },
     /// Ask a running sandbox or dispatch server why a client gets its answer
     Why(Why),
     /// Change the rate of the sandbox's users while it runs: requests per second, or `off`
@@ -282,6 +287,86 @@ pub enum UserCommand {
         #[command(flatten)]
         place: Place,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StixCommand {
+    /// Check a bundle or envelope of STIX 2.1; exit code 3 when objects break rules
+    Check {
+        /// The file, or - for standard input
+        file: PathBuf,
+    },
+    /// Put a file's objects into a collection
+    Import {
+        /// The file, or - for standard input
+        file: PathBuf,
+        /// What the file is
+        #[arg(long, value_enum)]
+        format: StixFormat,
+        /// Alias or id of the collection
+        #[arg(long)]
+        collection: String,
+        /// Marking of what says none itself: clear, green, amber, amber+strict, red
+        #[arg(long, default_value = "amber")]
+        tlp: String,
+        /// How sure the source is (CSV and MISP)
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+        confidence: u8,
+        /// Days until an indicator ends (CSV and MISP); without it, never
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: Option<u32>,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the collections and who may do what with them
+    Collections {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make a collection; prints its id
+    CreateCollection {
+        /// Its title
+        title: String,
+        /// Another name for it in addresses
+        #[arg(long)]
+        alias: Option<String>,
+        /// What is in it
+        #[arg(long, default_value = "")]
+        description: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Set what an organisation may do with a collection; without --read and --write, nothing
+    Right {
+        /// Alias or id of the collection
+        collection: String,
+        /// Id of the organisation, or * for every one
+        org: String,
+        /// It may read
+        #[arg(long)]
+        read: bool,
+        /// It may add and delete
+        #[arg(long)]
+        write: bool,
+        /// The most closed marking that it sees
+        #[arg(long, default_value = "amber")]
+        tlp_max: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Formats of threat intelligence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StixFormat {
+    /// A bundle of STIX 2.1, or an envelope of TAXII 2.1
+    Stix21,
+    /// A bundle of STIX 2.0
+    Stix20,
+    /// An event of MISP, or a list of them, in JSON
+    Misp,
+    /// Lines of type,value,name
+    Csv,
 }
 
 #[derive(Debug, Args)]

@@ -63,6 +63,7 @@ async fn act_later(command: Command) -> anyhow::Result<Verdict> {
         Command::Node { what } => command::node::run(what).await,
         Command::Keys { what } => command::keys::run(what).await,
         Command::User { what } => command::user::run(what).await,
+        Command::Stix { what } => command::stix::run(what).await,
         Command::Why(why) => command::sandbox::why(why).await,
         Command::Traffic { rate, dir } => command::sandbox::traffic(rate, &dir).await,
         Command::Config { .. } | Command::Completions { .. } => Ok(Verdict::Good),

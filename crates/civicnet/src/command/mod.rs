@@ -7,4 +7,5 @@ pub(crate) mod keys;
 pub(crate) mod node;
 pub(crate) mod query;
 pub(crate) mod sandbox;
+pub(crate) mod stix;
 pub(crate) mod user;
