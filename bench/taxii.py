@@ -26,7 +26,8 @@ import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BIN = os.environ.get("CIVICNET_BIN", "")
-ATTACK = ROOT.parent / "shared/data/attack-enterprise-18.1.stix21.json.xz"
+SHARED = pathlib.Path(os.environ.get("CIVICNET_SHARED", ROOT.parent / "shared"))
+ATTACK = SHARED / "data/attack-enterprise-18.1.stix21.json.xz"
 VENV = pathlib.Path(os.environ.get("CIVICNET_CACHE", pathlib.Path.home() / ".cache/civicnet")) / "bench-taxii"
 PACKAGES = ["medallion==3.0.0", "taxii2-client==2.3.0"]
 TARGETS = {"ingest": 50, "pages a second, OpenTAXII's 6.4": 100}

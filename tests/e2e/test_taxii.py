@@ -5,6 +5,7 @@ import concurrent.futures
 import datetime
 import json
 import lzma
+import os
 import random
 import signal
 import time
@@ -21,7 +22,8 @@ from taxii2client.v21 import ApiRoot, Collection, Server, as_pages
 from country import wait_for
 
 TAXII = "application/taxii+json;version=2.1"
-ATTACK = Path(__file__).resolve().parents[2].parent / "shared/data/attack-enterprise-18.1.stix21.json.xz"
+SHARED = Path(os.environ.get("CIVICNET_SHARED", Path(__file__).resolve().parents[2].parent / "shared"))
+ATTACK = SHARED / "data/attack-enterprise-18.1.stix21.json.xz"
 
 
 def indicators(count, seed):
