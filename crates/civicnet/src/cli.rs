@@ -207,9 +207,12 @@ pub struct Query {
     /// How to print the rows
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-    /// Data directory of the control plane
+    /// Data directory of the control plane; the `control.toml` in it says where the lake is
     #[arg(long, default_value = "var")]
     pub dir: PathBuf,
+    /// Configuration file that says where the lake is
+    #[arg(long, conflicts_with = "dir")]
+    pub config: Option<PathBuf>,
     /// Rows at most
     #[arg(long, default_value_t = 10_000)]
     pub rows: usize,

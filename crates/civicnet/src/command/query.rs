@@ -8,10 +8,7 @@ use crate::Verdict;
 use crate::cli::{Format, Query};
 
 pub(crate) async fn run(query: Query) -> anyhow::Result<Verdict> {
-    let config = LakeConfig {
-        dir: query.dir.join("lake"),
-        ..LakeConfig::default()
-    };
+    let config = place(&query)?;
     let lake = Lake::open_read_only(&config)
         .await
         .with_context(|| format!("could not open the lake in {}", config.dir.display()))?;
@@ -34,4 +31,19 @@ pub(crate) async fn run(query: Query) -> anyhow::Result<Verdict> {
         ));
     }
     Ok(Verdict::Good)
+}
+
+/// Where the lake is: as the configuration says, or below a directory without one.
+fn place(query: &Query) -> anyhow::Result<LakeConfig> {
+    let file = match &query.config {
+        Some(file) => file.clone(),
+        None => query.dir.join("control.toml"),
+    };
+    if query.config.is_some() || file.is_file() {
+        return Ok(crate::load(&file)?.lake);
+    }
+    Ok(LakeConfig {
+        dir: query.dir.join("lake"),
+        ..LakeConfig::default()
+    })
 }
