@@ -235,5 +235,6 @@ if __name__ == "__main__":
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
         subprocess.run([str(VENV / "bin/pip"), "install", "-q", *PACKAGES], check=True)
     if pathlib.Path(sys.prefix) != VENV:
-        os.execv(str(VENV / "bin/python"), [str(VENV / "bin/python"), *sys.argv])
+        # -P: http.py and dns.py beside this file are not the modules that others mean.
+        os.execv(str(VENV / "bin/python"), [str(VENV / "bin/python"), "-P", *sys.argv])
     main()
