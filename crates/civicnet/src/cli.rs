@@ -62,6 +62,11 @@ pub enum Command {
         #[command(subcommand)]
         what: StixCommand,
     },
+    /// The Internet exchange: routing tables
+    Exchange {
+        #[command(subcommand)]
+        what: ExchangeCommand,
+    },
     /// Ask a running sandbox or dispatch server why a client gets its answer
     Why(Why),
     /// Change the rate of the sandbox's users while it runs: requests per second, or `off`
@@ -125,7 +130,11 @@ impl std::str::FromStr for Rate {
 }
 
 #[derive(Debug, Args)]
+#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 pub struct Run {
+    /// A service that runs alone only
+    #[command(subcommand)]
+    pub alone: Option<Alone>,
     /// Roles of this node: control, edge, dispatch
     #[arg(required = true)]
     pub roles: Vec<Role>,
@@ -171,6 +180,131 @@ pub struct Run {
     /// One role alone: allow addresses other than loopback
     #[arg(long)]
     pub public: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Alone {
+    /// Tell routers what the RPKI says (RTR, RFC 8210 and 6810), and answer questions by HTTP
+    Rpki(Rpki),
+    /// Looking glass over a running BIRD or an MRT archive, with birdwatcher's HTTP interface
+    Glass(Glass),
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("feed").required(true).args(["bird", "mrt"])))]
+pub struct Glass {
+    /// Control socket of the BIRD to show, asked again every --every seconds
+    #[arg(long)]
+    pub bird: Option<PathBuf>,
+    /// MRT archive to show, plain or gzip; read again when it changes
+    #[arg(long)]
+    pub mrt: Option<PathBuf>,
+    /// AS number of the route server, whose large communities tell why a route was refused
+    #[arg(long, default_value_t = 0)]
+    pub asn: u32,
+    /// JSON file of validated ROA payloads to label the routes with; read again when it changes
+    #[arg(long, conflicts_with = "rtr")]
+    pub vrps: Option<PathBuf>,
+    /// RTR server to take the payloads from
+    #[arg(long)]
+    pub rtr: Option<SocketAddr>,
+    /// Where to serve HTTP
+    #[arg(long)]
+    pub listen: SocketAddr,
+    /// Seconds between two looks at the feed
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub every: u64,
+    /// Allow addresses other than loopback
+    #[arg(long)]
+    pub public: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["vrps", "upstream"])))]
+pub struct Rpki {
+    /// JSON file of validated ROA payloads (Routinator's json or jsonext, rpki-client's json); read again when it changes
+    #[arg(long)]
+    pub vrps: Option<PathBuf>,
+    /// Another RTR server to take the payloads from
+    #[arg(long)]
+    pub upstream: Option<SocketAddr>,
+    /// PEM bundle of the authorities that the upstream's TLS certificate must come from, with --upstream-name
+    #[arg(long, requires_all = ["upstream", "upstream_name"])]
+    pub upstream_ca: Option<PathBuf>,
+    /// Name in the upstream's TLS certificate
+    #[arg(long, requires = "upstream_ca")]
+    pub upstream_name: Option<String>,
+    /// File of local exceptions (SLURM, RFC 8416); may be given more than once; read again when it changes
+    #[arg(long)]
+    pub slurm: Vec<PathBuf>,
+    /// Where to serve RTR; may be given more than once
+    #[arg(long, required = true)]
+    pub listen: Vec<SocketAddr>,
+    /// Where to serve RTR inside TLS, with --certificate and --key
+    #[arg(long, requires_all = ["certificate", "key"])]
+    pub listen_tls: Vec<SocketAddr>,
+    /// PEM chain for TLS
+    #[arg(long)]
+    pub certificate: Option<PathBuf>,
+    /// PEM key for TLS
+    #[arg(long)]
+    pub key: Option<PathBuf>,
+    /// Where to serve HTTP: /validity, /json, /status, /metrics
+    #[arg(long)]
+    pub listen_http: Option<SocketAddr>,
+    /// Directory that keeps the last data over a restart; without it memory only
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Least seconds between two notifications to one router; RFC 8210 asks for 60
+    #[arg(long, default_value_t = 60)]
+    pub notify_interval: u64,
+    /// Seconds between two questions of a router
+    #[arg(long, default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub refresh: u32,
+    /// Seconds until a router asks again after a failure
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=7_200))]
+    pub retry: u32,
+    /// Seconds that a router uses data which cannot be renewed
+    #[arg(long, default_value_t = 7_200, value_parser = clap::value_parser!(u32).range(600..=172_800))]
+    pub expire: u32,
+    /// Allow addresses other than loopback
+    #[arg(long)]
+    pub public: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ExchangeCommand {
+    /// Read a routing table or session archive (MRT, plain or gzip) and show routes, origins and validity
+    Mrt(Mrt),
+}
+
+#[derive(Debug, Args)]
+pub struct Mrt {
+    /// The file
+    pub file: PathBuf,
+    /// Only routes that these ASes originate: 1659,4782
+    #[arg(long, value_delimiter = ',', value_parser = autonomous_system)]
+    pub origin: Vec<u32>,
+    /// Only routes of this prefix and more specific ones
+    #[arg(long)]
+    pub prefix: Option<base::Prefix>,
+    /// JSON file of validated ROA payloads to label the routes with
+    #[arg(long)]
+    pub vrps: Option<PathBuf>,
+    /// Print every route, not only one line for each prefix and origin
+    #[arg(long)]
+    pub all: bool,
+    /// Lines at most
+    #[arg(long, default_value_t = 1_000)]
+    pub limit: usize,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn autonomous_system(text: &str) -> Result<u32, String> {
+    exchange::rpki::file::parse_asn(text)
+        .ok_or_else(|| "must be a number up to 4294967295, or AS and that number".to_owned())
 }
 
 #[derive(Debug, Subcommand)]

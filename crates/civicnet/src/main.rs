@@ -64,6 +64,7 @@ async fn act_later(command: Command) -> anyhow::Result<Verdict> {
         Command::Keys { what } => command::keys::run(what).await,
         Command::User { what } => command::user::run(what).await,
         Command::Stix { what } => command::stix::run(what).await,
+        Command::Exchange { what } => command::exchange::run(what),
         Command::Why(why) => command::sandbox::why(why).await,
         Command::Traffic { rate, dir } => command::sandbox::traffic(rate, &dir).await,
         Command::Config { .. } | Command::Completions { .. } => Ok(Verdict::Good),
@@ -73,7 +74,7 @@ async fn act_later(command: Command) -> anyhow::Result<Verdict> {
 /// The data plane brings its own threads; what is left beside it needs one.
 fn runtime(command: &Command) -> std::io::Result<tokio::runtime::Runtime> {
     match command {
-        Command::Run(run) if !run.roles.contains(&base::Role::Control) => {
+        Command::Run(run) if run.alone.is_none() && !run.roles.contains(&base::Role::Control) => {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()

@@ -7,6 +7,15 @@
 //! the vocabulary that members, route servers and the looking glass share: why a route was refused,
 //! and what a member asks to be done with it.
 //!
+//! [`rpki`] says who may announce what, and [`rtr`] tells it to routers.
+//!
 //! Nobody here speaks BGP: BIRD (or OpenBGPD) does, driven from outside.
 
 pub mod community;
+pub mod glass;
+pub mod mrt;
+pub mod prefix_table;
+pub mod rpki;
+pub mod rtr;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,1 +1,6 @@
 //! Integration tests of the exchange, one binary.
+
+mod it {
+    pub(crate) mod glass;
+    pub(crate) mod rtr;
+}

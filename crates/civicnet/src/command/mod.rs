@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod control;
+pub(crate) mod exchange;
 pub(crate) mod keys;
 pub(crate) mod node;
 pub(crate) mod query;

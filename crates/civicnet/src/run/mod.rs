@@ -5,6 +5,7 @@ mod dispatch;
 mod edge;
 mod node;
 pub(crate) mod process;
+mod rpki;
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use runtime::telemetry::TelemetryConfig;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::Run;
+use crate::cli::{Alone, Run};
 use crate::config::Config;
 use process::Process;
 
@@ -24,6 +25,11 @@ pub(crate) use node::default_node_name;
 
 /// Runs until a signal.
 pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
+    match &run.alone {
+        Some(Alone::Rpki(options)) => return rpki::alone(options).await,
+        Some(Alone::Glass(options)) => return rpki::glass(options).await,
+        None => {}
+    }
     match (&run.config, &run.origin, &run.zone) {
         (Some(file), None, None) => {
             let config = crate::load(file)?;

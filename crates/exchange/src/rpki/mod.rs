@@ -1,0 +1,14 @@
+//! Route origin validation: which autonomous system may announce which prefix.
+//!
+//! [`vrp`] holds validated ROA payloads as a table that answers in the depth of the prefix, and the
+//! validity of a route with the payloads that decided it (RFC 6811). [`file`] reads them from the JSON
+//! that validators write, [`slurm`] applies an operator's exceptions (RFC 8416), and [`service`] keeps a
+//! set fresh, hands it to [`crate::rtr`], and answers questions by HTTP.
+
+pub mod file;
+pub mod http;
+pub mod service;
+pub mod slurm;
+pub mod vrp;
+
+pub use vrp::{Decision, InvalidReason, Validity, Vrp, VrpSet};
