@@ -30,7 +30,10 @@ impl Line<'_> {
     fn wanted(&self, entry: &Entry) -> bool {
         let origin = entry.attributes.path.origin();
         (self.asked.origin.is_empty() || origin.is_some_and(|asn| self.asked.origin.contains(&asn)))
-            && self.asked.prefix.is_none_or(|prefix| prefix.covers(&entry.prefix))
+            && self
+                .asked
+                .prefix
+                .is_none_or(|prefix| prefix.covers(&entry.prefix))
     }
 
     /// The verdict and who decided; nothing without payloads.
@@ -160,7 +163,10 @@ fn show(asked: &Mrt) -> anyhow::Result<Verdict> {
         crate::complain(problem);
     }
     if cut {
-        crate::complain(&format!("only the first {} lines; ask for more with --limit", asked.limit));
+        crate::complain(&format!(
+            "only the first {} lines; ask for more with --limit",
+            asked.limit
+        ));
     }
     Ok(Verdict::Good)
 }

@@ -55,7 +55,10 @@ pub(super) async fn alone(options: &Rpki) -> anyhow::Result<()> {
         _ => None,
     };
     let plain = options.listen.iter().map(|address| (*address, None));
-    let inside = options.listen_tls.iter().map(|address| (*address, secured.clone()));
+    let inside = options
+        .listen_tls
+        .iter()
+        .map(|address| (*address, secured.clone()));
     for (address, tls) in plain.chain(inside) {
         let (listener, server, stop) = (listen(address)?, server.clone(), tasks.soft());
         tasks.spawn_essential(format!("rtr {address}"), async move {

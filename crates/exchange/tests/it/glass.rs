@@ -55,7 +55,7 @@ fn taken_and_refused_routes_of_a_running_bird() {
         "router id 192.0.2.1;\nprotocol device {{}}\nfilter incoming {{\n  if net = 198.51.100.0/24 then {{ bgp_large_community.add((64500, 1101, 13)); reject; }}\n  accept;\n}}\nprotocol bgp member_one {{\n  local {server} port {server_port} as 64500;\n  neighbor {member} port {member_port} as 64496;\n  multihop; strict bind on; rs client; connect delay time 1; connect retry time 1;\n  ipv4 {{ import keep filtered on; import filter incoming; export all; }};\n}}\n"
     );
     let other = format!(
-        "router id 192.0.2.2;\nprotocol device {{}}\nprotocol static {{ ipv4; route 192.0.2.0/24 blackhole; route 198.51.100.0/24 blackhole; route 203.0.113.0/24 blackhole; }}\nprotocol bgp rs {{\n  local {member} port {member_port} as 64496;\n  neighbor {server} port {server_port} as 64500;\n  multihop; strict bind on; connect delay time 1; connect retry time 1;\n  ipv4 {{ import all; export filter {{ bgp_community.add((64496, 7)); accept; }}; }};\n}}\n"
+        "router id 192.0.2.2;\nprotocol device {{}}\nprotocol static {{ ipv4; route 192.0.2.0/24 blackhole; route 198.51.100.0/24 blackhole; route 203.0.113.0/24 blackhole; }}\nprotocol bgp upstream {{\n  local {member} port {member_port} as 64496;\n  neighbor {server} port {server_port} as 64500;\n  multihop; strict bind on; connect delay time 1; connect retry time 1;\n  ipv4 {{ import all; export filter {{ bgp_community.add((64496, 7)); accept; }}; }};\n}}\n"
     );
     let first = bird(dir.path(), "rs", &route_server);
     let _second = bird(dir.path(), "member", &other);
