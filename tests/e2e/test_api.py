@@ -27,7 +27,7 @@ def test_the_api_keeps_its_description(fragile, who):
         [str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(CONFIG), "run", fragile.at("openapi"),
          "--header", "Authorization: Bearer " + Api(fragile, who).token, "--checks", "all", "--max-examples", "20", "--no-shrink",
          "--continue-on-failure", "--no-color", "--warnings", "off"],
-        capture_output=True, text=True, timeout=90, cwd=fragile.dir)
+        capture_output=True, text=True, timeout=300, cwd=fragile.dir)
     assert out.returncode == 0, out.stdout[-12000:] + out.stderr[-2000:]
     assert "No issues found" in out.stdout, out.stdout[-2000:]
 
