@@ -6,6 +6,7 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -26,7 +27,13 @@ const SOURCES: [&str; 9] = [
 
 fn main() {
     if let Err(message) = run() {
-        eprintln!("error: could not build the console's assets: {message}");
+        // Cargo shows what a failed build script says here; nowhere is left to
+        // complain about failing to complain.
+        writeln!(
+            std::io::stderr(),
+            "error: could not build the console's assets: {message}"
+        )
+        .ok();
         std::process::exit(1);
     }
 }

@@ -1,5 +1,8 @@
 //! The JSON API of casework: everything that its pages do.
 
+mod files;
+mod webhooks;
+
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -24,8 +27,6 @@ const CURSOR_CHARS_MAX: usize = 512;
 const STATE_CHARS_MAX: usize = 40;
 /// Characters of a form's name.
 const FORM_CHARS_MAX: usize = 60;
-/// Characters of a web hook's URL.
-const URL_CHARS_MAX: usize = 500;
 /// Characters of a comment.
 const COMMENT_CHARS_MAX: usize = 4_000;
 
@@ -40,8 +41,8 @@ pub(crate) fn router(casework: Casework) -> OpenApiRouter<()> {
         .routes(routes!(write_comment))
         .routes(routes!(assign_case))
         .routes(routes!(list_inbox))
-        .routes(routes!(list_webhooks, create_webhook))
-        .routes(routes!(delete_webhook))
+        .merge(files::router())
+        .merge(webhooks::router())
         .with_state(casework)
 }
 
@@ -271,40 +272,6 @@ struct LetterView {
     text: String,
     /// Whether it has been read.
     read: bool,
-}
-
-/// An organisation's web hook.
-#[derive(Debug, Serialize, ToSchema)]
-struct WebhookView {
-    /// Names it.
-    id: String,
-    /// Where notifications go.
-    url: String,
-    /// When it was made, in microseconds since 1970.
-    created_at: i64,
-    /// The secret that signs them; shown only when it is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    secret: Option<String>,
-}
-
-/// A web hook to make.
-#[derive(Debug, Deserialize, ToSchema)]
-struct NewWebhook {
-    /// The organisation.
-    #[schema(value_type = String, format = "uuid")]
-    org: OrgId,
-    /// Where notifications go.
-    #[schema(max_length = 500)]
-    url: String,
-}
-
-/// Whose web hooks.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct OrgQuery {
-    /// The organisation.
-    #[param(value_type = String, format = "uuid")]
-    org: OrgId,
 }
 
 /// Forms that can be filled in.
@@ -549,70 +516,6 @@ async fn list_inbox(
         items: page.items.into_iter().map(view).collect(),
         next: page.next,
     }))
-}
-
-/// The web hooks of an organisation.
-#[utoipa::path(get, path = "/api/v1/webhooks", tag = "cases", params(OrgQuery), responses(
-    (status = 200, body = Vec<WebhookView>)))]
-async fn list_webhooks(
-    State(casework): State<Casework>,
-    visit: Visit,
-    ApiQuery(query): ApiQuery<OrgQuery>,
-) -> WebResult<ApiJson<Vec<WebhookView>>> {
-    visit.principal.require("webhook:manage", query.org)?;
-    let hooks = casework
-        .webhooks(query.org)
-        .await
-        .map_err(|e| tell(e, visit.lang))?;
-    let view = |hook: crate::delivery::Webhook| WebhookView {
-        id: hook.id,
-        url: hook.url,
-        created_at: hook.created_at.micros(),
-        secret: None,
-    };
-    Ok(ApiJson(hooks.into_iter().map(view).collect()))
-}
-
-/// Makes a web hook; its secret is in this answer only.
-#[utoipa::path(post, path = "/api/v1/webhooks", tag = "cases", request_body = NewWebhook, responses(
-    (status = 201, body = WebhookView)))]
-async fn create_webhook(
-    State(casework): State<Casework>,
-    visit: Visit,
-    ApiJson(new): ApiJson<NewWebhook>,
-) -> WebResult<(StatusCode, ApiJson<WebhookView>)> {
-    visit.principal.require("webhook:manage", new.org)?;
-    at_most("url", &new.url, URL_CHARS_MAX)?;
-    let (hook, secret) = casework
-        .add_webhook(&who(&visit)?, new.org, &new.url)
-        .await
-        .map_err(|e| tell(e, visit.lang))?;
-    Ok((
-        StatusCode::CREATED,
-        ApiJson(WebhookView {
-            id: hook.id,
-            url: hook.url,
-            created_at: hook.created_at.micros(),
-            secret: Some(secret),
-        }),
-    ))
-}
-
-/// Removes a web hook.
-#[utoipa::path(delete, path = "/api/v1/webhooks/{webhook}", tag = "cases", params(("webhook" = String, Path, format = "uuid"), OrgQuery), responses(
-    (status = 204)))]
-async fn delete_webhook(
-    State(casework): State<Casework>,
-    visit: Visit,
-    ApiPath(webhook): ApiPath<String>,
-    ApiQuery(query): ApiQuery<OrgQuery>,
-) -> WebResult<StatusCode> {
-    visit.principal.require("webhook:manage", query.org)?;
-    casework
-        .remove_webhook(&who(&visit)?, query.org, &webhook)
-        .await
-        .map_err(|e| tell(e, visit.lang))?;
-    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Refuses a text that the API's description calls too long, rather than cutting it.

@@ -16,7 +16,11 @@ impl Body {
 
     /// One component.
     #[must_use]
-    pub fn add(mut self, part: impl std::fmt::Display + askama::filters::HtmlSafe) -> Self {
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a step of a builder, not arithmetic"
+    )]
+    pub fn add(mut self, part: impl askama::filters::HtmlSafe) -> Self {
         self.0.push_str(&part.to_string());
         self
     }

@@ -21,7 +21,9 @@ use store::{Actor, AuditEntry, Page, PageRequest};
 use crate::case::{CaseError, id};
 use crate::config::{SmtpConfig, SmtpEncryption};
 use crate::engine::{Casework, Who};
+use crate::form::Text;
 use crate::notify::Notice;
+use crate::validate::Problem;
 
 /// Tries before a delivery is dead.
 pub const ATTEMPTS_MAX: i64 = 10;
@@ -325,10 +327,15 @@ impl Casework {
             matches!(parsed.scheme(), "http" | "https") && parsed.has_host() && url.len() <= 500
         });
         if parsed.is_none() {
-            return Err(CaseError::File {
-                name: url.chars().take(100).collect(),
-                rule: "must be an http:// or https:// URL of at most 500 bytes",
-            });
+            return Err(CaseError::Invalid(vec![Problem {
+                field: "url".into(),
+                value: url.chars().take(100).collect(),
+                rule: "format",
+                message: Text::new(
+                    "須為 http:// 或 https:// 開頭的網址,最長 500 位元組",
+                    "must be an http:// or https:// URL of at most 500 bytes",
+                ),
+            }]));
         }
         let mut secret = [0_u8; 32];
         rand::SecureRandom::fill(&rand::SystemRandom::new(), &mut secret).map_err(|_| {

@@ -447,7 +447,7 @@ fn read_value(property: &Property, sent: Option<&str>) -> Option<Value> {
             let number = text.parse::<i64>().ok().map(Value::from).or_else(|| {
                 text.parse::<f64>()
                     .ok()
-                    .and_then(|n| serde_json::Number::from_f64(n))
+                    .and_then(serde_json::Number::from_f64)
                     .map(Value::Number)
             });
             Some(number.unwrap_or_else(|| Value::String(text.to_owned())))

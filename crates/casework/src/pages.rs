@@ -2,8 +2,10 @@
 //! time, keeps what was typed, and says what is wrong beside the field.
 
 mod apply;
+mod home;
 mod inbox;
 mod view;
+mod webhooks;
 
 use axum::extract::State;
 use base::UserId;
@@ -54,6 +56,18 @@ pub(crate) fn pages(casework: Casework) -> Pages<()> {
             "/deliveries/{delivery}/retry",
             "delivery:manage",
             inbox::retry,
+        )
+        .get("/webhooks", "webhook:manage", webhooks::list)
+        .post("/webhooks", "webhook:manage", webhooks::create)
+        .get(
+            "/webhooks/{org}/{webhook}/remove",
+            "webhook:manage",
+            webhooks::confirm_remove,
+        )
+        .post(
+            "/webhooks/{org}/{webhook}/remove",
+            "webhook:manage",
+            webhooks::remove,
         )
         .with_state(casework)
 }

@@ -66,6 +66,13 @@ impl Casework {
                 group: NavGroup::Work,
             },
             NavEntry {
+                label: "nav-webhooks",
+                path: "/webhooks",
+                icon: Icon::External,
+                action: "webhook:manage",
+                group: NavGroup::Govern,
+            },
+            NavEntry {
                 label: "nav-deliveries",
                 path: "/deliveries",
                 icon: Icon::Bell,
@@ -80,6 +87,7 @@ impl Casework {
         room.policy = Some(POLICY);
         room.alerts = Some(Arc::new(self.clone()));
         room.badges = Some(Arc::new(self.clone()));
+        room.home = Some(Arc::new(self.clone()));
         room
     }
 }
@@ -94,6 +102,18 @@ fn api_permissions() -> Vec<RoutePermission> {
         RoutePermission::new(Method::PATCH, "/api/v1/cases/{case}", "case:edit"),
         RoutePermission::new(Method::POST, "/api/v1/cases/{case}/steps", "case:view"),
         RoutePermission::new(Method::POST, "/api/v1/cases/{case}/comments", "case:view"),
+        RoutePermission::new(Method::GET, "/api/v1/cases/{case}/files", "case:view"),
+        RoutePermission::new(Method::POST, "/api/v1/cases/{case}/files", "case:view"),
+        RoutePermission::new(
+            Method::GET,
+            "/api/v1/cases/{case}/files/{file}",
+            "case:view",
+        ),
+        RoutePermission::new(
+            Method::DELETE,
+            "/api/v1/cases/{case}/files/{file}",
+            "case:edit",
+        ),
         RoutePermission::new(Method::PUT, "/api/v1/cases/{case}/assignee", "case:review"),
         RoutePermission::new(Method::GET, "/api/v1/inbox", "inbox:view"),
         RoutePermission::new(Method::GET, "/api/v1/webhooks", "webhook:manage"),
@@ -169,7 +189,7 @@ pub(crate) fn tell(error: CaseError, lang: Lang) -> WebError {
             .of(language),
         )]),
         CaseError::Changed { .. } => WebError::conflict(
-            Text::new("案件已被更新,請重新載入後再試", &error.to_string()).of(language),
+            Text::new("案件已被更新,請重新載入後再試", error.to_string()).of(language),
         ),
         CaseError::Invalid(problems) => WebError::invalid(
             problems

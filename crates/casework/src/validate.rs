@@ -161,9 +161,8 @@ fn check_value(
 }
 
 fn check_number(property: &Property, number: Option<f64>, value: &Value, wrong: &mut Vec<Wrong>) {
-    let number = number.unwrap_or(f64::NAN);
     if let Some(minimum) = property.minimum
-        && !(number >= minimum)
+        && number.is_none_or(|number| number < minimum)
     {
         wrong.push((
             value.to_string(),
@@ -175,7 +174,7 @@ fn check_number(property: &Property, number: Option<f64>, value: &Value, wrong: 
         ));
     }
     if let Some(maximum) = property.maximum
-        && !(number <= maximum)
+        && number.is_none_or(|number| number > maximum)
     {
         wrong.push((
             value.to_string(),

@@ -6,3 +6,5 @@ mod delivery;
 mod flow;
 #[path = "it/house.rs"]
 mod house;
+#[path = "it/posts.rs"]
+mod posts;

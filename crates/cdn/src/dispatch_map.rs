@@ -69,9 +69,12 @@ impl Default for DispatchMap {
 pub struct Edge {
     /// The node.
     pub node: NodeName,
-    /// Shown to people: `Hsinchu`.
+    /// Shown to people: `新竹`.
     #[serde(default)]
     pub label: String,
+    /// The same in English; empty: as in `label`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label_en: String,
     /// Addresses given to users, of both families.
     pub addresses: Vec<IpAddr>,
     /// Where it stands.
@@ -82,6 +85,18 @@ pub struct Edge {
     pub capacity_rps: u32,
     /// Where observers ask for its health.
     pub health_address: SocketAddr,
+}
+
+impl Edge {
+    /// What the edge is called in the reader's language.
+    pub fn name(&self, chinese: bool) -> &str {
+        let wanted = match chinese {
+            true => [&self.label, &self.label_en],
+            false => [&self.label_en, &self.label],
+        };
+        let given = wanted.into_iter().find(|label| !label.is_empty());
+        given.map_or(self.node.as_str(), String::as_str)
+    }
 }
 
 /// Networks whose users are near each other.
@@ -368,7 +383,8 @@ mod tests {
 
     #[test]
     fn wrong_values_are_named_by_path() {
-        let cases: Vec<(&str, Box<dyn Fn(&mut DispatchMap)>)> = vec![
+        type Case = (&'static str, Box<dyn Fn(&mut DispatchMap)>);
+        let cases: Vec<Case> = vec![
             (
                 "edges[1].node",
                 Box::new(|m| m.edges[1].node = m.edges[0].node.clone()),

@@ -14,6 +14,7 @@ pub mod error;
 pub mod grant;
 pub mod operate;
 pub mod orders;
+pub mod overview;
 mod pages;
 pub mod publish;
 pub mod room;

@@ -84,6 +84,10 @@ impl Cdn {
     ///
     /// # Errors
     /// [`CdnError`]: not seen, wrong values, too many.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each says one thing of the order"
+    )]
     pub async fn purge(
         &self,
         scope: &OrgScope,
@@ -169,7 +173,7 @@ impl Cdn {
             });
         }
         for url in &wanted {
-            own_url(&found, url)?;
+            own_url(&found, "urls", url)?;
         }
         let job = Uuid::now_v7();
         let total = wanted.len();
@@ -327,7 +331,7 @@ impl Cdn {
     }
 
     async fn read_sitemap(&self, site: &Site, address: &str) -> Result<Vec<String>, CdnError> {
-        own_url(site, address)?;
+        own_url(site, "sitemap", address)?;
         let mut urls = Vec::new();
         let mut files = vec![address.to_owned()];
         let mut read = 0;
@@ -362,7 +366,7 @@ impl Cdn {
                 // One level only: an index names maps, not further indexes.
                 Sitemap::Index(found) if read == 1 => {
                     for next in &found {
-                        own_url(site, next)?;
+                        own_url(site, "sitemap", next)?;
                     }
                     files.extend(found);
                 }
@@ -415,7 +419,7 @@ fn purge_part(site: &Site, what: PurgeKind, value: &str) -> Result<PurgeWhat, Cd
     match what {
         PurgeKind::Url if value.starts_with('/') => Ok(PurgeWhat::Url(value.to_owned())),
         PurgeKind::Url => {
-            own_url(site, value)?;
+            own_url(site, "values", value)?;
             let rest = value.split_once("://").map_or(value, |(_, rest)| rest);
             let rest = rest.split('#').next().unwrap_or(rest);
             let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
@@ -440,7 +444,7 @@ fn purge_part(site: &Site, what: PurgeKind, value: &str) -> Result<PurgeWhat, Cd
 }
 
 /// Only URLs of the site itself: nobody purges or fetches through us elsewhere.
-fn own_url(site: &Site, text: &str) -> Result<(), CdnError> {
+fn own_url(site: &Site, field: &str, text: &str) -> Result<(), CdnError> {
     let parsed = url::Url::parse(text).ok().filter(|url| {
         text.len() <= VALUE_BYTES_MAX
             && matches!(url.scheme(), "http" | "https")
@@ -454,7 +458,7 @@ fn own_url(site: &Site, text: &str) -> Result<(), CdnError> {
         return Ok(());
     }
     Err(CdnError::field(
-        "urls",
+        field,
         text,
         "own-url",
         "必須是這個網站主機名稱下的完整網址(http:// 或 https://)",

@@ -1,6 +1,7 @@
 //! The pages of the CDN: the owners' portal and the operators' instruments.
 
 mod edges;
+pub(crate) mod home;
 mod orders;
 mod settings;
 mod site;

@@ -78,6 +78,7 @@ impl Cdn {
             },
         ];
         room.pages = pages::pages(desk.clone());
+        room.home = Some(Arc::new(pages::home::Overview::new(desk.clone())));
         room.api = api::router(desk);
         room.api_permissions = api_permissions();
         room.locales = Some(LOCALES);

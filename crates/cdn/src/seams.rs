@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use base::delivery::{DispatchSnapshot, EdgeSnapshot};
 use base::quick::Order;
-use base::{NodeName, Role, SiteId, Timestamp};
+use base::{NodeName, OrgId, Role, SiteId, Timestamp};
 use casework::guard::Resolve;
 use serde::Serialize;
 use store::Tx;
@@ -124,6 +124,15 @@ pub trait Statistics: Send + Sync {
     async fn top_urls(&self, query: &StatsQuery, limit: usize) -> Result<Vec<StatsRow>, SeamError>;
     /// By the edge that answered.
     async fn by_edge(&self, query: &StatsQuery) -> Result<Vec<StatsRow>, SeamError>;
+    /// As [`Statistics::series`], for each edge by name.
+    async fn series_by_edge(
+        &self,
+        query: &StatsQuery,
+    ) -> Result<Vec<(String, Vec<StatsPoint>)>, SeamError>;
+    /// By the edge that answered, over a few seconds that have just passed.
+    async fn live_by_edge(&self, query: &StatsQuery) -> Result<Vec<StatsRow>, SeamError>;
+    /// By site, busiest first; the name is the site's id.
+    async fn by_site(&self, query: &StatsQuery, limit: usize) -> Result<Vec<StatsRow>, SeamError>;
     /// By the network of the client.
     async fn by_network(
         &self,
@@ -139,6 +148,8 @@ pub trait Statistics: Send + Sync {
 pub struct StatsQuery {
     /// One site; none: all of them.
     pub site: Option<SiteId>,
+    /// The sites of one organisation, when no site is named; none: all of them.
+    pub org: Option<OrgId>,
     /// From this moment on.
     pub from: Timestamp,
     /// Until before this one.

@@ -61,8 +61,8 @@ impl Range {
             ));
         }
         let step = self.step.unwrap_or(match length {
-            ..=21_600 => 60,
-            ..=1_209_600 => 3_600,
+            ..21_601 => 60,
+            21_601..=1_209_600 => 3_600,
             _ => 86_400,
         });
         if ![60, 3_600, 86_400].contains(&step) {
@@ -77,6 +77,7 @@ impl Range {
         let from = (to - length).div_euclid(i64::from(step)) * i64::from(step);
         Ok(StatsQuery {
             site,
+            org: None,
             from: Timestamp::from_seconds(from),
             to: Timestamp::from_seconds(to),
             step_s: step,

@@ -141,6 +141,16 @@ pub struct NamedSums {
     pub bytes_sent: i64,
 }
 
+/// Sums over time of one edge.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NamedSeries {
+    /// The edge's name.
+    pub name: String,
+    /// One for each step, empty ones too. Only requests, hits, errors and bytes
+    /// sent are counted.
+    pub points: Vec<Sums>,
+}
+
 /// Requests that failed in one way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ErrorSums {
@@ -194,17 +204,7 @@ impl Lake {
         span: Span,
         step_s: u64,
     ) -> Result<Series, LakeError> {
-        let length_us = span.to.micros().saturating_sub(span.from.micros()).max(0);
-        let step_us = i64::try_from(step_s.max(1))
-            .unwrap_or(i64::MAX)
-            .saturating_mul(1_000_000);
-        let points = length_us.unsigned_abs().div_ceil(step_us.unsigned_abs());
-        if points > POINTS_MAX {
-            return Err(LakeError::Limit {
-                what: "asks for too many points",
-                max: format!("{POINTS_MAX} points"),
-            });
-        }
+        let (points, step_us) = steps(span, step_s)?;
         let sql = format!(
             "SELECT (CAST(timestamp AS BIGINT) - ({from})) / {step_us} AS step, {sums} FROM {table} WHERE {filter} GROUP BY 1 ORDER BY 1",
             from = span.from.micros(),
@@ -218,7 +218,7 @@ impl Lake {
         let mut series = Series {
             from: span.from,
             step_s: step_s.max(1),
-            points: vec![Sums::default(); usize::try_from(points).unwrap_or(0)],
+            points: vec![Sums::default(); points],
             total: Sums::default(),
         };
         for row in self.rows::<Stepped>(&sql, subject).await? {
@@ -230,6 +230,63 @@ impl Lake {
             }
         }
         Ok(series)
+    }
+
+    /// Sums over time by edge, one point every `step_s` seconds from `span.from` on;
+    /// edges by name.
+    ///
+    /// # Errors
+    /// When there would be more than [`POINTS_MAX`] points, or the query fails.
+    pub async fn series_by_edge(
+        &self,
+        subject: Subject,
+        span: Span,
+        step_s: u64,
+    ) -> Result<Vec<NamedSeries>, LakeError> {
+        let (points, step_us) = steps(span, step_s)?;
+        let sql = format!(
+            "SELECT coalesce(node, '') AS name, (CAST(timestamp AS BIGINT) - ({from})) / {step_us} AS step, \
+             {SHORT_SUMS} FROM traffic WHERE {filter} GROUP BY 1, 2 ORDER BY 1, 2",
+            from = span.from.micros(),
+            filter = filter(subject, span),
+        );
+        let mut all: Vec<NamedSeries> = Vec::new();
+        for row in self.rows::<NamedStep>(&sql, subject).await? {
+            if all.last().is_none_or(|last| last.name != row.name) {
+                all.push(NamedSeries {
+                    name: row.name.clone(),
+                    points: vec![Sums::default(); points],
+                });
+            }
+            let step = usize::try_from(row.step).unwrap_or(usize::MAX);
+            let series = all.last_mut();
+            if let Some(point) = series.and_then(|series| series.points.get_mut(step)) {
+                point.requests += row.requests;
+                point.hits += row.hits;
+                point.errors += row.errors;
+                point.bytes_sent += row.bytes_sent;
+            }
+        }
+        Ok(all)
+    }
+
+    /// Requests by edge straight from the requests themselves: for live views of a
+    /// few seconds.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn live_by_edge(
+        &self,
+        subject: Subject,
+        span: Span,
+    ) -> Result<Vec<NamedSums>, LakeError> {
+        let sql = format!(
+            "SELECT coalesce(node, '') AS name, count(*) AS requests, sum(hit) AS hits, \
+             sum(CASE WHEN http_response_status_code BETWEEN 500 AND 599 THEN 1 ELSE 0 END) AS errors, \
+             sum(http_response_size) AS bytes_sent FROM access WHERE {} GROUP BY 1 ORDER BY 1 LIMIT {LIST_MAX}",
+            filter(subject, span),
+        );
+        self.rows(&sql, subject).await
     }
 
     /// The URLs with most requests.
@@ -372,6 +429,32 @@ impl Lake {
 
 const SHORT_SUMS: &str = "sum(requests) AS requests, sum(hits) AS hits, sum(errors) AS errors, \
      sum(http_response_size) AS bytes_sent";
+
+/// How many points a span has, and the microseconds between two.
+fn steps(span: Span, step_s: u64) -> Result<(usize, i64), LakeError> {
+    let length_us = span.to.micros().saturating_sub(span.from.micros()).max(0);
+    let step_us = i64::try_from(step_s.max(1))
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1_000_000);
+    let points = length_us.unsigned_abs().div_ceil(step_us.unsigned_abs());
+    if points > POINTS_MAX {
+        return Err(LakeError::Limit {
+            what: "asks for too many points",
+            max: format!("{POINTS_MAX} points"),
+        });
+    }
+    Ok((usize::try_from(points).unwrap_or(0), step_us))
+}
+
+#[derive(Deserialize)]
+struct NamedStep {
+    name: String,
+    step: i64,
+    requests: i64,
+    hits: i64,
+    errors: i64,
+    bytes_sent: i64,
+}
 
 #[derive(Deserialize)]
 struct Stepped {

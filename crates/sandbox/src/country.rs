@@ -13,6 +13,8 @@ pub struct Site {
     pub key: &'static str,
     /// Name in Traditional Chinese.
     pub name_zh: &'static str,
+    /// Name in English.
+    pub name_en: &'static str,
     /// Where it stands.
     pub at: Place,
     /// Address of its edge.
@@ -24,6 +26,7 @@ pub const SITES: [Site; 3] = [
     Site {
         key: "hsinchu",
         name_zh: "新竹",
+        name_en: "Hsinchu",
         at: Place {
             latitude: 24.7805,
             longitude: 120.9965,
@@ -33,6 +36,7 @@ pub const SITES: [Site; 3] = [
     Site {
         key: "taichung",
         name_zh: "臺中",
+        name_en: "Taichung",
         at: Place {
             latitude: 24.2132,
             longitude: 120.6159,
@@ -42,6 +46,7 @@ pub const SITES: [Site; 3] = [
     Site {
         key: "tainan",
         name_zh: "臺南",
+        name_en: "Tainan",
         at: Place {
             latitude: 23.1030,
             longitude: 120.2790,

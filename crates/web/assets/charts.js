@@ -53,7 +53,7 @@ function draw(uPlot, area, data) {
       { ...axis, size: 72, values: (_, values) => values.map((value) => write(data.unit, value)) },
     ],
     series: [
-      { label: "", value: (_, at) => (at == null ? "–" : moment(at)) },
+      { label: document.documentElement.dataset.textTime ?? "", value: (_, at) => (at == null ? "–" : moment(at)) },
       ...data.series.map((series, i) => ({
         label: series.label,
         stroke: colour(`--series-${i}`),
@@ -80,7 +80,8 @@ function draw(uPlot, area, data) {
       if (times.length && at <= times[times.length - 1]) return;
       times.push(at);
       for (let i = 1; i < values.length; i++) values[i].push(points[i - 1] ?? null);
-      while (times.length > POINTS_MAX) for (const column of values) column.shift();
+      const oldest = data.span ? at - data.span : -Infinity;
+      while (times.length > POINTS_MAX || times[0] < oldest) for (const column of values) column.shift();
       plot.setData(values);
     },
   };

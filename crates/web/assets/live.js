@@ -7,6 +7,7 @@ export function startLive(charts) {
 
 function open(part, charts) {
   const source = new EventSource(part.dataset.live);
+  const shown = new Map();
   const state = (name) => part.setAttribute("data-live-state", name);
   state("opening");
   source.onopen = () => state("open");
@@ -21,8 +22,12 @@ function open(part, charts) {
   source.addEventListener("fragment", (event) => {
     const { target, html } = JSON.parse(event.data);
     const element = document.getElementById(target);
+    // What has not changed is left alone: it may be being read aloud or selected.
     // The server escapes everything that came from people.
-    if (element && part.contains(element)) element.innerHTML = html;
+    if (element && part.contains(element) && shown.get(target) !== html) {
+      element.innerHTML = html;
+      shown.set(target, html);
+    }
   });
   source.addEventListener("point", (event) => {
     const { chart, at, values } = JSON.parse(event.data);

@@ -228,3 +228,32 @@ passkey-failed = It was not completed: try again
 passkey-script = Adding a passkey needs JavaScript.
 passkey-nowhere = No passkeys at this address
 passkey-nowhere-text = Browsers allow passkeys only where the console has a host name.
+home-title = Overview
+home-all-well = Nothing is wrong now
+home-all-well-text = No part of the house that concerns you reports a fault.
+home-wrong = { $count ->
+    [one] One thing needs attention
+   *[other] { $count } things need attention
+}
+home-checked = Looked at { $time }
+home-changes = Latest changes
+home-away = Cannot be shown now
+home-away-text = Another part of the system does not answer. Services go on; try again soon.
+level-neutral = Note
+level-info = Note
+level-good = Good
+level-warn = Look
+level-bad = Act
+chart-time = Time
+audit-anchors = { $count ->
+    [one] One anchor outside of the database agrees.
+   *[other] { $count } anchors outside of the database agree.
+}
+org-inactive = Deactivated
+org-inactive-text = Its people may do nothing in its name. Nothing was deleted, and its sites are still served.
+org-deactivate = Deactivate the organisation
+org-deactivate-text = The people of { $org } can do nothing in its name until it is activated again. Its sites go on being served and nothing is deleted.
+org-deactivated = The organisation is deactivated.
+org-activate = Activate the organisation
+org-activate-text = The people of { $org } get their roles back.
+org-activated = The organisation is active again.

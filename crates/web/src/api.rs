@@ -1,6 +1,8 @@
 //! Reading requests of the JSON API: extractors whose refusals are problem
 //! documents that name the field, the value and the rule.
 
+mod objects;
+
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::response::{IntoResponse, Response};
@@ -66,21 +68,33 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WebError> {
             "text must not hold the character U+0000",
         ));
     }
-    // serde would read an array as the fields of a struct in order.
     if !value.is_object() {
         return Err(WebError::field("body", "type", "must be an object"));
     }
-    T::deserialize(value).map_err(|error| {
-        let message = error.to_string();
-        let field = message
-            .split('`')
-            .nth(1)
-            .filter(|name| name.len() <= 64)
-            .unwrap_or("body")
-            .to_owned();
+    serde_path_to_error::deserialize(objects::Objects(value)).map_err(|error| {
+        let message = error.inner().to_string();
+        let path = error.path().to_string();
+        // A field that is missing or unknown has no path of its own.
+        let name = ["missing field `", "unknown field `"]
+            .iter()
+            .find_map(|begin| message.strip_prefix(begin)?.split('`').next())
+            .filter(|name| name.len() <= FIELD_BYTES_MAX);
+        let known = name.is_some_and(|name| path == name || path.ends_with(&format!(".{name}")));
+        let field = match (path.as_str(), name) {
+            (".", None) => "body".to_owned(),
+            (".", Some(name)) => name.to_owned(),
+            (path, Some(name)) if !known => format!("{path}.{name}"),
+            (path, _) => path.to_owned(),
+        };
+        let field: String = field.chars().take(PATH_CHARS_MAX).collect();
         WebError::invalid(vec![FieldError::new(field, "type", message)])
     })
 }
+
+/// Bytes of a field's name that are repeated.
+const FIELD_BYTES_MAX: usize = 64;
+/// Characters of a field's path that are repeated.
+const PATH_CHARS_MAX: usize = 200;
 
 /// PostgreSQL cannot hold U+0000 in text, and nobody needs it there.
 fn holds_nul(value: &serde_json::Value) -> bool {

@@ -1,13 +1,13 @@
 //! Whether the audit trail's chain holds: checked in the background, at most once a
 //! minute, however many people look.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base::Timestamp;
 use store::Db;
-use store::audit::VerifyError;
+use store::audit::{AnchorError, Anchors, VerifyError};
 use tokio::sync::watch;
 
 /// Time that an answer is shown before the chain is walked again.
@@ -24,6 +24,8 @@ pub(crate) enum Standing {
     Verified {
         /// Up to this entry.
         entries: u64,
+        /// Anchors outside of the database that agree.
+        anchors: u64,
         /// When it was walked.
         at: Timestamp,
     },
@@ -48,6 +50,7 @@ pub(crate) enum Standing {
 pub(crate) struct Chain {
     last: Arc<watch::Sender<Standing>>,
     walking: Arc<AtomicBool>,
+    anchors: Arc<OnceLock<Anchors>>,
 }
 
 impl Default for Chain {
@@ -55,11 +58,17 @@ impl Default for Chain {
         Self {
             last: Arc::new(watch::Sender::new(Standing::Checking)),
             walking: Arc::default(),
+            anchors: Arc::default(),
         }
     }
 }
 
 impl Chain {
+    /// Checks against these anchors too; the first call counts.
+    pub(crate) fn against(&self, anchors: Anchors) {
+        self.anchors.get_or_init(|| anchors);
+    }
+
     /// What is known now; begins a walk when that is old.
     pub(crate) async fn standing(&self, db: &Db, now: Timestamp) -> Standing {
         let mut seen = self.last.subscribe();
@@ -75,7 +84,7 @@ impl Chain {
         if !self.walking.swap(true, Ordering::AcqRel) {
             let (chain, db) = (self.clone(), db.clone());
             tokio::spawn(async move {
-                let standing = walk(&db, now).await;
+                let standing = walk(&db, chain.anchors.get(), now).await;
                 chain.walking.store(false, Ordering::Release);
                 chain.last.send_replace(standing);
             });
@@ -87,12 +96,21 @@ impl Chain {
     }
 }
 
-async fn walk(db: &Db, at: Timestamp) -> Standing {
-    match store::audit::verify(db, None).await {
+async fn walk(db: &Db, anchors: Option<&Anchors>, at: Timestamp) -> Standing {
+    match store::audit::verify(db, anchors).await {
         Ok(verified) => Standing::Verified {
             entries: verified.entries,
+            anchors: verified.anchors,
             at,
         },
+        Err(VerifyError::Anchors(forged @ AnchorError::Forged { .. })) => {
+            tracing::error!(%forged, "the audit trail's anchors do not verify");
+            Standing::Broken {
+                seq: 0,
+                what: forged.to_string(),
+                at,
+            }
+        }
         Err(VerifyError::Broken(broken)) => {
             tracing::error!(%broken, "the audit trail does not verify");
             Standing::Broken {

@@ -48,6 +48,7 @@ pub struct House {
     pub(crate) alerts: Vec<Arc<dyn Alerts>>,
     pub(crate) search: Vec<Arc<dyn Search>>,
     pub(crate) badges: Vec<Arc<dyn Badges>>,
+    pub(crate) homes: Vec<Arc<dyn crate::home::Home>>,
     pub(crate) table: HashMap<&'static str, Vec<(Method, &'static str)>>,
     pub(crate) openapi: serde_json::Value,
     pub(crate) limits: Limits,
@@ -94,6 +95,12 @@ impl Limits {
 }
 
 impl House {
+    /// Has the audit page check the trail against anchors that lie outside of the
+    /// database, as the command does; the first call counts.
+    pub fn check_audit_against(&self, anchors: store::audit::Anchors) {
+        self.chain.against(anchors);
+    }
+
     pub(crate) async fn alerts(&self, principal: &Principal, lang: Lang) -> Vec<Alert> {
         let mut all = Vec::new();
         for provider in &self.alerts {

@@ -50,6 +50,7 @@ struct Bare {
 pub(crate) fn room() -> Room {
     let pages = Pages::new()
         .get("/", "public:view", landing)
+        .get("/home/live", "self:view", crate::home::live)
         .get("/assets/{name}", "public:view", crate::assets::serve)
         .get("/api/openapi.json", "public:view", openapi)
         .get("/api", "public:view", api_page)
@@ -189,13 +190,14 @@ pub(crate) fn refusal(frame: &Frame, errors: &[FieldError]) -> Markup {
     }
 }
 
+/// What this is, for visitors; what is wrong and how much is served, for those who
+/// are signed in.
 async fn landing(visit: Visit) -> WebResult {
-    let frame = visit.frame("landing-title");
-    let frame = if frame.signed_in() {
-        frame
-    } else {
-        frame.plain()
-    };
+    if visit.principal.user().is_some() {
+        let content = crate::home::content(&visit).await;
+        return plain(visit.frame("home-title"), [content]);
+    }
+    let frame = visit.frame("landing-title").plain();
     page(&Landing { frame })
 }
 

@@ -23,7 +23,7 @@ pub(crate) fn router() -> OpenApiRouter<()> {
     OpenApiRouter::new()
         .routes(routes!(me))
         .routes(routes!(list_orgs, create_org))
-        .routes(routes!(get_org))
+        .routes(routes!(get_org, change_org))
         .routes(routes!(list_members))
         .routes(routes!(set_member, remove_member))
         .routes(routes!(list_invites, create_invite))
@@ -41,6 +41,7 @@ pub(crate) fn permissions() -> Vec<RoutePermission> {
         (Method::GET, "/api/v1/orgs", "org:view"),
         (Method::POST, "/api/v1/orgs", "org:create"),
         (Method::GET, "/api/v1/orgs/{org}", "org:view"),
+        (Method::PATCH, "/api/v1/orgs/{org}", "org:deactivate"),
         (Method::GET, "/api/v1/orgs/{org}/members", "org:view"),
         (
             Method::PUT,
@@ -94,19 +95,21 @@ impl From<RoleName> for HouseRole {
 
 /// A role in an organisation; each includes those before it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "kebab-case")]
 enum MemberRole {
-    OwnerViewer,
-    OwnerEditor,
-    OwnerAdmin,
+    #[serde(rename = "owner-viewer")]
+    Viewer,
+    #[serde(rename = "owner-editor")]
+    Editor,
+    #[serde(rename = "owner-admin")]
+    Admin,
 }
 
 impl From<MemberRole> for OrgRole {
     fn from(name: MemberRole) -> Self {
         match name {
-            MemberRole::OwnerViewer => Self::Viewer,
-            MemberRole::OwnerEditor => Self::Editor,
-            MemberRole::OwnerAdmin => Self::Admin,
+            MemberRole::Viewer => Self::Viewer,
+            MemberRole::Editor => Self::Editor,
+            MemberRole::Admin => Self::Admin,
         }
     }
 }
@@ -114,9 +117,9 @@ impl From<MemberRole> for OrgRole {
 impl From<OrgRole> for MemberRole {
     fn from(role: OrgRole) -> Self {
         match role {
-            OrgRole::Viewer => Self::OwnerViewer,
-            OrgRole::Editor => Self::OwnerEditor,
-            OrgRole::Admin => Self::OwnerAdmin,
+            OrgRole::Viewer => Self::Viewer,
+            OrgRole::Editor => Self::Editor,
+            OrgRole::Admin => Self::Admin,
         }
     }
 }
@@ -224,6 +227,28 @@ async fn org(visit: &Visit, id: OrgId, action: &str) -> Result<Org, WebError> {
 #[utoipa::path(get, path = "/api/v1/orgs/{org}", tag = "organisations", params(("org" = String, Path, format = "uuid")), responses((status = 200, body = Org)))]
 async fn get_org(visit: Visit, ApiPath(id): ApiPath<OrgId>) -> WebResult<ApiJson<Org>> {
     Ok(ApiJson(org(&visit, id, "org:view").await?))
+}
+
+/// What changes in an organisation.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct OrgChange {
+    /// Whether its people may act for it; nothing is deleted when not.
+    active: bool,
+}
+
+/// Takes an organisation out of service, or back into it.
+#[utoipa::path(patch, path = "/api/v1/orgs/{org}", tag = "organisations", request_body = OrgChange, params(("org" = String, Path, format = "uuid")), responses((status = 200, body = Org)))]
+async fn change_org(
+    visit: Visit,
+    ApiPath(id): ApiPath<OrgId>,
+    ApiJson(change): ApiJson<OrgChange>,
+) -> WebResult<ApiJson<Org>> {
+    let org = org(&visit, id, "org:deactivate").await?;
+    let accounts = &visit.house().accounts;
+    let by = By::visit(&visit)?;
+    accounts.set_org_active(org.id, change.active, &by).await?;
+    Ok(ApiJson(accounts.org(org.id).await?))
 }
 
 /// People of an organisation.

@@ -11,6 +11,7 @@ use axum::routing::{MethodRouter, on};
 use http::Method;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::home::Home;
 use crate::lang::{Lang, Locales};
 use crate::policy::PolicyText;
 use crate::principal::Principal;
@@ -38,6 +39,8 @@ pub struct Room {
     pub search: Option<Arc<dyn Search>>,
     /// Small counts beside entries of the left rail.
     pub badges: Option<Arc<dyn Badges>>,
+    /// Panels of the signed-in home.
+    pub home: Option<Arc<dyn Home>>,
 }
 
 impl Room {
@@ -54,6 +57,7 @@ impl Room {
             alerts: None,
             search: None,
             badges: None,
+            home: None,
         }
     }
 }

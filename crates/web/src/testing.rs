@@ -8,25 +8,26 @@
 //! - `yes`: let in, whatever the handler then says to an empty form;
 //! - `error` and `limited` should never stand in a table.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+mod browser;
 
-use axum::body::Body;
+use std::collections::{BTreeMap, BTreeSet};
+
 use base::{OrgId, UserId};
-use http::{Method, Request, StatusCode, header};
-use tower::ServiceExt as _;
+use http::{Method, StatusCode};
 
-use crate::accounts::{By, secret};
+use crate::accounts::By;
 use crate::app::Web;
 use crate::policy::{HouseRole, OrgRole};
 use crate::problem::WebError;
 use crate::room::RoutePermission;
 
+pub use browser::{Answer, Browser};
+
 /// Stands for a parameter of a path that nobody has set: names nothing.
 const NOTHING: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A person of every role, two organisations, and the walk over all routes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Walk<'a> {
     web: &'a Web,
     people: Vec<(&'static str, Option<UserId>)>,
@@ -41,6 +42,17 @@ impl std::fmt::Debug for Web {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Web")
     }
+}
+
+/// One step of a walk.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The route.
+    pub route: &'a RoutePermission,
+    /// Who asked: the name of a role.
+    pub who: &'static str,
+    /// What was let happen: a cell of the table.
+    pub said: &'static str,
 }
 
 impl<'a> Walk<'a> {
@@ -93,35 +105,80 @@ impl<'a> Walk<'a> {
         self
     }
 
+    /// With only these people.
+    #[must_use]
+    pub fn only(mut self, names: &[&str]) -> Self {
+        self.people.retain(|(name, _)| names.contains(name));
+        self
+    }
+
+    /// The account that walks under the name of a role; none for `anonymous`.
+    pub fn person(&self, name: &str) -> Option<UserId> {
+        let found = self.people.iter().find(|(known, _)| *known == name);
+        found.and_then(|(_, user)| *user)
+    }
+
     /// Walks; a line a route, sorted by path.
     ///
     /// # Errors
     /// When a session cannot be begun.
     pub async fn table(&self) -> Result<String, WebError> {
+        let mut table = String::new();
+        let mut last = None;
+        for step in self.steps().await? {
+            let RoutePermission {
+                method,
+                path,
+                action,
+            } = step.route;
+            if last != Some((method, path)) {
+                if last.is_some() {
+                    table.push('\n');
+                }
+                table.push_str(&format!("{method} {path} [{action}]"));
+                last = Some((method, path));
+            }
+            table.push_str(&format!(" {}={}", step.who, step.said));
+        }
+        table.push('\n');
+        Ok(table)
+    }
+
+    /// Walks; routes sorted by path, people in the order in which they were made.
+    ///
+    /// # Errors
+    /// When a session cannot be begun.
+    pub async fn steps(&self) -> Result<Vec<Step<'a>>, WebError> {
         let mut routes: Vec<&RoutePermission> = self.web.routes().iter().collect();
         routes.sort_by_key(|route| (route.path, route.method.to_string()));
-        let mut table = String::new();
+        let mut steps = Vec::new();
         for route in routes {
-            let mut line = format!("{} {} [{}]", route.method, route.path, route.action);
-            for (name, user) in &self.people {
+            for (who, user) in &self.people {
                 let said = self.ask(route, *user).await?;
-                // Writing to a string does not fail.
-                let _ok = write!(line, " {name}={said}");
+                steps.push(Step { route, who, said });
             }
-            table.push_str(&line);
-            table.push('\n');
         }
-        Ok(table)
+        Ok(steps)
+    }
+
+    /// Names of the parameters in paths that nobody has set.
+    pub fn unset(&self) -> BTreeSet<String> {
+        let parts = self
+            .web
+            .routes()
+            .iter()
+            .flat_map(|route| route.path.split('/').filter_map(parameter));
+        parts
+            .filter(|name| !self.params.contains_key(*name))
+            .map(str::to_owned)
+            .collect()
     }
 
     fn address(&self, path: &str) -> String {
         path.split('/')
-            .map(|part| {
-                let inner = part.strip_prefix('{').and_then(|p| p.strip_suffix('}'));
-                match inner.map(|name| name.trim_start_matches('*')) {
-                    Some(name) => self.params.get(name).map_or(NOTHING, String::as_str),
-                    None => part,
-                }
+            .map(|part| match parameter(part) {
+                Some(name) => self.params.get(name).map_or(NOTHING, String::as_str),
+                None => part,
             })
             .collect::<Vec<_>>()
             .join("/")
@@ -133,46 +190,19 @@ impl<'a> Walk<'a> {
         route: &RoutePermission,
         user: Option<UserId>,
     ) -> Result<&'static str, WebError> {
-        let house = self.web.house();
-        let address = std::net::IpAddr::from([127, 0, 0, 1]);
-        let (name, value) = match user {
-            Some(user) => {
-                let by = By::system("walk");
-                let accounts = &house.accounts;
-                let value = accounts
-                    .begin_session(user, "walk", address, "walk", &by)
-                    .await?;
-                (house.cookies.session_name(), value)
-            }
-            None => (house.cookies.visitor_name(), secret()?),
+        let browser = Browser::new(self.web, user).await?;
+        let path = self.address(route.path);
+        let answer = if route.method == Method::GET {
+            browser.get(&path).await
+        } else if route.path.starts_with("/api/") {
+            let empty = serde_json::json!({});
+            browser.api(route.method.clone(), &path, empty).await
+        } else {
+            browser.post(&path, &[]).await
         };
-        let api = route.path.starts_with("/api/");
-        let mut request = Request::builder()
-            .method(route.method.clone())
-            .uri(self.address(route.path))
-            .header(header::COOKIE, format!("{name}={value}"));
-        let mut body = Body::empty();
-        if route.method != Method::GET {
-            request = request.header("x-csrf-token", house.cookies.csrf(&value));
-            let (kind, text) = match api {
-                true => ("application/json", "{}"),
-                false => ("application/x-www-form-urlencoded", ""),
-            };
-            request = request.header(header::CONTENT_TYPE, kind);
-            body = Body::from(text);
-        }
-        let request = request.body(body).map_err(WebError::internal)?;
-        let response = match self.web.router().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        };
-        let to_login = response
-            .headers()
-            .get(header::LOCATION)
-            .is_some_and(|to| to.as_bytes().starts_with(b"/login?next="));
-        Ok(match response.status() {
+        Ok(match answer.status {
             StatusCode::UNAUTHORIZED => "login",
-            StatusCode::SEE_OTHER if to_login => "login",
+            StatusCode::SEE_OTHER if answer.location().starts_with("/login?next=") => "login",
             StatusCode::FORBIDDEN => "no",
             StatusCode::NOT_FOUND => "hidden",
             StatusCode::TOO_MANY_REQUESTS => "limited",
@@ -180,4 +210,10 @@ impl<'a> Walk<'a> {
             _ => "yes",
         })
     }
+}
+
+/// The name in `{name}` or `{*name}`.
+fn parameter(part: &str) -> Option<&str> {
+    let inner = part.strip_prefix('{')?.strip_suffix('}')?;
+    Some(inner.trim_start_matches('*'))
 }

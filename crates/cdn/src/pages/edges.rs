@@ -47,11 +47,7 @@ pub(super) async fn list(State(desk): State<Desk>, visit: Visit) -> WebResult {
         .map(|edge| {
             let node = nodes.iter().find(|node| node.name == edge.node);
             let drained = drains.iter().any(|drain| drain.node == edge.node);
-            let label = if edge.label.is_empty() {
-                edge.node.to_string()
-            } else {
-                edge.label.clone()
-            };
+            let label = edge.name(visit.lang == web::Lang::ZhTw).to_owned();
             let level = if drained {
                 Level::Warn
             } else {
@@ -89,7 +85,7 @@ pub(super) async fn list(State(desk): State<Desk>, visit: Visit) -> WebResult {
     show(frame, body)
 }
 
-fn level(visit: &Visit, node: &NodeView) -> Level {
+pub(super) fn level(visit: &Visit, node: &NodeView) -> Level {
     match node.last_seen {
         _ if node.revoked => Level::Neutral,
         Some(at) if visit.now.since(at).as_secs() <= LOST_AFTER_S => Level::Good,
@@ -98,7 +94,7 @@ fn level(visit: &Visit, node: &NodeView) -> Level {
     }
 }
 
-fn state_text(visit: &Visit, node: &NodeView) -> String {
+pub(super) fn state_text(visit: &Visit, node: &NodeView) -> String {
     visit.t(match level(visit, node) {
         Level::Good => "edge-heard",
         Level::Bad => "edge-lost",
@@ -173,7 +169,7 @@ fn node_table(
     table
 }
 
-fn snapshot_cell(visit: &Visit, node: &NodeView, published: &[Published]) -> Markup {
+pub(super) fn snapshot_cell(visit: &Visit, node: &NodeView, published: &[Published]) -> Markup {
     let mut all = Markup::default();
     for running in &node.versions {
         let wanted = published
@@ -207,7 +203,7 @@ fn snapshot_cell(visit: &Visit, node: &NodeView, published: &[Published]) -> Mar
 }
 
 /// What an edge says of its work; other roles report nothing of the kind.
-fn health_cell(visit: &Visit, health: &serde_json::Value) -> Markup {
+pub(super) fn health_cell(visit: &Visit, health: &serde_json::Value) -> Markup {
     let figure = |name: &str| health.get(name).and_then(serde_json::Value::as_f64);
     let (Some(rate), Some(load)) = (figure("requests_per_second"), figure("load")) else {
         return Markup::text("–");

@@ -369,7 +369,10 @@ pub(super) async fn add_host(
     let (site, scope) = desk.site(&visit, &site, "site:edit").await?;
     visit.principal.require("claim:manage", site.org)?;
     let back = format!("/sites/{}/hosts", site.id);
-    let claimed = desk.cdn.claims(site.org, &[form.host.clone()]).await;
+    let claimed = desk
+        .cdn
+        .claims(site.org, std::slice::from_ref(&form.host))
+        .await;
     let outcome = match claimed {
         Ok(claims) if claims.iter().any(|claim| claim.proven_at.is_none()) => {
             return Ok(visit.to_with(&back, Level::Info, &visit.t("host-claimed")));

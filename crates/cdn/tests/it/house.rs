@@ -30,6 +30,9 @@ pub(crate) struct Rooms {
     pub(crate) orders: Mutex<Vec<Order>>,
     pub(crate) txt: Mutex<HashMap<String, Vec<String>>>,
     pub(crate) broken: Mutex<bool>,
+    pub(crate) series: Mutex<Vec<(String, Vec<StatsPoint>)>>,
+    pub(crate) rows: Mutex<Vec<StatsRow>>,
+    pub(crate) away: Mutex<bool>,
 }
 
 #[async_trait]
@@ -104,6 +107,24 @@ impl Statistics for Rooms {
     }
     async fn by_edge(&self, _: &StatsQuery) -> Result<Vec<StatsRow>, SeamError> {
         Ok(Vec::new())
+    }
+    async fn series_by_edge(
+        &self,
+        _: &StatsQuery,
+    ) -> Result<Vec<(String, Vec<StatsPoint>)>, SeamError> {
+        if *self.away.lock().expect("unpoisoned") {
+            return Err(SeamError {
+                what: "the lake is away".into(),
+                source: None,
+            });
+        }
+        Ok(self.series.lock().expect("unpoisoned").clone())
+    }
+    async fn live_by_edge(&self, _: &StatsQuery) -> Result<Vec<StatsRow>, SeamError> {
+        Ok(self.rows.lock().expect("unpoisoned").clone())
+    }
+    async fn by_site(&self, _: &StatsQuery, _: usize) -> Result<Vec<StatsRow>, SeamError> {
+        Ok(self.rows.lock().expect("unpoisoned").clone())
     }
     async fn by_network(&self, _: &StatsQuery, _: usize) -> Result<Vec<StatsRow>, SeamError> {
         Ok(Vec::new())

@@ -14,13 +14,13 @@ use web::{HouseRole, NewUser, OrgRole, OrgScope, Web, WebConfig};
 
 use crate::house::{House, house, submission};
 
-struct Console {
-    house: House,
-    web: Web,
+pub(crate) struct Console {
+    pub(crate) house: House,
+    pub(crate) web: Web,
 }
 
 /// A console on the house's database, and a session's cookie for each kind of person.
-async fn console() -> Console {
+pub(crate) async fn console() -> Console {
     let house = house(store::Backend::Sqlite, CdnConfig::default()).await;
     house
         .db
@@ -45,7 +45,7 @@ async fn console() -> Console {
 }
 
 impl Console {
-    async fn person(
+    pub(crate) async fn person(
         &self,
         name: &str,
         roles: &[HouseRole],

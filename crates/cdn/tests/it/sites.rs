@@ -608,7 +608,7 @@ async fn operators_drain_edges_and_edit_the_map() {
             .expect("drained");
         assert_eq!(
             house.cdn.compile_edge().await.expect("compiles").draining,
-            [a.clone()]
+            std::slice::from_ref(&a)
         );
         let dispatch = house.cdn.compile_dispatch().await.expect("compiles");
         assert_eq!(

@@ -207,6 +207,7 @@ async fn map(cdn: &Cdn, operator: UserId, ports: &Ports) -> anyhow::Result<()> {
             Ok(Edge {
                 node: files::edge_name(site).parse()?,
                 label: site.name_zh.to_owned(),
+                label_en: site.name_en.to_owned(),
                 addresses: vec![site.edge.into()],
                 at: site.at,
                 weight: 1,

@@ -213,7 +213,7 @@ impl Port {
     }
 
     fn answers_in(&self, head: usize) -> usize {
-        self.response_heads[head].msg_hdr.msg_iovlen as usize
+        self.response_heads[head].msg_hdr.msg_iovlen
     }
 
     /// Forgets the first `done` answers in the order in which they were to be sent.

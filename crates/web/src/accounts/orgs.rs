@@ -159,6 +159,34 @@ impl Accounts {
         Ok(Listing { items, next })
     }
 
+    /// Takes an organisation out of service, or back into it. Its people lose their
+    /// roles in it at once and have them again when it is back; nothing is deleted,
+    /// and its sites go on being served.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn set_org_active(&self, id: OrgId, active: bool, by: &By) -> Result<(), WebError> {
+        let mut tx = self.db.begin().await?;
+        let changed = sqlx::query("UPDATE web_org SET active = $2 WHERE id = $1 AND active <> $2")
+            .bind(id.to_string())
+            .bind(i64::from(active))
+            .execute(&mut *tx)
+            .await?;
+        if changed.rows_affected() == 0 {
+            tx.rollback().await?;
+            // Already so, or not there.
+            return self.org(id).await.map(drop);
+        }
+        let action = match active {
+            true => "org.activate",
+            false => "org.deactivate",
+        };
+        tx.audit(by.entry(action, format!("org:{id}")).org(id))
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// People of an organisation.
     ///
     /// # Errors

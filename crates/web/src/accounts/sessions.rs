@@ -207,7 +207,8 @@ impl Accounts {
     /// # Errors
     /// When the database fails; an unknown or expired token is `None`.
     pub async fn by_token(&self, value: &str) -> Result<Option<Known>, WebError> {
-        let row: Option<(String, String, Option<String>, String, i64, Option<i64>)> = sqlx::query_as(
+        type Row = (String, String, Option<String>, String, i64, Option<i64>);
+        let row: Option<Row> = sqlx::query_as(
             "SELECT id, user_id, org_id, scopes, expires_at, used_at FROM web_token WHERE hash = $1",
         )
         .bind(secret_hash(value))

@@ -184,7 +184,7 @@ impl Accounts {
     /// # Errors
     /// When the database fails.
     pub async fn tokens(&self, user: UserId) -> Result<Vec<TokenRow>, WebError> {
-        let rows: Vec<(
+        type Row = (
             String,
             String,
             Option<String>,
@@ -192,7 +192,8 @@ impl Accounts {
             i64,
             i64,
             Option<i64>,
-        )> = sqlx::query_as(
+        );
+        let rows: Vec<Row> = sqlx::query_as(
             "SELECT id, name, org_id, scopes, created_at, expires_at, used_at FROM web_token
              WHERE user_id = $1 ORDER BY id DESC LIMIT 100",
         )

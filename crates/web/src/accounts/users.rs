@@ -150,7 +150,8 @@ impl Accounts {
         password: &str,
     ) -> Result<Option<(UserId, bool)>, WebError> {
         let index = self.vault.blind_index("web_user.email", email.as_bytes());
-        let row: Option<(String, Option<String>, Option<Vec<u8>>, i64)> = sqlx::query_as(
+        type Row = (String, Option<String>, Option<Vec<u8>>, i64);
+        let row: Option<Row> = sqlx::query_as(
             "SELECT id, password, totp, active FROM web_user WHERE email_index = $1",
         )
         .bind(index)

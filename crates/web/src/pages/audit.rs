@@ -8,6 +8,8 @@ use serde::Deserialize;
 use super::plain;
 use crate::api::{ApiQuery, Paging};
 use crate::chain::Standing;
+use crate::home::{Panel, Place};
+use crate::policy::Thing;
 use crate::problem::{FieldError, WebError, WebResult};
 use crate::room::{Level, Pages};
 use crate::ui::{self, Column, Field, Icon, Markup, Table};
@@ -179,6 +181,59 @@ async fn audit(
     plain(frame, parts)
 }
 
+/// Changes shown on the home.
+const CHANGES: u32 = 8;
+
+/// What was done lately, for those who may read the trail; none for others.
+pub(crate) async fn changes(visit: &Visit) -> Option<Panel> {
+    if !visit.principal.may("audit:view", Thing::HOUSE) {
+        return None;
+    }
+    let body = match change_table(visit).await {
+        Ok(table) => table.markup(),
+        Err(error) => {
+            tracing::warn!(%error, "the latest changes could not be read");
+            ui::notice(Level::Warn, visit.t("home-away"), visit.t("home-away-text"))
+        }
+    };
+    let panel = Panel::new(Place::Changes, visit.t("home-changes"), body);
+    Some(panel.more("/audit", visit.t("audit-title")))
+}
+
+async fn change_table(visit: &Visit) -> Result<Table, WebError> {
+    let filter = store::audit::AuditFilter::default();
+    let request = store::PageRequest::first(CHANGES);
+    let page = store::audit::page(&visit.house().db, &filter, &request).await?;
+    let mut table = Table::new(visit.t("home-changes"))
+        .column(Column::text(visit.t("audit-time")))
+        .column(Column::text(visit.t("audit-actor")))
+        .column(Column::text(visit.t("audit-action")))
+        .column(Column::text(visit.t("audit-subject")))
+        .empty(ui::empty(
+            Icon::List,
+            visit.t("audit-none"),
+            visit.t("audit-none-text"),
+            None,
+        ));
+    let mut names = HashMap::new();
+    for record in &page.items {
+        let subject = match record.subject.split_once(':') {
+            // An id says little: its beginning tells two lines apart.
+            Some((kind, id)) if id.len() == 36 => {
+                format!("{kind}:{}…", id.get(..8).unwrap_or(id))
+            }
+            _ => record.subject.clone(),
+        };
+        table.push(vec![
+            ui::ago(visit, record.at),
+            actor(visit, &mut names, &record.actor).await?,
+            Markup::code(&record.action),
+            Markup::code(subject),
+        ]);
+    }
+    Ok(table)
+}
+
 /// A person's name, linked for those who may see people; anything else as it is.
 async fn actor(
     visit: &Visit,
@@ -215,11 +270,21 @@ fn standing_notice(frame: &Frame, standing: &Standing) -> Markup {
             frame.t("audit-checking"),
             frame.t("audit-checking-text"),
         ),
-        Standing::Verified { entries, at } => ui::notice(
-            Level::Good,
-            frame.t1("audit-verified", "count", ui::number(*entries)),
-            frame.ago(at),
-        ),
+        Standing::Verified {
+            entries,
+            anchors,
+            at,
+        } => {
+            let agreeing = match anchors {
+                0 => Markup::default(),
+                count => Markup::text(frame.t1("audit-anchors", "count", count)),
+            };
+            ui::notice(
+                Level::Good,
+                frame.t1("audit-verified", "count", ui::number(*entries)),
+                agreeing.and(&frame.ago(at)),
+            )
+        }
         Standing::Broken { seq, what, at } => ui::notice(
             Level::Bad,
             frame.t1("audit-broken", "number", ui::number(*seq)),

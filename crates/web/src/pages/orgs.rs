@@ -21,6 +21,12 @@ pub(super) fn pages() -> Pages {
         .get("/organisations", "org:view", list)
         .post("/organisations", "org:create", create)
         .get("/organisations/{org}", "org:view", one)
+        .get(
+            "/organisations/{org}/active",
+            "org:deactivate",
+            active_confirm,
+        )
+        .post("/organisations/{org}/active", "org:deactivate", set_active)
         .post("/organisations/{org}/invites", "org:manage", invite)
         .post(
             "/organisations/{org}/invites/{invite}/withdraw",
@@ -84,8 +90,12 @@ async fn list_page(
             true => &org.name_en,
             false => &org.name_zh,
         };
+        let mut link = Markup::link(format!("/organisations/{}", org.id), name(&frame, org));
+        if !org.active {
+            link = link.and(&ui::badge(Level::Warn, frame.t("org-inactive")));
+        }
         table.push(vec![
-            Markup::link(format!("/organisations/{}", org.id), name(&frame, org)),
+            link,
             other.as_str().into(),
             frame.time(&org.created_at),
         ]);
@@ -185,6 +195,21 @@ async fn one_page(visit: &Visit, org: &Org, status: StatusCode, fresh: Option<&s
         (frame.t("person-since"), frame.time(&org.created_at)),
         (frame.t("person-id"), Markup::code(org.id.to_string())),
     ]));
+    if !org.active {
+        parts.push(ui::notice(
+            Level::Warn,
+            frame.t("org-inactive"),
+            frame.t("org-inactive-text"),
+        ));
+    }
+    if frame.may("org:deactivate", &org.id) {
+        let key = match org.active {
+            true => "org-deactivate",
+            false => "org-activate",
+        };
+        let button = ui::button_link(format!("/organisations/{}/active", org.id), frame.t(key));
+        parts.push(Markup::new(format!("<p class=\"actions\">{button}</p>")));
+    }
     let mut table = Table::new(frame.t("members-title"))
         .column(Column::text(frame.t("field-name")))
         .column(Column::text(frame.t("member-role")))
@@ -315,6 +340,59 @@ async fn invite(
         .await?;
     let link = super::absolute(house, &format!("/invite/{secret}"));
     one_page(&visit, &org, StatusCode::CREATED, Some(&link)).await
+}
+
+/// Asks before an organisation's people lose, or get back, what they may do.
+async fn active_confirm(visit: Visit, ApiPath(org): ApiPath<OrgId>) -> WebResult {
+    let org = found(&visit, org, "org:deactivate").await?;
+    let back = format!("/organisations/{}", org.id);
+    let (title, text, value) = match org.active {
+        true => ("org-deactivate", "org-deactivate-text", "off"),
+        false => ("org-activate", "org-activate-text", "on"),
+    };
+    let frame = visit.frame(title);
+    let org_name = name(&frame, &org).to_owned();
+    let frame = frame
+        .crumb("/organisations", visit.t("orgs-title"))
+        .crumb(back.clone(), org_name.clone());
+    let text = frame.t1(text, "org", org_name);
+    let hidden = Markup::new(format!(
+        "<input type=\"hidden\" name=\"active\" value=\"{value}\">"
+    ));
+    confirm(
+        frame,
+        &text,
+        &format!("{back}/active"),
+        hidden,
+        title,
+        &back,
+    )
+}
+
+#[derive(Deserialize)]
+struct Active {
+    #[serde(default)]
+    active: String,
+}
+
+async fn set_active(
+    visit: Visit,
+    ApiPath(org): ApiPath<OrgId>,
+    PageForm(given): PageForm<Active>,
+) -> WebResult {
+    let org = found(&visit, org, "org:deactivate").await?;
+    let (active, said) = match given.active.as_str() {
+        "on" => (true, "org-activated"),
+        "off" => (false, "org-deactivated"),
+        other => {
+            let error = FieldError::new("active", "choice", "must be on or off").value(other);
+            return Err(WebError::invalid(vec![error]));
+        }
+    };
+    let by = By::visit(&visit)?;
+    let accounts = &visit.house().accounts;
+    accounts.set_org_active(org.id, active, &by).await?;
+    Ok(visit.done(&format!("/organisations/{}", org.id), said))
 }
 
 async fn withdraw(visit: Visit, ApiPath((org, invite)): ApiPath<(OrgId, Uuid)>) -> WebResult {

@@ -323,7 +323,7 @@ async fn one_page(visit: &Visit, id: UserId, fresh: Option<&str>) -> WebResult {
             false => "person-activate",
         };
         buttons.push(ui::button_link(
-            &format!("/people/{id}/active"),
+            format!("/people/{id}/active"),
             frame.t(label),
         ));
         parts.push(section(&frame.t("person-access"), buttons));

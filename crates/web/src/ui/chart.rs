@@ -79,6 +79,7 @@ pub struct Chart {
     empty: String,
     live: Option<String>,
     stacked: bool,
+    span_s: Option<u32>,
 }
 
 /// Lines in one chart; more cannot be told apart.
@@ -108,6 +109,7 @@ impl Chart {
             empty: empty.into(),
             live: None,
             stacked: false,
+            span_s: None,
         }
     }
 
@@ -141,6 +143,13 @@ impl Chart {
     #[must_use]
     pub fn live(mut self, name: impl Into<String>) -> Self {
         self.live = Some(name.into());
+        self
+    }
+
+    /// Lets moments older than this go when live points come.
+    #[must_use]
+    pub fn span(mut self, seconds: u32) -> Self {
+        self.span_s = Some(seconds);
         self
     }
 
@@ -217,6 +226,7 @@ impl Chart {
             "unit": self.unit.name(),
             "title": self.title,
             "filled": self.stacked,
+            "span": self.span_s,
             "times": times,
             "series": series,
         })

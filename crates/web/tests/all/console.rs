@@ -298,3 +298,109 @@ async fn every_role_reaches_what_the_table_says() {
         out.display()
     );
 }
+
+#[tokio::test]
+async fn a_deactivated_organisation_acts_no_more_and_comes_back_whole() {
+    let mut browser = house().await;
+    let member = browser.user("m@example.tw", &[]).await;
+    browser.user("op@example.tw", &[HouseRole::Operator]).await;
+    let house = std::sync::Arc::clone(browser.web.house());
+    let by = web::By::system("test");
+    let accounts = &house.accounts;
+    let org = accounts.create_org("甲", "Mine", &by).await.expect("made");
+    accounts
+        .set_member(org, member, Some(OrgRole::Admin), &by)
+        .await
+        .expect("set");
+    let path = format!("/organisations/{org}");
+    let active = format!("{path}/active");
+    browser.sign_in("m@example.tw", PASSWORD).await;
+    assert_eq!(browser.get(&path).await.status, StatusCode::OK);
+    assert_eq!(browser.get(&active).await.status, StatusCode::FORBIDDEN);
+    let theirs = std::mem::take(&mut browser.cookies);
+
+    browser.sign_in("op@example.tw", PASSWORD).await;
+    let ask = browser.get(&active).await;
+    assert!(
+        ask.text.contains("go on being served"),
+        "it says what happens"
+    );
+    let csrf = ask.csrf().to_owned();
+    let odd = [("csrf", csrf.as_str()), ("active", "perhaps")];
+    assert_eq!(
+        browser.post(&active, &odd).await.status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    let off = [("csrf", csrf.as_str()), ("active", "off")];
+    for _ in 0..2 {
+        let answer = browser.post(&active, &off).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER);
+    }
+    assert!(browser.get(&path).await.text.contains("Deactivated"));
+    let operator = std::mem::replace(&mut browser.cookies, theirs);
+    assert_eq!(browser.get(&path).await.status, StatusCode::FORBIDDEN);
+    let theirs = std::mem::replace(&mut browser.cookies, operator);
+    let (status, shown) = call(
+        &mut browser,
+        Method::PATCH,
+        &format!("/api/v1/orgs/{org}"),
+        json!({ "active": true }),
+    )
+    .await;
+    assert_eq!((status, &shown["active"]), (StatusCode::OK, &json!(true)));
+    browser.cookies = theirs;
+    assert_eq!(browser.get(&path).await.status, StatusCode::OK);
+    let filter = store::audit::AuditFilter {
+        subject: Some(format!("org:{org}")),
+        action: Some("org.".into()),
+        ..Default::default()
+    };
+    let first = store::PageRequest::first(20);
+    let trail = store::audit::page(&house.db, &filter, &first).await;
+    let actions: Vec<String> = trail
+        .expect("the trail")
+        .items
+        .into_iter()
+        .map(|entry| entry.action)
+        .collect();
+    assert_eq!(
+        actions[..2],
+        ["org.activate", "org.deactivate"],
+        "each once: {actions:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_audit_page_believes_no_trail_that_its_anchors_contradict() {
+    let mut browser = house().await;
+    browser
+        .user("audit@example.tw", &[HouseRole::Auditor])
+        .await;
+    let house = std::sync::Arc::clone(browser.web.house());
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("anchors.jsonl");
+    let anchors = store::audit::Anchors::new(&file, house.vault.clone());
+    anchors.record(&house.db).await.expect("anchored");
+    let forged = std::fs::read_to_string(&file)
+        .expect("read")
+        .replace("\"seq\":1", "\"seq\":2");
+    std::fs::write(&file, forged).expect("forged");
+    house.check_audit_against(anchors);
+    browser.sign_in("audit@example.tw", PASSWORD).await;
+    let page = browser.get("/audit").await;
+    assert!(page.text.contains("forged or damaged"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn the_home_says_first_whether_anything_is_wrong() {
+    let mut browser = house().await;
+    browser.user("op@example.tw", &[HouseRole::Operator]).await;
+    browser.sign_in("op@example.tw", PASSWORD).await;
+    let home = browser.get("/").await;
+    let wrong = home.text.find("Nothing is wrong now").expect("said");
+    let changes = home.text.find("Latest changes").expect("shown");
+    assert!(wrong < changes && home.text.contains("session.begin"));
+    assert!(home.text.contains("data-live=\"/home/live?"));
+    browser.language = "zh-TW";
+    assert!(browser.get("/").await.text.contains("目前一切正常"));
+}

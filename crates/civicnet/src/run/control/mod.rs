@@ -109,6 +109,8 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
         .context("the console does not fit together")?;
     people.join(web.house().accounts.clone());
+    web.house()
+        .check_audit_against(Anchors::new(&config.store.audit_anchor_file, vault.clone()));
     Ok(Assembly {
         memory,
         control,

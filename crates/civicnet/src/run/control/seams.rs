@@ -11,7 +11,7 @@ use cdn::seams::{
 };
 use fabric::control::NodeState;
 use fabric::{Control, EventIngest, IngestError};
-use lake::stats::{NamedSums, Span, Subject};
+use lake::stats::{NamedSums, Span, Subject, Sums};
 use lake::{Ingested, Lake, LakeError};
 use store::Tx;
 
@@ -126,20 +126,7 @@ impl Statistics for Figures {
             .series(subject(query), span(query), u64::from(query.step_s))
             .await
             .map_err(failed)?;
-        let step = std::time::Duration::from_secs(series.step_s);
-        let mut at = series.from;
-        let points = series.points.iter().map(|sums| {
-            let point = StatsPoint {
-                at,
-                requests: count(sums.requests),
-                bytes: count(sums.bytes_sent),
-                hits: count(sums.hits),
-                errors: count(sums.errors),
-            };
-            at = at.plus(step);
-            point
-        });
-        Ok(points.collect())
+        Ok(points(query, &series.points))
     }
 
     async fn top_urls(&self, query: &StatsQuery, limit: usize) -> Result<Vec<StatsRow>, SeamError> {
@@ -162,6 +149,39 @@ impl Statistics for Figures {
         let sums = self
             .0
             .by_edge(subject(query), span(query))
+            .await
+            .map_err(failed)?;
+        Ok(sums.into_iter().map(row).collect())
+    }
+
+    async fn series_by_edge(
+        &self,
+        query: &StatsQuery,
+    ) -> Result<Vec<(String, Vec<StatsPoint>)>, SeamError> {
+        let all = self
+            .0
+            .series_by_edge(subject(query), span(query), u64::from(query.step_s))
+            .await
+            .map_err(failed)?;
+        let edges = all.into_iter();
+        Ok(edges
+            .map(|edge| (edge.name, points(query, &edge.points)))
+            .collect())
+    }
+
+    async fn live_by_edge(&self, query: &StatsQuery) -> Result<Vec<StatsRow>, SeamError> {
+        let sums = self
+            .0
+            .live_by_edge(subject(query), span(query))
+            .await
+            .map_err(failed)?;
+        Ok(sums.into_iter().map(row).collect())
+    }
+
+    async fn by_site(&self, query: &StatsQuery, limit: usize) -> Result<Vec<StatsRow>, SeamError> {
+        let sums = self
+            .0
+            .by_site(subject(query), span(query), limit)
             .await
             .map_err(failed)?;
         Ok(sums.into_iter().map(row).collect())
@@ -198,7 +218,29 @@ impl Statistics for Figures {
 }
 
 fn subject(query: &StatsQuery) -> Subject {
-    query.site.map_or(Subject::All, Subject::Site)
+    match (query.site, query.org) {
+        (Some(site), _) => Subject::Site(site),
+        (None, Some(org)) => Subject::Org(org),
+        (None, None) => Subject::All,
+    }
+}
+
+/// Sums as the points of a question's steps.
+fn points(query: &StatsQuery, sums: &[Sums]) -> Vec<StatsPoint> {
+    let step = std::time::Duration::from_secs(u64::from(query.step_s.max(1)));
+    let mut at = query.from;
+    let point = |sums: &Sums| {
+        let point = StatsPoint {
+            at,
+            requests: count(sums.requests),
+            bytes: count(sums.bytes_sent),
+            hits: count(sums.hits),
+            errors: count(sums.errors),
+        };
+        at = at.plus(step);
+        point
+    };
+    sums.iter().map(point).collect()
 }
 
 fn span(query: &StatsQuery) -> Span {
