@@ -30,6 +30,9 @@ pub enum Command {
     Up(Up),
     /// Run one node: with a configuration file, or one role alone in one line
     Run(Box<Run>),
+    /// Replace a running node by a new process with the present program and configuration;
+    /// no connection is refused or cut
+    Reload(Reload),
     /// Check, describe or print configuration
     Config {
         #[command(subcommand)]
@@ -180,6 +183,22 @@ pub struct Run {
     /// One role alone: allow addresses other than loopback
     #[arg(long)]
     pub public: bool,
+    /// One role alone: file for the number of the process, as `civicnet reload` reads it
+    #[arg(long, conflicts_with = "config")]
+    pub pid_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Reload {
+    /// Configuration file of the node, with `admin.pid_file`
+    #[arg(long, conflicts_with_all = ["pid_file", "pid"])]
+    pub config: Option<PathBuf>,
+    /// File with the number of the process
+    #[arg(long, conflicts_with = "pid")]
+    pub pid_file: Option<PathBuf>,
+    /// Number of the process
+    #[arg(long)]
+    pub pid: Option<i32>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -103,6 +103,9 @@ impl Default for NodeSection {
 pub struct AdminSection {
     /// Where `/metrics`, `/healthz` and `/readyz` are served; without it nowhere.
     pub listen: Option<SocketAddr>,
+    /// File for the number of the process that serves, for `civicnet reload`; kept current
+    /// when a successor takes over.
+    pub pid_file: Option<PathBuf>,
 }
 
 /// The HTTP cache.

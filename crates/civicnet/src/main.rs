@@ -58,6 +58,7 @@ async fn act_later(command: Command) -> anyhow::Result<Verdict> {
             out(&run::openapi().await?)?;
             Ok(Verdict::Good)
         }
+        Command::Reload(reload) => command::reload::run(reload).await,
         Command::Query(query) => command::query::run(query).await,
         Command::Audit { what } => command::audit::run(what).await,
         Command::Node { what } => command::node::run(what).await,

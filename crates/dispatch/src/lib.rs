@@ -21,6 +21,7 @@ mod tcp;
 mod udp;
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -75,6 +76,9 @@ pub struct DispatchOptions {
     pub snapshot: watch::Receiver<Option<Arc<DispatchSnapshot>>>,
     /// Where query events and notices go.
     pub sink: Arc<dyn EventSink>,
+    /// Sockets of an earlier process that are taken over: those bound to an address that
+    /// is listened on are used as they are, so that nothing waiting in them is lost.
+    pub inherited: Inherited,
     /// Query events a second beyond which a sample is taken; 0: none are made.
     pub events_per_s_max: u32,
 }
@@ -92,8 +96,31 @@ impl DispatchOptions {
             cookie_secret: None,
             snapshot: watch::channel(None).1,
             sink: Arc::new(NoEvents),
+            inherited: Inherited::default(),
             events_per_s_max: 2_000,
         }
+    }
+}
+
+/// Open sockets that a server is given.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Listening TCP sockets.
+    pub tcp: Vec<TcpListener>,
+    /// Bound UDP sockets.
+    pub udp: Vec<UdpSocket>,
+}
+
+impl Inherited {
+    fn take_udp(&mut self, address: SocketAddr) -> Vec<UdpSocket> {
+        let ours = |socket: &mut UdpSocket| socket.local_addr().is_ok_and(|at| at == address);
+        self.udp.extract_if(.., ours).collect()
+    }
+
+    fn take_tcp(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        let ours = |socket: &TcpListener| socket.local_addr().is_ok_and(|at| at == address);
+        let at = self.tcp.iter().position(ours)?;
+        Some(self.tcp.swap_remove(at))
     }
 }
 
@@ -154,25 +181,45 @@ impl Dispatch {
     ///
     /// # Errors
     /// An address that cannot be listened on.
-    pub fn bind(options: DispatchOptions) -> Result<Self, DispatchError> {
+    pub fn bind(mut options: DispatchOptions) -> Result<Self, DispatchError> {
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
         let (mut udp, mut tcp) = (Vec::new(), Vec::new());
+        let mut inherited = std::mem::take(&mut options.inherited);
         for address in &options.listen {
-            let (sockets, listener) = bind_both(*address, threads)?;
-            udp.extend(sockets);
+            let there = inherited.take_udp(*address);
+            if there.is_empty() {
+                let (sockets, listener) = bind_both(*address, threads)?;
+                udp.extend(sockets);
+                tcp.push(listener);
+                continue;
+            }
+            // One thread for each, however many there were: packets wait in all of them.
+            udp.extend(there);
+            let listener = match inherited.take_tcp(*address) {
+                Some(listener) => listener,
+                None => bind_tcp(*address).map_err(|source| DispatchError::Listen {
+                    address: *address,
+                    what: "TCP",
+                    source,
+                })?,
+            };
             tcp.push(listener);
         }
         let reports = match options.report_listen {
             None => None,
             Some(address) => {
-                let socket = UdpSocket::bind(address).map_err(|source| DispatchError::Listen {
-                    address,
-                    what: "health reports",
-                    source,
-                })?;
+                let there = inherited.take_udp(address).pop();
+                let socket =
+                    there
+                        .map_or_else(|| UdpSocket::bind(address), Ok)
+                        .map_err(|source| DispatchError::Listen {
+                            address,
+                            what: "health reports",
+                            source,
+                        })?;
                 Some(socket)
             }
         };
@@ -206,6 +253,18 @@ impl Dispatch {
         self.tcp
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+
+    /// Duplicates of all sockets, to be handed to a successor.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn sockets(&self) -> std::io::Result<Vec<OwnedFd>> {
+        let udp = self.udp.iter().chain(&self.reports).map(AsFd::as_fd);
+        let tcp = self.tcp.iter().map(AsFd::as_fd);
+        udp.chain(tcp)
+            .map(|socket| socket.try_clone_to_owned())
             .collect()
     }
 

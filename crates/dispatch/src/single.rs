@@ -23,6 +23,10 @@ pub struct ZoneFileOptions {
     pub sink: Arc<dyn EventSink>,
     /// Query events a second beyond which a sample is taken; 0: none.
     pub events_per_s_max: u32,
+    /// Sockets of an earlier process that are taken over.
+    pub inherited: crate::Inherited,
+    /// Told once, when it answers, with duplicates of its sockets.
+    pub on_open: Option<Box<dyn FnOnce(Vec<std::os::fd::OwnedFd>) + Send>>,
 }
 
 impl ZoneFileOptions {
@@ -34,6 +38,8 @@ impl ZoneFileOptions {
             rate_limit: RateLimit::OFF,
             sink: Arc::new(NoEvents),
             events_per_s_max: 0,
+            inherited: crate::Inherited::default(),
+            on_open: None,
         }
     }
 }
@@ -54,6 +60,7 @@ pub async fn run_zone_file(
         rate_limit: options.rate_limit,
         sink: options.sink,
         events_per_s_max: options.events_per_s_max,
+        inherited: options.inherited,
         ..DispatchOptions::new(options.listen)
     })?;
     for address in dispatch.addresses() {
@@ -61,6 +68,9 @@ pub async fn run_zone_file(
     }
     let current = dispatch.current();
     current.replace(Served::new(table, Vec::<EdgeState>::new()));
+    if let Some(tell) = options.on_open {
+        tell(dispatch.sockets().map_err(DispatchError::Start)?);
+    }
     let reload = tokio::spawn(reload_on_hangup(path.to_owned(), current, shutdown.clone()));
     let result = dispatch.serve(shutdown).await;
     reload.abort();

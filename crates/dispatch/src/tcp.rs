@@ -20,6 +20,9 @@ use crate::stats::{Counters, Stats};
 
 /// Bytes of the largest query taken by TCP.
 const QUERY_BYTES_MAX: usize = 4_096;
+/// How long a connection may be silent once the server stops: a query on its way is
+/// answered.
+const PARTING_SILENCE: Duration = Duration::from_millis(500);
 /// Queries answered on one connection before it is closed.
 const QUERIES_PER_CONNECTION_MAX: u32 = 100_000;
 
@@ -167,7 +170,10 @@ impl TcpServer {
         let mut out = vec![0; 2 + RESPONSE_BYTES_MAX];
         for _ in 0..QUERIES_PER_CONNECTION_MAX {
             let first = tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
+                biased;
+                () = shutdown.cancelled() => {
+                    tokio::time::timeout(PARTING_SILENCE, stream.read_u8()).await
+                }
                 first = tokio::time::timeout(self.limits.idle, stream.read_u8()) => first,
             };
             let high = match first {

@@ -1,9 +1,11 @@
 //! Starting an edge, and what can be asked of one that runs.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use base::delivery::{EdgeCertificate, EdgeSnapshot};
 use base::event::{EventSink, Severity};
@@ -70,6 +72,7 @@ pub struct EdgeHandle {
     preloads: mpsc::Sender<PreloadJob>,
     addresses: Arc<Vec<SocketAddr>>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    sockets: Arc<Mutex<Vec<OwnedFd>>>,
     stop: CancellationToken,
 }
 
@@ -88,12 +91,19 @@ impl Edge {
     /// When an address, the cache directory or a thread is not to be had.
     pub fn start(
         options: EdgeOptions,
-        snapshot: watch::Receiver<Option<Arc<EdgeSnapshot>>>,
+        mut snapshot: watch::Receiver<Option<Arc<EdgeSnapshot>>>,
         sink: Arc<dyn EventSink>,
         metrics: &Metrics,
         stop: CancellationToken,
     ) -> Result<EdgeHandle, EdgeError> {
-        let handle = open(options, sink, metrics, stop, |_| Ok(()))?;
+        let first = snapshot.borrow_and_update().clone();
+        let handle = open(options, sink, metrics, stop, |shared| {
+            // Before the first connection is accepted: none is to find no sites.
+            if let Some(first) = &first {
+                obey(shared, first);
+            }
+            Ok(())
+        })?;
         let follower = handle.clone();
         // A thread of its own: a snapshot of many sites must not hold up a request.
         std::thread::Builder::new()
@@ -155,10 +165,16 @@ fn open(
     let workers = options.workers.max(1);
     let mut addresses = Vec::new();
     let mut posts = Vec::with_capacity(workers);
+    let mut kept = Vec::new();
     let (mut http, mut https) = (options.listen_http.clone(), options.listen_https.clone());
     for number in 0..workers {
-        let mut doors = server::open(&http, false, &mut options.inherited)?;
-        doors.extend(server::open(&https, true, &mut options.inherited)?);
+        let mut doors = server::open(&http, false, &mut options.inherited, &mut kept)?;
+        doors.extend(server::open(
+            &https,
+            true,
+            &mut options.inherited,
+            &mut kept,
+        )?);
         if number == 0 {
             // Port 0 becomes a free port, which the other threads share.
             addresses = doors
@@ -180,6 +196,12 @@ fn open(
             stop: stop.clone(),
         });
     }
+    let inherited = &mut options.inherited;
+    let mut extra = server::adopt(&http, false, inherited, &mut kept)?;
+    extra.extend(server::adopt(&https, true, inherited, &mut kept)?);
+    for (number, door) in extra.into_iter().enumerate() {
+        posts[number % workers].doors.push(door);
+    }
     let threads = posts
         .into_iter()
         .map(server::start)
@@ -192,6 +214,7 @@ fn open(
         preloads,
         addresses: Arc::new(addresses),
         threads: Arc::new(Mutex::new(threads)),
+        sockets: Arc::new(Mutex::new(kept)),
         stop,
     })
 }
@@ -249,43 +272,58 @@ fn follow(edge: &EdgeHandle, mut snapshot: watch::Receiver<Option<Arc<EdgeSnapsh
     };
     runtime.block_on(async {
         loop {
-            let latest = snapshot.borrow_and_update().clone();
-            if let Some(latest) = latest {
-                edge.obey(&latest);
-            }
             tokio::select! {
                 () = edge.stop.cancelled() => return,
                 changed = snapshot.changed() => if changed.is_err() { return },
+            }
+            let latest = snapshot.borrow_and_update().clone();
+            if let Some(latest) = latest {
+                obey(&edge.shared, &latest);
             }
         }
     });
 }
 
+/// Obeys a snapshot, or says why not and keeps what is in force.
+fn obey(shared: &Shared, snapshot: &EdgeSnapshot) {
+    let began = std::time::Instant::now();
+    for site in &snapshot.sites {
+        shared.store.set_purged_before(site.id, site.purged_before);
+    }
+    match shared.obey(snapshot) {
+        Ok(()) => tracing::info!(
+            sites = snapshot.sites.len(),
+            took_ms = began.elapsed().as_millis(),
+            "Serving a new snapshot"
+        ),
+        Err(error) => {
+            let message = crate::chain(&error);
+            tracing::error!(%message, "Refused a snapshot; serving on from the one before");
+            shared.notice(Severity::Error, "snapshot.refused", &shared.node, message);
+        }
+    }
+}
+
 impl EdgeHandle {
-    fn obey(&self, snapshot: &EdgeSnapshot) {
-        let began = std::time::Instant::now();
-        for site in &snapshot.sites {
-            self.shared
-                .store
-                .set_purged_before(site.id, site.purged_before);
-        }
-        match self.shared.obey(snapshot) {
-            Ok(()) => tracing::info!(
-                sites = snapshot.sites.len(),
-                took_ms = began.elapsed().as_millis(),
-                "Serving a new snapshot"
-            ),
-            Err(error) => {
-                let message = crate::chain(&error);
-                tracing::error!(%message, "Refused a snapshot; serving on from the one before");
-                self.shared.notice(
-                    Severity::Error,
-                    "snapshot.refused",
-                    &self.shared.node,
-                    message,
-                );
-            }
-        }
+    /// Duplicates of the listening sockets, to be handed to a successor; once.
+    pub fn take_sockets(&self) -> Vec<OwnedFd> {
+        std::mem::take(&mut *self.sockets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes what is to be written and lets go of the cache directory for good: a
+    /// successor may open it, while this edge serves on. Purges hold here from then on,
+    /// but no longer durably. Blocks.
+    pub fn release_cache(&self) {
+        self.shared.store.release_disk();
+    }
+
+    /// How a stop treats clients when a successor serves already: connections without a
+    /// request get `idle` to send a last one, open requests get `limit` to end.
+    pub fn part_gently(&self, idle: Duration, limit: Duration) {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (linger_ms, limit_ms) = &self.shared.parting_ms;
+        linger_ms.store(millis(idle), Ordering::Relaxed);
+        limit_ms.store(millis(limit), Ordering::Relaxed);
     }
 
     /// Where it serves, HTTP first, free ports filled in.
@@ -361,6 +399,7 @@ impl EdgeHandle {
     /// Stops: accepts no more, lets open requests end, hands on the last events.
     /// Blocks until it is done.
     pub fn stop(&self) {
+        drop(self.take_sockets());
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.stop.cancel();
         let threads =

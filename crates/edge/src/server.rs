@@ -2,6 +2,7 @@
 //! sockets of its own (`SO_REUSEPORT`), so that no connection ever changes threads.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -48,7 +49,8 @@ pub(crate) struct Post {
     pub(crate) stop: CancellationToken,
 }
 
-/// Opens the sockets of one thread; those in `inherited` are taken as they are.
+/// Opens the sockets of one thread; those in `inherited` are taken as they are. A
+/// duplicate of each goes into `kept`.
 ///
 /// # Errors
 /// An address that cannot be listened on.
@@ -56,6 +58,7 @@ pub(crate) fn open(
     addresses: &[SocketAddr],
     tls: bool,
     inherited: &mut Vec<TcpListener>,
+    kept: &mut Vec<OwnedFd>,
 ) -> Result<Vec<Door>, runtime::listen::ListenError> {
     let options = runtime::listen::Options {
         backlog: BACKLOG,
@@ -64,16 +67,57 @@ pub(crate) fn open(
     addresses
         .iter()
         .map(|address| {
-            let kept = inherited
+            let there = inherited
                 .iter()
                 .position(|socket| socket.local_addr().is_ok_and(|local| local == *address));
-            let listener = match kept {
+            let listener = match there {
                 Some(at) => inherited.swap_remove(at),
                 None => runtime::listen::tcp(*address, &options)?,
             };
-            Ok(Door { listener, tls })
+            door(listener, tls, kept)
         })
         .collect()
+}
+
+/// Inherited sockets beyond one for each thread: connections may wait in them, so the
+/// threads share them.
+///
+/// # Errors
+/// When the system has no descriptors left.
+pub(crate) fn adopt(
+    addresses: &[SocketAddr],
+    tls: bool,
+    inherited: &mut Vec<TcpListener>,
+    kept: &mut Vec<OwnedFd>,
+) -> Result<Vec<Door>, runtime::listen::ListenError> {
+    let ours = |socket: &mut TcpListener| {
+        socket
+            .local_addr()
+            .is_ok_and(|local| addresses.contains(&local))
+    };
+    let extra: Vec<TcpListener> = inherited.extract_if(.., ours).collect();
+    extra
+        .into_iter()
+        .map(|listener| door(listener, tls, kept))
+        .collect()
+}
+
+fn door(
+    listener: TcpListener,
+    tls: bool,
+    kept: &mut Vec<OwnedFd>,
+) -> Result<Door, runtime::listen::ListenError> {
+    let duplicate = listener.as_fd().try_clone_to_owned();
+    kept.push(duplicate.map_err(|source| {
+        runtime::listen::ListenError {
+            protocol: "TCP",
+            address: listener
+                .local_addr()
+                .unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0))),
+            source,
+        }
+    })?);
+    Ok(Door { listener, tls })
 }
 
 /// Starts a serving thread.
@@ -115,7 +159,7 @@ async fn run(post: Post) {
     for task in accepting.into_iter().chain(probes).chain(preloads) {
         task.abort();
     }
-    worker::drain(&worker, limits.drain_timeout).await;
+    worker::drain(&worker).await;
     ticks.abort();
     worker.flush();
 }
@@ -145,13 +189,18 @@ async fn accept(worker: Rc<Worker>, door: Door, acceptor: TlsAcceptor) {
         if stream.set_nodelay(true).is_err() {
             continue;
         }
+        worker.enter();
         let worker = Rc::clone(&worker);
         let acceptor = door.tls.then(|| acceptor.clone());
         tokio::task::spawn_local(async move {
             match acceptor {
-                None => h1::conn::serve(worker, Plain(Rc::new(stream)), client, false).await,
-                Some(acceptor) => secure(worker, stream, acceptor, client).await,
+                None => {
+                    h1::conn::serve(Rc::clone(&worker), Plain(Rc::new(stream)), client, false)
+                        .await;
+                }
+                Some(acceptor) => secure(Rc::clone(&worker), stream, acceptor, client).await,
             }
+            worker.leave();
             drop(admitted);
         });
     }

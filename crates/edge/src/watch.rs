@@ -80,11 +80,6 @@ impl Watch {
         }
     }
 
-    /// How many connections are open.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.borrow().len()
-    }
-
     /// Moves the clock and shuts down what is late.
     pub(crate) fn tick(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NEVER - 1);

@@ -48,6 +48,9 @@ pub(crate) struct Shared {
     pub(crate) drained: AtomicBool,
     /// The process is stopping.
     pub(crate) stopping: AtomicBool,
+    /// When it stops: milliseconds that idle connections get for a last request, and
+    /// that open requests get to end.
+    pub(crate) parting_ms: (AtomicU64, AtomicU64),
     sites: RwLock<Arc<Sites>>,
     generation: AtomicU64,
 }
@@ -78,6 +81,12 @@ impl Shared {
         Arc::new(Self {
             node: parts.node,
             via: parts.via,
+            parting_ms: (
+                AtomicU64::new(0),
+                AtomicU64::new(
+                    u64::try_from(parts.limits.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+                ),
+            ),
             limits: parts.limits,
             capacity_rps: parts.capacity_rps.max(1),
             store: parts.store,
@@ -147,6 +156,8 @@ pub(crate) struct Worker {
     pending: RefCell<Pending>,
     date: Cell<(i64, [u8; 29])>,
     ticks: Cell<u64>,
+    open: Cell<usize>,
+    linger_over: Cell<bool>,
 }
 
 /// Counts of the requests to one site since it was last changed or flushed.
@@ -173,6 +184,8 @@ impl Worker {
             pending: RefCell::default(),
             date: Cell::new((i64::MIN, [b' '; 29])),
             ticks: Cell::new(0),
+            open: Cell::new(0),
+            linger_over: Cell::new(false),
             shared,
         })
     }
@@ -205,6 +218,22 @@ impl Worker {
     /// Whether connections should end when they fall idle.
     pub(crate) fn is_draining(&self) -> bool {
         self.shared.drained.load(Ordering::Relaxed) || self.shared.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection that has had an answer is closed without waiting for more.
+    pub(crate) fn closes_idle(&self) -> bool {
+        let lingers = self.shared.parting_ms.0.load(Ordering::Relaxed) > 0;
+        self.is_draining() && (!lingers || self.linger_over.get())
+    }
+
+    /// A connection was accepted.
+    pub(crate) fn enter(&self) {
+        self.open.set(self.open.get() + 1);
+    }
+
+    /// A connection has ended.
+    pub(crate) fn leave(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
     }
 
     /// The date of `now` as `Date` carries it (RFC 9110 section 5.6.7).
@@ -362,12 +391,20 @@ impl Rate {
     }
 }
 
-/// How long connections have to end by themselves before a stop closes them.
-pub(crate) async fn drain(worker: &Rc<Worker>, limit: Duration) {
+/// Lets connections end: idle ones get their time for a last request, which is told that
+/// it is the last; open requests get theirs; what is open after that is closed.
+pub(crate) async fn drain(worker: &Rc<Worker>) {
+    let (linger, limit) = &worker.shared.parting_ms;
+    let linger = Duration::from_millis(linger.load(Ordering::Relaxed));
+    let limit = Duration::from_millis(limit.load(Ordering::Relaxed));
+    let began = tokio::time::Instant::now();
     let ended = async {
         loop {
-            worker.watch.close_idle();
-            if worker.watch.len() == 0 {
+            if began.elapsed() >= linger {
+                worker.linger_over.set(true);
+                worker.watch.close_idle();
+            }
+            if worker.open.get() == 0 {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -375,7 +412,7 @@ pub(crate) async fn drain(worker: &Rc<Worker>, limit: Duration) {
     };
     if tokio::time::timeout(limit, ended).await.is_err() {
         tracing::warn!(
-            open = worker.watch.len(),
+            open = worker.open.get(),
             "Closing connections that did not end in time"
         );
         worker.watch.close_all();

@@ -28,5 +28,5 @@ pub mod token;
 pub use api::OrderReport;
 pub use config::FabricConfig;
 pub use control::{
-    Change, Control, ControlError, EventIngest, IngestError, MIGRATIONS, NodeStatus,
+    Change, Control, ControlError, EventIngest, IngestError, MIGRATIONS, NodeState, NodeStatus,
 };

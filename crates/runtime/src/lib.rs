@@ -6,7 +6,8 @@
 //! - [`tasks`] owns every background task: each has a name, an owner and an end.
 //! - [`ready`], [`metrics`] and [`admin`] tell the outside how the process is.
 //! - [`telemetry`] sends logs to stderr and spans to an OpenTelemetry collector.
-//! - [`listen`] opens sockets the way servers here want them.
+//! - [`listen`] opens sockets the way servers here want them; [`handover`] gives them
+//!   to a successor.
 //!
 //! **Architecture invariant**: nothing here knows a domain, a table or a role's
 //! work; roles hand their tasks and sections in.
@@ -15,6 +16,7 @@ pub mod admin;
 pub mod config;
 pub mod crypto;
 pub mod error;
+pub mod handover;
 pub mod listen;
 pub mod metrics;
 pub mod ready;

@@ -1,4 +1,4 @@
-//! Signals as values: stop (SIGTERM, SIGINT) and reload (SIGHUP).
+//! Signals as values: stop (SIGTERM, SIGINT), reload (SIGHUP) and replace (SIGUSR2).
 
 use std::io;
 
@@ -9,8 +9,10 @@ use tokio::signal::unix::{self, SignalKind};
 pub enum Signal {
     /// SIGTERM or SIGINT: stop gracefully; a second one means at once.
     Stop,
-    /// SIGHUP: read configuration and certificates again; drop no connection.
+    /// SIGHUP: read the configuration file again, and obey what can change in place.
     Reload,
+    /// SIGUSR2: start a successor and hand over to it; drop no connection.
+    Replace,
 }
 
 /// A stream of signals.
@@ -19,9 +21,10 @@ pub struct Signals {
     terminate: unix::Signal,
     interrupt: unix::Signal,
     hang_up: unix::Signal,
+    user_two: unix::Signal,
 }
 
-/// Takes over SIGTERM, SIGINT and SIGHUP of this process.
+/// Takes over SIGTERM, SIGINT, SIGHUP and SIGUSR2 of this process.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -30,6 +33,7 @@ pub fn signals() -> io::Result<Signals> {
         terminate: unix::signal(SignalKind::terminate())?,
         interrupt: unix::signal(SignalKind::interrupt())?,
         hang_up: unix::signal(SignalKind::hangup())?,
+        user_two: unix::signal(SignalKind::user_defined2())?,
     })
 }
 
@@ -40,6 +44,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::Stop,
             _ = self.interrupt.recv() => Signal::Stop,
             _ = self.hang_up.recv() => Signal::Reload,
+            _ = self.user_two.recv() => Signal::Replace,
         }
     }
 }

@@ -10,6 +10,11 @@ pub const READY: &str = "READY=1";
 /// The process is stopping.
 pub const STOPPING: &str = "STOPPING=1";
 
+/// The process that is the service from here on (`MAINPID=`).
+pub fn main_pid(pid: u32) -> String {
+    format!("MAINPID={pid}")
+}
+
 /// Sends `state` to the socket `address`, which is the value of `NOTIFY_SOCKET`:
 /// a path, or `@name` for an abstract socket.
 ///

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::error::{BoxError, error_chain};
 use crate::metrics::Metrics;
@@ -349,7 +350,12 @@ impl Supervisor {
                     info.last_start = Some(started);
                     info.next_wake = None;
                 });
-                let ending = this.attempt(run()).await;
+                let ending = if crate::telemetry::exports() {
+                    let span = tracing::info_span!("task", otel.name = name, task = name);
+                    this.attempt(run().instrument(span)).await
+                } else {
+                    this.attempt(run()).await
+                };
                 let ok = !matches!(ending, Ending::Failed(_));
                 if let Ending::Failed(error) = &ending {
                     this.note_failure(id, &name, error, TaskState::Waiting);

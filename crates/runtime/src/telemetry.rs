@@ -5,6 +5,7 @@
 //! of their own: the exporter must work from any thread, and the roles' runtimes
 //! should not carry it. A slow or absent collector costs spans, never a request.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,9 +19,10 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer as _};
+use tracing_subscriber::{EnvFilter, Layer as _, reload};
 
 use crate::config::{Check, Checker};
 
@@ -112,14 +114,62 @@ pub enum TelemetryError {
     /// Something else in this process logs already.
     #[error("a log subscriber is installed already")]
     Installed(#[source] TryInitError),
+    /// The filter cannot be changed.
+    #[error("the log filter cannot be changed")]
+    Filtered(#[source] reload::Error),
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    filter.parse().map_err(|source| TelemetryError::Filter {
+        filter: filter.to_owned(),
+        source,
+    })
+}
+
+/// Whether spans of this process are sent anywhere.
+static EXPORTS: AtomicBool = AtomicBool::new(false);
+
+/// Whether spans are sent anywhere: without it, nobody need make them.
+pub fn exports() -> bool {
+    EXPORTS.load(Ordering::Relaxed)
+}
+
+/// Makes `span` part of the trace that `headers` carry (W3C Trace Context), if they do.
+pub fn join(span: &tracing::Span, headers: &http::HeaderMap) {
+    let parent = opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.extract(&opentelemetry_http::HeaderExtractor(headers))
+    });
+    if let Err(error) = span.set_parent(parent) {
+        tracing::debug!(%error, "A span has no parent");
+    }
+}
+
+/// As [`join`], and lets `headers` carry `span` on in the place of its parent.
+pub fn carry(span: &tracing::Span, headers: &mut http::HeaderMap) {
+    join(span, headers);
+    let context = span.context();
+    opentelemetry::global::get_text_map_propagator(|propagator| {
+        propagator.inject_context(&context, &mut opentelemetry_http::HeaderInjector(headers));
+    });
 }
 
 /// Keeps traces flowing; dropping it sends the last spans, for at most 5 s.
-#[derive(Debug)]
 #[must_use = "dropping the guard ends tracing"]
 pub struct Guard {
     provider: Option<SdkTracerProvider>,
     _runtime: Option<Background>,
+    filter: Option<SetFilter>,
+}
+
+/// Puts another log filter into force.
+type SetFilter = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard")
+            .field("exports", &self.provider.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A runtime that may be dropped anywhere, also from within another one.
@@ -135,6 +185,23 @@ impl Drop for Background {
 }
 
 impl Guard {
+    /// Logs by another filter from here on.
+    ///
+    /// # Errors
+    /// When it is no filter; the one before stays.
+    pub fn set_filter(&self, filter: &str) -> Result<(), TelemetryError> {
+        let parsed: EnvFilter = parse_filter(filter)?;
+        match &self.filter {
+            Some(set) => set(parsed).map_err(TelemetryError::Filtered),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether spans are sent anywhere.
+    pub fn exports(&self) -> bool {
+        self.provider.is_some()
+    }
+
     /// Sends the spans gathered so far. Blocks; for tests and before an exit.
     pub fn flush(&self) {
         if let Some(provider) = &self.provider
@@ -166,14 +233,8 @@ pub fn init(
     node: Option<&str>,
 ) -> Result<Guard, TelemetryError> {
     crate::crypto::install_provider();
-    let filter: EnvFilter = config
-        .log_filter
-        .parse()
-        .map_err(|source| TelemetryError::Filter {
-            filter: config.log_filter.clone(),
-            source,
-        })?;
-    let guard =
+    let (filter, handle) = reload::Layer::new(parse_filter(&config.log_filter)?);
+    let mut guard =
         match &config.otlp_endpoint {
             Some(endpoint) => exporter(endpoint, config.trace_sample_ratio, service, node)
                 .map_err(|source| TelemetryError::Exporter {
@@ -183,6 +244,7 @@ pub fn init(
             None => Guard {
                 provider: None,
                 _runtime: None,
+                filter: None,
             },
         };
     // Traces cross between nodes by the W3C `traceparent` header.
@@ -202,6 +264,8 @@ pub fn init(
         .with(log.with_filter(filter))
         .try_init()
         .map_err(TelemetryError::Installed)?;
+    EXPORTS.store(guard.exports(), Ordering::Relaxed);
+    guard.filter = Some(Box::new(move |filter| handle.reload(filter)));
     Ok(guard)
 }
 
@@ -249,6 +313,7 @@ fn exporter(
     Ok(Guard {
         provider: Some(provider),
         _runtime: Some(runtime),
+        filter: None,
     })
 }
 

@@ -172,7 +172,8 @@ impl Web {
             .fallback(not_found)
             .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(from_fn_with_state(Arc::clone(&house), enter))
-            .layer(from_fn_with_state(Arc::clone(&house), dress));
+            .layer(from_fn_with_state(Arc::clone(&house), dress))
+            .layer(axum::middleware::from_fn(crate::serve::traced));
         Ok(Self {
             house,
             router,

@@ -68,7 +68,9 @@ pub(super) fn lifetime(inputs: &Inputs<'_>) -> Lifetime {
     if let Some(seconds) = heuristic(inputs) {
         return Lifetime::Heuristic(seconds);
     }
-    let error = matches!(inputs.status, 404 | 410 | 500..=599);
+    // 405, 414 and 501 are heuristically cacheable (RFC 9110 section 15.1), but they are
+    // errors: a default for good answers is not for them.
+    let error = matches!(inputs.status, 404 | 405 | 410 | 414 | 500..=599);
     let negative = inputs.policy.settings.negative_ttl_s;
     if error && negative > 0 {
         return Lifetime::Configured(negative);

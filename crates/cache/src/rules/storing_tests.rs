@@ -401,7 +401,9 @@ fn the_owners_rules() {
     assert_eq!(with(PathAction::Bypass, 200, &[]), Err(Uncacheable::Bypass));
     assert_eq!(with(default, 200, &[]), Ok(30));
     assert_eq!(with(default, 200, &[("cache-control", "max-age=1")]), Ok(1));
-    assert_eq!(with(default, 404, &[]), Ok(7));
+    for error in [404, 405, 410, 414, 501] {
+        assert_eq!(with(default, error, &[]), Ok(7), "{error}");
+    }
     assert_eq!(with(default, 302, &[]), Err(Uncacheable::NoFreshness));
     assert_eq!(
         with(force, 200, &[("cache-control", "max-age=1"), ("age", "30")]),

@@ -489,6 +489,17 @@ impl Store {
         }
     }
 
+    /// Writes what is queued and lets go of the cache directory for good, so that
+    /// another process can open it while this one serves on: from memory, and from what
+    /// is on disk as long as the other leaves it there. Purges hold here, but no longer
+    /// durably. Blocks.
+    pub fn release_disk(&self) {
+        self.inner.log.release();
+        if let Some(disk) = &self.inner.disk {
+            disk.release();
+        }
+    }
+
     /// Lets every write to disk fail with this error number, until it is told 0: for
     /// tests of what happens then.
     #[doc(hidden)]

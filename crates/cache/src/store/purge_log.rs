@@ -152,6 +152,12 @@ impl PurgeLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes no more: the file belongs to another process. Orders are in force here
+    /// all the same.
+    pub(super) fn release(&self) {
+        self.lock().disk = None;
+    }
+
     pub(super) fn last_seq(&self) -> u64 {
         self.lock().last_seq
     }

@@ -317,3 +317,63 @@ async fn a_large_body_whose_disk_fails_midway_reaches_its_readers() {
     assert!(in_memory(&store, &key("/large")).is_none());
     assert!(files(dir.path(), "arriving").is_empty());
 }
+
+#[tokio::test]
+async fn a_directory_that_was_let_go_of_is_opened_by_another_and_read_by_both() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let old = open(dir.path(), 8 << 20, 256 << 20);
+    put(&old, &key("/small"), body_of(1, 1_000)).await;
+    put(&old, &key("/large"), body_of(2, 3 << 20)).await;
+    // A large body that is arriving when the directory changes hands goes on arriving.
+    let length = 5 << 20;
+    let arriving = body_of(3, length);
+    let mut fill = old
+        .begin_fill(
+            &key("/arriving"),
+            meta(),
+            Some(length as u64),
+            u64::MAX,
+            old.stamp(),
+        )
+        .expect("room");
+    fill.push(arriving.slice(..1 << 20)).await;
+    let reading = tokio::spawn({
+        let object = fill.object().clone();
+        async move { body(&object).await }
+    });
+    old.release_disk();
+    let new = open(dir.path(), 8 << 20, 256 << 20);
+    for store in [&old, &new] {
+        let small = get(store, &key("/small")).await.expect("kept");
+        assert_eq!(body(&small).await, body_of(1, 1_000));
+        let large = get(store, &key("/large")).await.expect("kept");
+        assert_eq!(body(&large).await, body_of(2, 3 << 20));
+    }
+    for at in 1..5 {
+        fill.push(arriving.slice(at << 20..(at + 1) << 20)).await;
+    }
+    drop(fill.finish());
+    assert_eq!(reading.await.expect("read"), arriving);
+    assert!(get(&new, &key("/arriving")).await.is_none());
+
+    // What the old one gets is in its memory alone; what it forgets is not touched.
+    put(&old, &key("/late"), body_of(4, 1_000)).await;
+    assert!(get(&old, &key("/late")).await.is_some());
+    old.invalidate(&key("/small"));
+    old.flush();
+    drop(old);
+    put(&new, &key("/new"), body_of(5, 1_000)).await;
+    drop(new);
+    let again = open(dir.path(), 8 << 20, 256 << 20);
+    assert_eq!(again.stats().corrupt, 0);
+    for (target, there) in [
+        ("/small", true),
+        ("/large", true),
+        ("/new", true),
+        ("/late", false),
+        ("/arriving", false),
+    ] {
+        let found = get(&again, &key(target)).await.is_some();
+        assert_eq!(found, there, "{target}");
+    }
+}

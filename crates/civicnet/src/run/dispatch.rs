@@ -1,11 +1,14 @@
 //! Role `dispatch`: the authoritative DNS server, managed or alone.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context;
 use base::Role;
 use base::delivery::DispatchSnapshot;
-use dispatch::{Dispatch, DispatchOptions, RateLimit, ZoneFileOptions};
+use dispatch::{Dispatch, DispatchOptions, Inherited, RateLimit, ZoneFileOptions};
+
+use tokio::sync::oneshot;
 
 use super::node::{ManagedNode, follow};
 use super::process::Process;
@@ -31,7 +34,9 @@ pub(super) fn join(
     }
     options.snapshot = snapshot.clone();
     options.sink = std::sync::Arc::clone(&node.sink);
+    options.inherited = inherited(process, &section.listen, section.listen_reports);
     let dispatch = Dispatch::bind(options).context("could not start dispatch")?;
+    process.sockets.keep_all(dispatch.sockets()?);
     process.metrics.with(|registry| dispatch.register(registry));
     let routes = dispatch.router();
     let ready = process.readiness.flag("dispatch snapshot");
@@ -56,12 +61,30 @@ fn acceptable(snapshot: &DispatchSnapshot) -> Result<(), String> {
         })
 }
 
-/// One zone file, no control plane.
-pub(super) fn alone(run: &Run, zone: &Path, process: &Process) {
+/// The sockets that a predecessor left for these addresses.
+fn inherited(process: &Process, listen: &[SocketAddr], reports: Option<SocketAddr>) -> Inherited {
+    let udp: Vec<SocketAddr> = listen.iter().copied().chain(reports).collect();
+    Inherited {
+        tcp: process.sockets.take_tcp(listen),
+        udp: process.sockets.take_udp(&udp),
+    }
+}
+
+/// One zone file, no control plane; gives word when it answers.
+pub(super) fn alone(run: &Run, zone: &Path, process: &Process) -> oneshot::Receiver<()> {
     let mut options = ZoneFileOptions::new(run.listen.clone());
     options.threads = run.workers.unwrap_or(0);
+    options.inherited = inherited(process, &run.listen, None);
+    let (tell, open) = oneshot::channel();
+    let sockets = process.sockets.clone();
+    options.on_open = Some(Box::new(move |duplicates| {
+        sockets.keep_all(duplicates);
+        // Nobody waits when the process ends already.
+        tell.send(()).ok();
+    }));
     let (zone, stop) = (zone.to_owned(), process.supervisor.soft());
     process.supervisor.spawn_essential("dispatch", async move {
         dispatch::run_zone_file(&zone, options, stop).await
     });
+    open
 }

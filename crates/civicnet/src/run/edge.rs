@@ -15,6 +15,7 @@ use fabric::OrderReport;
 use fabric::node::{Progress, QuickHandler};
 use lake::journal::{Journal, JournalConfig};
 
+use super::handover::Handover;
 use super::node::{ManagedNode, follow};
 use super::process::Process;
 use crate::cli::Run;
@@ -22,6 +23,11 @@ use crate::config::Config;
 
 /// Bytes of events that an edge without a control plane keeps before it forgets the oldest.
 const ALONE_JOURNAL_BYTES: u64 = 256 << 20;
+
+/// When a successor serves: how long a connection without a request is kept for a last one.
+const LAST_REQUEST_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+/// When a successor serves: how long answers may take to end.
+const LAST_ANSWER_TIME: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// The running edge, once there is one: for health reports that begin before it.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +86,7 @@ pub(super) fn join(
     options.capacity_rps = section.capacity_rps;
     options.origin_ca.clone_from(&section.origin_ca);
     options.origin_deny.clone_from(&section.origin_deny);
+    options.inherited = inherited(process, &options);
     let handle = Edge::start(
         options,
         snapshot.clone(),
@@ -96,6 +103,7 @@ pub(super) fn join(
         Arc::new(Orders {
             edge: handle.clone(),
             progress: node.link.progress(),
+            handover: process.handover.clone(),
         }),
     )?;
     let ready = process.readiness.flag("edge snapshot");
@@ -108,8 +116,34 @@ pub(super) fn join(
     Ok(())
 }
 
-/// Waits for the end and lets open requests finish.
+/// The sockets that a predecessor left for these addresses.
+fn inherited(process: &Process, options: &EdgeOptions) -> Vec<std::net::TcpListener> {
+    let addresses = [
+        options.listen_http.as_slice(),
+        options.listen_https.as_slice(),
+    ];
+    process.sockets.take_tcp(&addresses.concat())
+}
+
+/// Waits for the end and lets open requests finish; tells how the edge is handed over.
 fn stop_with(process: &Process, handle: EdgeHandle) {
+    process.sockets.keep_all(handle.take_sockets());
+    let released = handle.clone();
+    process.handover.on_release(move || async move {
+        let releasing = tokio::task::spawn_blocking(move || released.release_cache());
+        if releasing.await.is_err() {
+            tracing::error!("Letting go of the cache panicked");
+        }
+    });
+    let (parting, obeying) = (handle.clone(), handle.clone());
+    process
+        .handover
+        .on_part(move || parting.part_gently(LAST_REQUEST_TIME, LAST_ANSWER_TIME));
+    process.handover.obey_with(move |entry| {
+        if let Err(error) = obeying.apply(entry, |_| {}) {
+            tracing::error!("{}", runtime::error_chain(&error));
+        }
+    });
     let stop = process.supervisor.soft();
     process.supervisor.spawn("edge", async move {
         stop.cancelled().await;
@@ -153,6 +187,7 @@ fn observe(me: NodeName, process: &Process, node: &mut ManagedNode) {
 struct Orders {
     edge: EdgeHandle,
     progress: Progress,
+    handover: Handover,
 }
 
 #[async_trait]
@@ -162,6 +197,8 @@ impl QuickHandler for Orders {
     }
 
     async fn apply(&self, entry: &QuickEntry) -> Result<OrderReport, String> {
+        let is_purge = matches!(entry.order, Order::Purge(_));
+        let passed_on = entry.clone();
         let (edge, entry, progress) = (self.edge.clone(), entry.clone(), self.progress.clone());
         let report = match &entry.order {
             Order::Purge(_) => OrderReport::complete(),
@@ -187,7 +224,12 @@ impl QuickHandler for Orders {
             })
         });
         match applied.await {
-            Ok(Ok(())) => Ok(report),
+            Ok(Ok(())) => {
+                if is_purge {
+                    self.handover.pass_on(&passed_on).await;
+                }
+                Ok(report)
+            }
             Ok(Err(error)) => Err(runtime::error_chain(&error)),
             Err(error) => Err(error.to_string()),
         }
@@ -222,6 +264,7 @@ pub(super) fn alone(run: &Run, origin: &str, process: &Process) -> anyhow::Resul
         _ => Vec::new(),
     };
     let sink = sink_alone(run, process)?;
+    options.inherited = inherited(process, &options);
     let handle = Edge::start_single(
         options,
         origin,
@@ -254,6 +297,8 @@ fn sink_alone(run: &Run, process: &Process) -> anyhow::Result<Arc<dyn EventSink>
         journal.reader(),
         process.supervisor.soft(),
     );
+    super::figures::journal(&process.metrics, Arc::clone(&journal));
+    let sink = process.handover.events(Arc::clone(&journal));
     process.supervisor.spawn("journal", async move {
         let mut look = tokio::time::interval(std::time::Duration::from_secs(1));
         loop {
@@ -269,7 +314,7 @@ fn sink_alone(run: &Run, process: &Process) -> anyhow::Result<Arc<dyn EventSink>
             }
         }
     });
-    Ok(journal)
+    Ok(sink)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -3,11 +3,15 @@
 mod control;
 mod dispatch;
 mod edge;
+mod figures;
+pub(crate) mod handover;
 mod node;
 pub(crate) mod process;
 mod rpki;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use base::Role;
@@ -23,6 +27,9 @@ use process::Process;
 pub(crate) use control::{Assembly, assemble, openapi};
 pub(crate) use node::default_node_name;
 
+/// How long a successor waits for its last good snapshot.
+const READY_TIME_MAX: Duration = Duration::from_secs(15);
+
 /// Runs until a signal.
 pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
     match &run.alone {
@@ -33,7 +40,7 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
     match (&run.config, &run.origin, &run.zone) {
         (Some(file), None, None) => {
             let config = crate::load(file)?;
-            managed(&run.roles, config).await
+            managed(&run.roles, file, config).await
         }
         (None, Some(origin), None) => {
             ensure!(
@@ -41,7 +48,9 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
                 "--origin is for the role edge alone: civicnet run edge --origin URL --listen ADDRESS"
             );
             let process = alone(&run)?;
+            process.handover.take().await?;
             edge::alone(&run, origin, &process)?;
+            process.announce().await?;
             process.until_end().await
         }
         (None, None, Some(zone)) => {
@@ -50,7 +59,11 @@ pub(crate) async fn run(run: Run) -> anyhow::Result<()> {
                 "--zone is for the role dispatch alone: civicnet run dispatch --zone FILE --listen ADDRESS"
             );
             let process = alone(&run)?;
-            dispatch::alone(&run, zone, &process);
+            process.handover.take().await?;
+            let open = dispatch::alone(&run, zone, &process);
+            // An end without it is an error of the task, which ends the process.
+            open.await.ok();
+            process.announce().await?;
             process.until_end().await
         }
         _ => bail!(
@@ -66,12 +79,37 @@ fn alone(run: &Run) -> anyhow::Result<Process> {
             "--listen {address}: is not a loopback address; add --public to serve other machines"
         );
     }
-    Process::begin(None, &TelemetryConfig::default())
+    let mut process = Process::begin(None, &telemetry_from(&runtime::config::SystemEnv)?)?;
+    process.pid_file.clone_from(&run.pid_file);
+    Ok(process)
+}
+
+/// Traces of a role alone, by the variables that OpenTelemetry defines for every program.
+fn telemetry_from(env: &dyn runtime::config::Env) -> anyhow::Result<TelemetryConfig> {
+    let mut config = TelemetryConfig {
+        otlp_endpoint: env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        ..TelemetryConfig::default()
+    };
+    if let Some(ratio) = env.get("OTEL_TRACES_SAMPLER_ARG") {
+        config.trace_sample_ratio = ratio
+            .parse()
+            .ok()
+            .filter(|ratio| (0.0..=1.0).contains(ratio))
+            .with_context(|| {
+                format!("OTEL_TRACES_SAMPLER_ARG={ratio:?} must be a number from 0 to 1")
+            })?;
+    }
+    Ok(config)
 }
 
 /// A node with a configuration file.
-async fn managed(roles: &[Role], config: Config) -> anyhow::Result<()> {
-    let process = Process::begin(Some(config.node.name.as_str()), &config.telemetry)?;
+async fn managed(roles: &[Role], file: &Path, config: Config) -> anyhow::Result<()> {
+    let mut process = Process::begin(Some(config.node.name.as_str()), &config.telemetry)?;
+    process.source = Some((file.to_owned(), config.clone()));
+    process.pid_file.clone_from(&config.admin.pid_file);
+    process.overlaps = !roles.contains(&Role::Control);
+    process.handover.take().await?;
+    let mut link = None;
     let mut routes = axum::Router::new();
     if roles.contains(&Role::Control) {
         ensure!(
@@ -89,17 +127,43 @@ async fn managed(roles: &[Role], config: Config) -> anyhow::Result<()> {
         if roles.contains(&Role::Edge) {
             edge::join(&config, &process, &mut node, &load)?;
         }
-        let stop = process.supervisor.soft();
-        process
-            .supervisor
-            .spawn("link to the control plane", node.link.run(stop));
+        link = Some(node.link);
     }
     if let Some(address) = config.admin.listen {
         process
             .serve_admin(address, routes)
             .context("could not serve the admin interface")?;
     }
+    if process.handover.has_predecessor() {
+        // A predecessor without a snapshot leaves a successor without one.
+        let ready = process.readiness.wait();
+        if tokio::time::timeout(READY_TIME_MAX, ready).await.is_err() {
+            tracing::warn!("Taking over without being ready");
+        }
+    }
+    process.announce().await?;
+    if let Some(link) = link {
+        join_link(link, &process);
+    }
     process.until_end().await
+}
+
+/// Runs the link until the end, or until a successor is to have it: a node has one.
+fn join_link(link: fabric::node::Link, process: &Process) {
+    let stop = process.supervisor.soft().child_token();
+    let (ended, wait) = tokio::sync::oneshot::channel::<()>();
+    let stopped = stop.clone();
+    process
+        .supervisor
+        .spawn("link to the control plane", async move {
+            link.run(stopped).await;
+            drop(ended);
+        });
+    process.handover.on_release(move || async move {
+        stop.cancel();
+        // The end is an error here: nothing is ever sent.
+        wait.await.ok();
+    });
 }
 
 /// Raises `ready` when there is something to serve.

@@ -40,7 +40,8 @@ pub(super) async fn open(
     let journal =
         Arc::new(Journal::open(&config.journal).context("could not open the event journal")?);
     let reader = journal.reader();
-    let sink: Arc<dyn EventSink> = journal;
+    super::figures::journal(&process.metrics, Arc::clone(&journal));
+    let sink = process.handover.events(journal);
     let mut options = LinkOptions::new(concat!("civicnet ", env!("CARGO_PKG_VERSION")));
     options.notices = Arc::clone(&sink);
     options.health = Arc::new(health);

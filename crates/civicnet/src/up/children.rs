@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 /// How long a node may take to end when asked.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How often a node's successor is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// One node of the sandbox.
 #[derive(Debug, Clone)]
 pub(super) struct NodeProcess {
@@ -58,6 +61,10 @@ impl NodeProcess {
             .stdout(log.try_clone()?)
             .stderr(log)
             .kill_on_drop(true)
+            .env(
+                crate::run::process::KEEPER_ENV,
+                std::process::id().to_string(),
+            )
             // Its own group: Ctrl-C at the terminal reaches the sandbox, which stops
             // its nodes in order.
             .process_group(0);
@@ -70,11 +77,54 @@ impl NodeProcess {
         Ok(child)
     }
 
+    /// The process that took over from the one that ended, if one did.
+    fn successor(&self) -> Option<i32> {
+        let text = std::fs::read_to_string(self.dir.join("pid")).ok()?;
+        let pid: i32 = text.trim().parse().ok()?;
+        (!has_ended(pid)).then_some(pid)
+    }
+
+    /// As [`Self::attend`], of a process that became a child when its parent ended.
+    async fn attend_successor(&self, first: i32, stop: &CancellationToken) -> anyhow::Result<bool> {
+        let mut pid = first;
+        tracing::info!(node = %self.name, pid, "Node {} has a successor", self.name);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if has_ended(pid) {
+                match self.successor() {
+                    Some(next) => pid = next,
+                    None => {
+                        tracing::warn!(node = %self.name, "Node {} ended by itself; see {}", self.name, self.dir.join("log").display());
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        // SAFETY: plain system call; the child has not been waited for.
+        unsafe { libc::kill(pid, libc::SIGTERM) };
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !has_ended(pid) {
+            if tokio::time::Instant::now() > deadline {
+                tracing::warn!(node = %self.name, "Node {} did not end in {} s and is killed", self.name, PATIENCE.as_secs());
+                // SAFETY: as above.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(true)
+    }
+
     /// Waits for the node's end; true when it ended because it was asked to.
     async fn attend(&self, mut child: Child, stop: &CancellationToken) -> anyhow::Result<bool> {
         tokio::select! {
             status = child.wait() => {
                 let status = status?;
+                if let Some(successor) = self.successor() {
+                    return self.attend_successor(successor, stop).await;
+                }
                 tracing::warn!(node = %self.name, %status, "Node {} ended by itself; see {}", self.name, self.dir.join("log").display());
                 return Ok(false);
             }
@@ -91,6 +141,24 @@ impl NodeProcess {
         }
         Ok(true)
     }
+}
+
+/// Processes whose parent ends become children of this one: a node's successor, once the
+/// node that started it has ended.
+pub(super) fn adopt_orphans() -> anyhow::Result<()> {
+    // SAFETY: plain system call with constant arguments.
+    if unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) } == -1 {
+        return Err(std::io::Error::last_os_error())
+            .context("could not become the keeper of nodes' successors");
+    }
+    Ok(())
+}
+
+/// Whether a child of this process has ended; one that is no child has.
+fn has_ended(pid: i32) -> bool {
+    let mut status = 0;
+    // SAFETY: plain system call; `status` is ours.
+    unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) != 0 }
 }
 
 /// No node outlives the sandbox, even one that was killed.

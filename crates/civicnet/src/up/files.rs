@@ -116,7 +116,7 @@ pub(super) fn control_config(dir: &Path, ports: &Ports, up: &Up) -> anyhow::Resu
         .unwrap_or_default();
     let zone = CDN_ZONE.trim_end_matches('.');
     let text = format!(
-        "# Written by `civicnet up` at each start.\n[node]\nname = \"control\"\n\n[admin]\nlisten = \"{admin}\"\n\n\
+        "# Written by `civicnet up` at each start.\n[node]\nname = \"control\"\n\n[admin]\nlisten = \"{admin}\"\npid_file = {pid:?}\n\n\
          [control]\nlisten = {listen:?}\nresolver = \"{dns}\"\nzone_files = [{zone_file:?}]\n\n\
          [store]\nurl = {database:?}\nkey_file = {keys:?}\naudit_anchor_file = {anchors:?}\n[store.blobs]\ndir = {blobs:?}\n\n\
          [fabric]\nlisten = \"{fabric}\"\n{nats}\n[lake]\ndir = {lake:?}\nflush_interval_s = 10\n\n\
@@ -126,6 +126,7 @@ pub(super) fn control_config(dir: &Path, ports: &Ports, up: &Up) -> anyhow::Resu
          proof_port = {origin}\nallow_private = [\"127.0.0.0/8\"]\nsandbox_ca = true\n\n\
          [isac.taxii]\nlisten = [\"{taxii}\"]\npublic_url = \"http://{taxii}\"\nburst = 1000000\n",
         admin = ports.control_admin(),
+        pid = node_dir.join("pid").display().to_string(),
         dns = ports.dns(),
         zone_file = zone_file(dir).display().to_string(),
         keys = path("keys.toml"),
@@ -145,9 +146,10 @@ pub(super) fn control_config(dir: &Path, ports: &Ports, up: &Up) -> anyhow::Resu
 /// Writes the configuration of the dispatch server.
 pub(super) fn dispatch_config(dir: &Path, ports: &Ports) -> anyhow::Result<()> {
     let text = format!(
-        "{}\n[admin]\nlisten = \"{}\"\n\n[dispatch]\nlisten = [\"{}\"]\nlisten_reports = \"{}\"\nworkers = 1\n",
+        "{}\n[admin]\nlisten = \"{}\"\npid_file = {:?}\n\n[dispatch]\nlisten = [\"{}\"]\nlisten_reports = \"{}\"\nworkers = 1\n",
         node_sections(dir, "dispatch", ports),
         ports.dispatch_admin(),
+        dir.join("nodes/dispatch/pid").display().to_string(),
         ports.dns(),
         ports.reports(),
     );
@@ -159,9 +161,10 @@ pub(super) fn edge_config(dir: &Path, site: &Site, ports: &Ports) -> anyhow::Res
     let name = edge_name(site);
     let node_dir = dir.join("nodes").join(&name);
     let text = format!(
-        "{}\n[admin]\nlisten = \"{}\"\n\n[edge]\nlisten_http = [\"{}\"]\nlisten_https = [\"{}\"]\ncache_dir = {:?}\nmemory_mib = 64\ndisk_mib = 1024\nworkers = 1\ncapacity_rps = 20000\n",
+        "{}\n[admin]\nlisten = \"{}\"\npid_file = {:?}\n\n[edge]\nlisten_http = [\"{}\"]\nlisten_https = [\"{}\"]\ncache_dir = {:?}\nmemory_mib = 64\ndisk_mib = 1024\nworkers = 1\ncapacity_rps = 20000\n",
         node_sections(dir, &name, ports),
         ports.edge_admin(site),
+        node_dir.join("pid").display().to_string(),
         ports.edge_http(site),
         ports.edge_https(site),
         node_dir.join("cache").display().to_string(),

@@ -51,6 +51,7 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
         .await
         .context("could not make the country")?;
 
+    children::adopt_orphans()?;
     let stop = process.supervisor.soft();
     for number in 1..=2 {
         let sites = vhosts(&dir, number);

@@ -119,7 +119,7 @@ pub(crate) async fn serve<S: Transport>(
         let keep = match front {
             Front::More => {
                 if buffer.is_empty() {
-                    if connection.served > 0 && worker.is_draining() {
+                    if connection.served > 0 && worker.closes_idle() {
                         break;
                     }
                     watched.within(Phase::Idle, limits.idle_timeout);

@@ -8,6 +8,7 @@ use cache::store::{Body as Stored, Object};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::local::CACHE_STATUS;
+use super::parts::{self, Parts};
 use super::{Body, Response};
 use crate::sites::Site;
 use crate::worker::Worker;
@@ -105,7 +106,6 @@ pub(crate) fn from_object(
     if let Some(complete) = object.len() {
         match range::answer(view, meta, complete, now) {
             RangeAnswer::Partial(ranges) => {
-                // Several ranges are answered in full, which RFC 9110 section 14.2 allows.
                 if let [one] = ranges.as_slice() {
                     set_content_range(&mut headers, *one, Some(complete));
                     return respond(
@@ -114,6 +114,24 @@ pub(crate) fn from_object(
                         body_of(object, Some(*one)),
                     );
                 }
+                let content_type = headers.get(header::CONTENT_TYPE).cloned();
+                let boundary = worker.random.borrow_mut().below(u64::MAX);
+                let parts = Parts::new(
+                    boundary,
+                    content_type.as_ref().map(HeaderValue::as_bytes),
+                    complete,
+                    ranges
+                        .iter()
+                        .map(|range| (*range, body_of(object, Some(*range)))),
+                );
+                if let Ok(value) = HeaderValue::from_str(&parts::content_type(boundary)) {
+                    headers.insert(header::CONTENT_TYPE, value);
+                }
+                return respond(
+                    StatusCode::PARTIAL_CONTENT,
+                    headers,
+                    Body::Parts(Box::new(parts)),
+                );
             }
             RangeAnswer::Unsatisfiable => {
                 if let Ok(value) = HeaderValue::from_str(&format!("bytes */{complete}")) {

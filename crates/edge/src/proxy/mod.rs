@@ -8,6 +8,7 @@ pub(crate) mod answer;
 pub(crate) mod fetch;
 pub(crate) mod headers;
 pub(crate) mod local;
+mod parts;
 mod serve;
 
 use std::fs::File;
@@ -19,7 +20,9 @@ use base::event::CacheResult;
 use bytes::Bytes;
 use cache::store::{BodyReader, FileBody, ReadError};
 use http::{HeaderMap, StatusCode};
+use tracing::Instrument as _;
 
+use self::parts::Parts;
 use crate::origin::body::{Download, DownloadFault, Upload};
 use crate::sites::Site;
 use crate::worker::Worker;
@@ -58,8 +61,31 @@ impl Request {
 /// Answers a request, whichever site it is for; says which one that was.
 pub(crate) async fn respond(
     worker: &Rc<Worker>,
-    request: Request,
+    mut request: Request,
 ) -> (Response, Option<Arc<Site>>) {
+    if !runtime::telemetry::exports() {
+        return respond_untraced(worker, request).await;
+    }
+    let span = tracing::info_span!(
+        "edge request",
+        otel.kind = "server",
+        http.request.method = %request.method,
+        server.address = request.host_name(),
+        url.path = request.target.split('?').next().unwrap_or_default(),
+        http.response.status_code = tracing::field::Empty,
+        civicnet.cache = tracing::field::Empty,
+    );
+    // The origin sees this span as its parent, whoever began the trace.
+    runtime::telemetry::carry(&span, &mut request.headers);
+    let answered = respond_untraced(worker, request)
+        .instrument(span.clone())
+        .await;
+    span.record("http.response.status_code", answered.0.status.as_u16());
+    span.record("civicnet.cache", tracing::field::debug(answered.0.cache));
+    answered
+}
+
+async fn respond_untraced(worker: &Rc<Worker>, request: Request) -> (Response, Option<Arc<Site>>) {
     if request.target == local::HEALTH_PATH && request.method == http::Method::GET {
         return (local::health(worker), None);
     }
@@ -120,6 +146,8 @@ pub(crate) enum Body {
         /// Its bytes, when known.
         length: Option<u64>,
     },
+    /// Several ranges of something stored.
+    Parts(Box<Parts>),
     /// From the origin, past the store.
     Origin(Download),
 }
@@ -146,6 +174,7 @@ impl Body {
             Self::Bytes(bytes) => Some(bytes.len() as u64),
             Self::File { length, .. } => Some(*length),
             Self::Stored { length, .. } => *length,
+            Self::Parts(parts) => Some(parts.length()),
             Self::Origin(download) => download.length,
         }
     }
@@ -177,6 +206,7 @@ impl Body {
                 .next()
                 .await
                 .map(|piece| piece.map_err(BodyFault::from)),
+            Self::Parts(parts) => parts.next().await,
             Self::Origin(download) => download
                 .next()
                 .await

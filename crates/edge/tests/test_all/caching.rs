@@ -120,6 +120,30 @@ fn a_range_and_a_condition_are_answered_from_the_whole() {
         ),
         (206, "234", Some("bytes 2-4/10"))
     );
+    let parts = ask(
+        &edge,
+        "GET",
+        "/r",
+        "Range: bytes=0-1, 4-5, 5-6, -1, 40-\r\n",
+    );
+    assert_eq!((parts.status, parts.field("content-range")), (206, None));
+    let kind = parts.field("content-type").expect("a type").to_owned();
+    let boundary = kind
+        .strip_prefix("multipart/byteranges; boundary=")
+        .expect("parts");
+    let expected: String = [("0-1", "01"), ("4-6", "456"), ("9-9", "9")]
+        .iter()
+        .map(|(range, text)| {
+            format!("\r\n--{boundary}\r\nContent-Range: bytes {range}/10\r\n\r\n{text}")
+        })
+        .chain([format!("\r\n--{boundary}--\r\n")])
+        .collect();
+    assert_eq!(parts.text(), expected);
+    let touching = ask(&edge, "GET", "/r", "Range: bytes=2-3,4-5\r\n");
+    assert_eq!(
+        (touching.text().as_str(), touching.field("content-range")),
+        ("2345", Some("bytes 2-5/10"))
+    );
     let beyond = ask(&edge, "GET", "/r", "Range: bytes=10-\r\n");
     assert_eq!(
         (beyond.status, beyond.field("content-range")),

@@ -19,8 +19,8 @@ mod writer;
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ pub(super) use spill::Spill;
 
 use self::files::Files;
 use self::index::{Index, OnDisk};
-use self::queue::Queue;
+use self::queue::{Job, Queue};
 use self::record::{HEAD_BYTES, Head, Place};
 use super::filling::Filling;
 use super::memory::Memory;
@@ -55,6 +55,8 @@ pub(super) struct Shared {
     counters: Arc<Counters>,
     on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
     healthy: AtomicBool,
+    /// The directory belongs to another process: nothing more is written or deleted.
+    released: AtomicBool,
 }
 
 /// The disk tier.
@@ -62,7 +64,7 @@ pub(super) struct Disk {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     /// Held as long as the directory is in use.
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 /// A response read from disk.
@@ -176,6 +178,16 @@ impl Disk {
     /// Whether the record written as `write` is in force.
     pub(super) fn holds(&self, hash: KeyHash, write: u64) -> bool {
         self.shared.index.holds(hash, write)
+    }
+
+    /// Writes what is queued and lets go of the directory for good: what is there can
+    /// still be read, nothing more is written or deleted, and another process may open
+    /// it. Blocks.
+    pub(super) fn release(&self) {
+        self.shared.queue.push(Job::Release);
+        self.shared.queue.wait_until_done();
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(lock.take());
     }
 
     /// Waits until everything queued so far is written. Blocks.
@@ -374,6 +386,10 @@ impl Shared {
     }
 
     fn corrupt(&self, file: u32) {
+        if self.released.load(Ordering::Acquire) {
+            // The owner of the directory has deleted the file.
+            return;
+        }
         self.counters.corrupt.add(1);
         (self.on_notice)(Notice::Corrupt {
             file: format!("{file:08}"),

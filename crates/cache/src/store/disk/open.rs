@@ -3,8 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use super::files::Files;
 use super::index::Index;
@@ -61,6 +61,7 @@ impl Disk {
             counters,
             on_notice,
             healthy: AtomicBool::new(true),
+            released: AtomicBool::new(false),
         });
         let last_write = read_all(&shared).map_err(failed)?;
         forget_old_orders(&shared, &log);
@@ -72,7 +73,7 @@ impl Disk {
         let disk = Self {
             shared,
             thread: Some(thread),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         Ok((disk, log))
     }

@@ -24,6 +24,8 @@ pub(super) enum Job {
     Spill(Arc<SpillFile>, Bytes),
     Seal(Arc<SpillFile>, Arc<Object>),
     Discard(Arc<SpillFile>),
+    /// Let go of the directory.
+    Release,
 }
 
 /// What the thread does next: forget first, then the job.

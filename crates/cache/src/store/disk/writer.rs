@@ -67,6 +67,7 @@ impl Writer {
                 Some(Job::Spill(spill, chunk)) => self.spill(&spill, &chunk),
                 Some(Job::Seal(spill, object)) => self.seal_spill(&spill, &object),
                 Some(Job::Discard(spill)) => self.discard(&spill),
+                Some(Job::Release) => self.release(),
                 None if next.closed => break,
                 None => {}
             }
@@ -75,6 +76,21 @@ impl Writer {
         if let Err(error) = self.segments.seal() {
             tracing::warn!(%error, "could not write the list of the last segment");
         }
+    }
+
+    /// Ends the segment; from here on the disk counts as failed, and is not tried again.
+    fn release(&mut self) {
+        if let Err(error) = self.segments.seal() {
+            tracing::warn!(%error, "could not write the list of the last segment");
+        }
+        self.shared.released.store(true, Ordering::Release);
+        self.shared.healthy.store(false, Ordering::Release);
+        self.failed_at = Some(Instant::now());
+        self.untold.clear();
+    }
+
+    fn is_released(&self) -> bool {
+        self.shared.released.load(Ordering::Acquire)
     }
 
     // ---- failure and recovery
@@ -95,7 +111,7 @@ impl Writer {
         let Some(failed_at) = self.failed_at else {
             return;
         };
-        if failed_at.elapsed() < RETRY_TIME {
+        if self.is_released() || failed_at.elapsed() < RETRY_TIME {
             return;
         }
         match self.probe() {
@@ -345,6 +361,9 @@ impl Writer {
 
     /// Writes that a key, or one variant of it, is forgotten.
     fn forget(&mut self, hash: KeyHash, variant: Option<u64>) {
+        if self.is_released() {
+            return;
+        }
         if !self.usable() {
             self.untold.push((hash, variant));
             return;
@@ -410,7 +429,10 @@ impl Writer {
     /// A large body is complete: gives its file a head and its object the file.
     fn seal_spill(&mut self, spill: &Arc<SpillFile>, object: &Arc<Object>) {
         let shared = self.shared.clone();
-        if spill.failed.load(Ordering::Acquire) || object.gone.load(Ordering::Acquire) {
+        if self.is_released()
+            || spill.failed.load(Ordering::Acquire)
+            || object.gone.load(Ordering::Acquire)
+        {
             shared.memory.take_out(object);
             self.discard(spill);
             return;

@@ -24,7 +24,7 @@ use store::audit::Anchors;
 use store::outbox::Relay;
 use web::Web;
 
-use super::process::{Process, listen};
+use super::process::Process;
 use crate::command::control::{Memory, create};
 use crate::config::Config;
 use lookup::Resolver;
@@ -138,8 +138,10 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
     let Memory { db, vault, .. } = memory;
     let tasks = &process.supervisor;
     db.register_metrics(&process.metrics);
+    super::figures::lake(&process.metrics, lake.clone());
+    super::figures::fabric(process, control.clone());
 
-    let nodes = listen(config.fabric.listen)?;
+    let nodes = process.listen(config.fabric.listen)?;
     let (ingest, stop) = (Arc::new(Figures(lake.clone())), tasks.soft());
     tasks.spawn_essential(
         "nodes",
@@ -201,7 +203,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
     taxii(config, process, &objects, &web)?;
     let web = Arc::new(web);
     for address in &config.control.listen {
-        let (listener, web, stop) = (listen(*address)?, web.clone(), tasks.soft());
+        let (listener, web, stop) = (process.listen(*address)?, web.clone(), tasks.soft());
         tasks.spawn_essential(format!("console {address}"), async move {
             web.serve(listener, stop).await
         });
@@ -232,7 +234,7 @@ fn taxii(config: &Config, process: &Process, objects: &Objects, web: &Web) -> an
     let accounts = web.house().accounts.clone();
     let server = Taxii::new(objects.clone(), accounts, config.isac.taxii.clone());
     for address in &config.isac.taxii.listen {
-        let (listener, router, stop) = (listen(*address)?, server.router(), tasks.soft());
+        let (listener, router, stop) = (process.listen(*address)?, server.router(), tasks.soft());
         tasks.spawn_essential(format!("taxii {address}"), async move {
             web::serve_router(router, listener, stop).await
         });
