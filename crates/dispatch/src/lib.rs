@@ -11,6 +11,7 @@
 
 mod admin;
 mod current;
+mod enforced;
 pub mod health;
 mod journal;
 mod keeper;
@@ -26,11 +27,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use base::NodeName;
 use base::delivery::DispatchSnapshot;
 use base::event::{EventSink, NoEvents};
+use base::{NodeName, Role};
 use dns::master::ZoneProblem;
 use dns::{CookieSecret, DispatchTable, Served};
+use enforce::Blocklist;
 use prometheus_client::registry::Registry;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
@@ -75,6 +77,8 @@ pub struct DispatchOptions {
     pub snapshot: watch::Receiver<Option<Arc<DispatchSnapshot>>>,
     /// Where query events and notices go.
     pub sink: Arc<dyn EventSink>,
+    /// What is answered by enforcement rather than by zone and policy.
+    pub blocklist: Arc<Blocklist>,
     /// Query events a second beyond which a sample is taken; 0: none are made.
     pub events_per_s_max: u32,
 }
@@ -92,6 +96,7 @@ impl DispatchOptions {
             cookie_secret: None,
             snapshot: watch::channel(None).1,
             sink: Arc::new(NoEvents),
+            blocklist: Blocklist::new(Role::Dispatch),
             events_per_s_max: 2_000,
         }
     }
@@ -272,6 +277,7 @@ impl Dispatch {
                 current: Arc::clone(&self.views.current),
                 secret: self.secret.clone(),
                 limiter: Limiter::new(self.options.rate_limit, threads - self.tcp.len()),
+                blocked: self.options.blocklist.reader(),
                 counters: self.stats.thread(),
                 journal: journal(),
                 stop: Arc::clone(&stop),
@@ -293,6 +299,7 @@ impl Dispatch {
                 current: Arc::clone(&self.views.current),
                 secret: self.secret.clone(),
                 limits: self.options.tcp,
+                blocklist: Arc::clone(&self.options.blocklist),
                 stats: self.stats.clone(),
                 counters: self.stats.thread(),
                 journal: Mutex::new(journal()),

@@ -205,19 +205,14 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// What is in force now, with the second by which it is asked.
+    /// The list, what is in force now, and the second by which it is asked.
     #[inline]
-    pub fn get(&mut self) -> (&Live, u32) {
+    pub fn get(&mut self) -> (&Blocklist, &Live, u32) {
         let version = self.list.version.load(Ordering::Acquire);
         if version != self.version {
             self.version = version;
             self.live = self.list.live();
         }
-        (&self.live, self.list.now_s())
-    }
-
-    /// Counts a hit.
-    pub fn hit(&self, found: &Found, client: IpAddr, subject: &str) {
-        self.list.hit(found, client, subject);
+        (&self.list, &self.live, self.list.now_s())
     }
 }

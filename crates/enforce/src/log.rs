@@ -81,7 +81,7 @@ impl Log {
             .mode(0o600)
             .open(&path)?;
         let mut bytes = Vec::new();
-        file.by_ref()
+        Read::by_ref(&mut file)
             .take(FILE_BYTES_MAX * 2)
             .read_to_end(&mut bytes)?;
         let (records, good) = read(&bytes);
