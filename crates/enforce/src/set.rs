@@ -9,7 +9,7 @@ use crate::names::Names;
 use crate::ranges::{Item, NONE, Ranges};
 
 /// Rules in one set: entries are numbered with 32 bits, names lie in 4 GiB.
-pub const ENTRIES_MAX: usize = 100_000_000;
+const ENTRIES_MAX: usize = 100_000_000;
 /// Different actions (sinkholes have addresses) in one set.
 const ACTIONS_MAX: usize = u16::MAX as usize;
 /// Never ends.
