@@ -11,10 +11,12 @@ use base::quick::{Order, QuickEntry};
 use base::{NodeName, Role};
 use dispatch::health::Observer;
 use edge::{Edge, EdgeHandle, EdgeOptions};
+use enforce::Keeper;
 use fabric::OrderReport;
 use fabric::node::{Progress, QuickHandler};
 use lake::journal::{Journal, JournalConfig};
 
+use super::enforcement;
 use super::node::{ManagedNode, follow};
 use super::process::Process;
 use crate::cli::Run;
@@ -80,6 +82,11 @@ pub(super) fn join(
     options.capacity_rps = section.capacity_rps;
     options.origin_ca.clone_from(&section.origin_ca);
     options.origin_deny.clone_from(&section.origin_deny);
+    let keeper = enforcement::keeper(config, process, node, Role::Edge)?;
+    enforcement::adopt(process, Arc::clone(&keeper), snapshot.clone(), |snapshot| {
+        &snapshot.enforced
+    })?;
+    options.blocklist = Arc::clone(keeper.list());
     let handle = Edge::start(
         options,
         snapshot.clone(),
@@ -95,6 +102,7 @@ pub(super) fn join(
         Role::Edge,
         Arc::new(Orders {
             edge: handle.clone(),
+            keeper,
             progress: node.link.progress(),
         }),
     )?;
@@ -152,19 +160,26 @@ fn observe(me: NodeName, process: &Process, node: &mut ManagedNode) {
 /// Quick entries, as an edge carries them out.
 struct Orders {
     edge: EdgeHandle,
+    keeper: Arc<Keeper>,
     progress: Progress,
 }
 
 #[async_trait]
 impl QuickHandler for Orders {
     fn durable_seq(&self) -> u64 {
-        self.edge.last_seq()
+        // Orders lost to a damaged log are asked for again; the cache passes over its own.
+        let cache = self.edge.last_seq();
+        match self.keeper.is_damaged() {
+            true => cache.min(self.keeper.last_seq()),
+            false => cache,
+        }
     }
 
     async fn apply(&self, entry: &QuickEntry) -> Result<OrderReport, String> {
         let (edge, entry, progress) = (self.edge.clone(), entry.clone(), self.progress.clone());
+        let keeper = Arc::clone(&self.keeper);
         let report = match &entry.order {
-            Order::Purge(_) => OrderReport::complete(),
+            Order::Purge(_) | Order::Enforce(_) | Order::Lift(_) => OrderReport::complete(),
             Order::Preload(preload) => OrderReport {
                 total: preload.urls.len() as u64,
                 done: 0,
@@ -174,6 +189,14 @@ impl QuickHandler for Orders {
         };
         let applied = tokio::task::spawn_blocking(move || {
             let seq = entry.seq;
+            if matches!(entry.order, Order::Enforce(_) | Order::Lift(_)) {
+                keeper
+                    .apply(&entry)
+                    .map_err(|error| runtime::error_chain(&error))?;
+            }
+            if seq <= edge.last_seq() {
+                return Ok(());
+            }
             edge.apply(&entry, move |so_far| {
                 progress.report(
                     seq,
@@ -185,10 +208,11 @@ impl QuickHandler for Orders {
                     },
                 );
             })
+            .map_err(|error| runtime::error_chain(&error))
         });
         match applied.await {
             Ok(Ok(())) => Ok(report),
-            Ok(Err(error)) => Err(runtime::error_chain(&error)),
+            Ok(Err(error)) => Err(error),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -3,6 +3,7 @@
 mod control;
 mod dispatch;
 mod edge;
+mod enforcement;
 mod node;
 pub(crate) mod process;
 mod rpki;

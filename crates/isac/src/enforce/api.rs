@@ -135,6 +135,7 @@ struct Decision {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Wanted {
     /// `active` (the default), `proposed`, `lifted` or `rejected`.
     #[serde(default)]
@@ -143,6 +144,7 @@ struct Wanted {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Asked {
     /// An address, prefix, domain, URL or digest.
     #[param(max_length = 2100)]

@@ -621,7 +621,7 @@ impl Enforcements {
         let kinds = OBEY
             .iter()
             .find(|(obeys, _)| *obeys == role)
-            .map_or(&[][..], |(_, kinds)| kinds);
+            .map_or(&[][..], |(_, kinds)| *kinds);
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE state = 'active' AND (until IS NULL OR until > $1) ORDER BY id LIMIT $2")))
             .bind(self.now().micros())
             .bind(RULES_MAX as i64)

@@ -10,7 +10,7 @@ use super::engine::{EnforceError, Enforcements};
 use super::seams::{Grouping, Seen};
 
 /// How far back a simulation looks.
-pub const LOOK_BACK: Duration = Duration::from_secs(86_400);
+const LOOK_BACK: Duration = Duration::from_secs(86_400);
 /// Groups of requests that it compares.
 const GROUPS_MAX: usize = 200_000;
 /// Examples that it shows.
