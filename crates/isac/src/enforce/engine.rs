@@ -1,24 +1,22 @@
 //! Decisions: made, approved, undone and asked about. Each is one transaction with its
 //! audit entry and the orders that carry it to nodes.
 
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base::enforcement::{
-    Action, Enforced, InvalidTarget, REASON_CHARS_MAX, RULES_MAX, Rule, Target, TargetKind,
+    Action, InvalidTarget, REASON_CHARS_MAX, RULES_MAX, Rule, Target, TargetKind,
 };
 use base::quick::Order;
 use base::{EnforcementId, Role, Timestamp, UserId};
 use serde_json::json;
-use sqlx::Row as _;
-use sqlx::any::AnyRow;
-use store::{Actor, AuditEntry, Db, Page, PageRequest, StoreError, Tx};
+use store::{Actor, AuditEntry, Db, StoreError, Tx};
 
 use super::policy::Policy;
+use super::rows::{COLUMNS, decided_of, insert, one};
 use super::seams::{Hits, Orders, Past, SeamError};
 
 /// Roles that obey today, with the kinds that each can.
-const OBEY: [(Role, &[TargetKind]); 2] = [
+pub(super) const OBEY: [(Role, &[TargetKind]); 2] = [
     (
         Role::Edge,
         &[
@@ -33,7 +31,6 @@ const OBEY: [(Role, &[TargetKind]); 2] = [
         &[TargetKind::Address, TargetKind::Prefix, TargetKind::Domain],
     ),
 ];
-const COLUMNS: &str = "id, target, action, roles, source, reason, confidence, state, until, policy, made_by, made_at, decided_by, decided_at, decided_why";
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
@@ -610,44 +607,6 @@ impl Enforcements {
         set_mark(tx, &through(role), i64::try_from(seq).unwrap_or(i64::MAX)).await
     }
 
-    /// The folded state for nodes of `role`: what snapshots carry.
-    ///
-    /// # Errors
-    /// [`EnforceError::Store`].
-    pub async fn folded(&self, role: Role) -> Result<Enforced, EnforceError> {
-        // The number first: rows may then be newer than it, which nodes mend by the
-        // entries that follow.
-        let through = self.mark(&through(role)).await?;
-        let kinds = OBEY
-            .iter()
-            .find(|(obeys, _)| *obeys == role)
-            .map_or(&[][..], |(_, kinds)| *kinds);
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE state = 'active' AND (until IS NULL OR until > $1) ORDER BY id LIMIT $2")))
-            .bind(self.now().micros())
-            .bind(RULES_MAX as i64)
-            .fetch_all(self.inner.db.pool())
-            .await?;
-        let mut rules = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let decided = decided_of(row)?;
-            if obeys(&decided.roles, role) && kinds.contains(&decided.rule.target.kind()) {
-                rules.push(decided.rule);
-            }
-        }
-        Ok(Enforced {
-            through: u64::try_from(through).unwrap_or(0),
-            rules,
-        })
-    }
-
-    /// The last order on enforcements for `role`.
-    ///
-    /// # Errors
-    /// [`EnforceError::Store`].
-    pub async fn ordered(&self, role: Role) -> Result<i64, EnforceError> {
-        self.mark(&through(role)).await
-    }
-
     pub(super) async fn mark(&self, name: &str) -> Result<i64, EnforceError> {
         let value: Option<i64> =
             sqlx::query_scalar("SELECT value FROM enforce_mark WHERE name = $1")
@@ -663,130 +622,13 @@ impl Enforcements {
         tx.commit().await?;
         Ok(())
     }
-
-    /// One decision with its hits.
-    ///
-    /// # Errors
-    /// [`EnforceError::NotFound`].
-    pub async fn get(&self, id: EnforcementId) -> Result<(Decided, Hits), EnforceError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM enforce_rule WHERE id = $1"
-        )))
-        .bind(id.to_string())
-        .fetch_optional(self.inner.db.pool())
-        .await?
-        .ok_or(EnforceError::NotFound(id))?;
-        let decided = decided_of(&row)?;
-        let hits = self.hits(std::slice::from_ref(&decided)).await?;
-        Ok((decided, hits.first().copied().unwrap_or_default()))
-    }
-
-    /// A page of decisions in `state`, newest first, with their hits.
-    ///
-    /// # Errors
-    /// [`EnforceError::Store`] and [`EnforceError::Seam`].
-    pub async fn list(
-        &self,
-        state: State,
-        request: &PageRequest,
-    ) -> Result<Page<(Decided, Hits)>, EnforceError> {
-        const LIST: &str = "enforcements";
-        let before: String = request.after(LIST)?.unwrap_or_else(|| "~".to_owned());
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE state = $1 AND id < $2 ORDER BY id DESC LIMIT $3")))
-            .bind(state.name())
-            .bind(before)
-            .bind(request.fetch())
-            .fetch_all(self.inner.db.pool())
-            .await?;
-        let decided: Vec<Decided> = rows.iter().map(decided_of).collect::<Result<_, _>>()?;
-        let page = request.page(LIST, decided, |d: &Decided| d.rule.id.to_string())?;
-        let hits = self.hits(&page.items).await?;
-        Ok(Page {
-            items: page.items.into_iter().zip(hits).collect(),
-            next: page.next,
-        })
-    }
-
-    async fn hits(&self, decided: &[Decided]) -> Result<Vec<Hits>, EnforceError> {
-        if decided.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<EnforcementId> = decided.iter().map(|d| d.rule.id).collect();
-        self.inner.past.hits(&ids).await.map_err(EnforceError::Seam)
-    }
-
-    /// Why `target` is blocked, or was, or is not: by itself, or by what covers it.
-    ///
-    /// # Errors
-    /// [`EnforceError::Store`] and [`EnforceError::Seam`].
-    pub async fn why(&self, target: Target) -> Result<Why, EnforceError> {
-        const DECISIONS_MAX: usize = 100;
-        let mut found = Vec::new();
-        for text in covering(&target) {
-            let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-                "SELECT {COLUMNS} FROM enforce_rule WHERE target = $1 ORDER BY id DESC LIMIT $2"
-            )))
-            .bind(text)
-            .bind(DECISIONS_MAX as i64)
-            .fetch_all(self.inner.db.pool())
-            .await?;
-            for row in &rows {
-                found.push(decided_of(row)?);
-            }
-        }
-        found.sort_by_key(|d: &Decided| (d.state != State::Active, std::cmp::Reverse(d.rule.id)));
-        found.truncate(DECISIONS_MAX);
-        let hits = self.hits(&found).await?;
-        let (_, policy) = self.policy().await?;
-        Ok(Why {
-            forbidden: policy.permits(&target).err(),
-            target,
-            decisions: found.into_iter().zip(hits).collect(),
-        })
-    }
 }
 
-/// Texts of all targets that would meet `target`.
-fn covering(target: &Target) -> Vec<String> {
-    let mut texts = vec![target.to_string()];
-    let mut name_and_above = |name: &str| {
-        texts.push(name.to_owned());
-        let mut rest = name;
-        loop {
-            texts.push(format!("*.{rest}"));
-            match rest.split_once('.') {
-                Some((_, above)) if above.contains('.') => rest = above,
-                _ => break,
-            }
-        }
-    };
-    match target {
-        Target::Network(prefix) => {
-            for length in (0..prefix.length()).rev() {
-                if let Ok(wider) = base::Prefix::new(prefix.address(), length) {
-                    texts.push(wider.to_string());
-                }
-            }
-        }
-        Target::Domain { name, .. } => name_and_above(name),
-        Target::Url(url) => {
-            name_and_above(url.split('/').next().unwrap_or_default());
-            if let Some((path, _)) = url.split_once('?') {
-                texts.push(format!("url:{path}"));
-            }
-        }
-        Target::File { .. } => {}
-    }
-    texts.sort();
-    texts.dedup();
-    texts
-}
-
-fn obeys(roles: &[Role], role: Role) -> bool {
+pub(super) fn obeys(roles: &[Role], role: Role) -> bool {
     roles.is_empty() || roles.contains(&role)
 }
 
-fn through(role: Role) -> String {
+pub(super) fn through(role: Role) -> String {
     format!("through:{role}")
 }
 
@@ -811,66 +653,4 @@ async fn audit(
     entry.request_id = request.map(str::to_owned);
     tx.audit(entry).await?;
     Ok(())
-}
-
-async fn insert(tx: &mut Tx, decided: &Decided) -> Result<(), EnforceError> {
-    let text = |error: serde_json::Error| EnforceError::Row(error.to_string());
-    sqlx::query("INSERT INTO enforce_rule (id, target, kind, action, roles, source, reason, confidence, state, until, policy, made_by, made_at, decided_why) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, '')")
-        .bind(decided.rule.id.to_string())
-        .bind(decided.rule.target.to_string())
-        .bind(decided.rule.target.kind().name())
-        .bind(serde_json::to_string(&decided.rule.action).map_err(text)?)
-        .bind(serde_json::to_string(&decided.roles).map_err(text)?)
-        .bind(&decided.source)
-        .bind(&decided.reason)
-        .bind(i64::from(decided.confidence))
-        .bind(decided.state.name())
-        .bind(decided.rule.until.map(Timestamp::micros))
-        .bind(decided.policy)
-        .bind(&decided.made_by)
-        .bind(decided.made_at.micros())
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-async fn one(tx: &mut Tx, id: EnforcementId) -> Result<Decided, EnforceError> {
-    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM enforce_rule WHERE id = $1"
-    )))
-    .bind(id.to_string())
-    .fetch_optional(&mut **tx)
-    .await?
-    .ok_or(EnforceError::NotFound(id))?;
-    decided_of(&row)
-}
-
-fn decided_of(row: &AnyRow) -> Result<Decided, EnforceError> {
-    fn parse<T: FromStr>(text: &str) -> Result<T, EnforceError> {
-        text.parse()
-            .map_err(|_| EnforceError::Row(text.chars().take(80).collect()))
-    }
-    let json = |error: serde_json::Error| EnforceError::Row(error.to_string());
-    let state: String = row.try_get("state")?;
-    let until: Option<i64> = row.try_get("until")?;
-    let decided_at: Option<i64> = row.try_get("decided_at")?;
-    Ok(Decided {
-        rule: Rule {
-            id: parse(&row.try_get::<String, _>("id")?)?,
-            target: parse(&row.try_get::<String, _>("target")?)?,
-            action: serde_json::from_str(&row.try_get::<String, _>("action")?).map_err(json)?,
-            until: until.map(Timestamp),
-        },
-        roles: serde_json::from_str(&row.try_get::<String, _>("roles")?).map_err(json)?,
-        source: row.try_get("source")?,
-        reason: row.try_get("reason")?,
-        confidence: u8::try_from(row.try_get::<i64, _>("confidence")?).unwrap_or(100),
-        state: State::from_name(&state).ok_or(EnforceError::Row(state))?,
-        policy: row.try_get("policy")?,
-        made_by: row.try_get("made_by")?,
-        made_at: Timestamp(row.try_get("made_at")?),
-        decided_by: row.try_get("decided_by")?,
-        decided_at: decided_at.map(Timestamp),
-        decided_why: row.try_get("decided_why")?,
-    })
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`policy`]: which indicators become enforcements, at once or after approval: pure.
 //! - [`engine`]: decisions in the database, orders to nodes in the same transaction.
+//! - `ask`: what is in force, how often it was met, why something is blocked.
 //! - [`follow`]: reads the change feed of the STIX store and applies the policy to it.
 //! - [`seams`]: what is asked of the fabric and the lake, joined in the binary.
 //!
@@ -10,10 +11,12 @@
 //! nodes are told only the rule (`base::enforcement`).
 
 mod api;
+mod ask;
 pub mod engine;
 pub mod follow;
 pub mod policy;
 mod room;
+mod rows;
 pub mod seams;
 mod simulate;
 
