@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::enforcement::Enforced;
 use crate::{NodeName, OrgId, Prefix, SiteId, Timestamp};
 
 /// Bounds that both sides check; a snapshot beyond them is refused whole.
@@ -44,6 +45,10 @@ pub struct EdgeSnapshot {
     /// Edges that an operator is draining: they answer, and say `Connection: close`
     /// (HTTP/1.1) or `GOAWAY` (HTTP/2) when a connection falls idle.
     pub draining: Vec<NodeName>,
+    /// What is refused, as far as it was decided when the snapshot was made; quick
+    /// entries carry on from there.
+    #[serde(default, skip_serializing_if = "Enforced::is_unused")]
+    pub enforced: Enforced,
 }
 
 /// One public web site as an edge serves it.
@@ -226,6 +231,10 @@ pub struct DispatchSnapshot {
     pub regions: Vec<Region>,
     /// How health is agreed.
     pub health: HealthPolicy,
+    /// What is refused, as far as it was decided when the snapshot was made; quick
+    /// entries carry on from there.
+    #[serde(default, skip_serializing_if = "Enforced::is_unused")]
+    pub enforced: Enforced,
 }
 
 /// A zone as text.

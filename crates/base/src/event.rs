@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeName, OrgId, SiteId, Timestamp};
+use crate::{EnforcementId, NodeName, OrgId, Role, SiteId, Timestamp};
 
 /// Events of one kind from one node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,8 @@ pub enum EventBatch {
     Query(Vec<QueryEvent>),
     /// Things that happened to nodes and people should know.
     Notice(Vec<NoticeEvent>),
+    /// Requests and questions met by an enforcement, counted.
+    Enforced(Vec<EnforcedEvent>),
 }
 
 impl EventBatch {
@@ -31,6 +33,7 @@ impl EventBatch {
             Self::Access(events) => events.len(),
             Self::Query(events) => events.len(),
             Self::Notice(events) => events.len(),
+            Self::Enforced(events) => events.len(),
         }
     }
 
@@ -45,6 +48,7 @@ impl EventBatch {
             Self::Access(_) => "access",
             Self::Query(_) => "query",
             Self::Notice(_) => "notice",
+            Self::Enforced(_) => "enforced",
         }
     }
 }
@@ -156,6 +160,25 @@ pub struct QueryEvent {
     pub edge: Option<NodeName>,
     /// Whether it came over TCP.
     pub tcp: bool,
+}
+
+/// How often one enforcement was met on one node within about a second: a flood of
+/// refused requests makes no flood of events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnforcedEvent {
+    /// When it was last met.
+    pub at: Timestamp,
+    /// Which one.
+    pub enforcement: EnforcementId,
+    /// By what it was met: the role of the node.
+    pub role: Role,
+    /// The last client: personal data, kept as long as access events are.
+    pub client: IpAddr,
+    /// The last thing asked for: `host/path` without the query, or a DNS name; at
+    /// most 1,024 bytes.
+    pub subject: Box<str>,
+    /// How often.
+    pub hits: u64,
 }
 
 /// Something an operator should know.

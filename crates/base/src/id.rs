@@ -83,6 +83,12 @@ uuid_id!(
     "case id"
 );
 
+uuid_id!(
+    /// One enforcement: the reference that a refused user is shown.
+    EnforcementId,
+    "enforcement id"
+);
+
 /// The name of a node, unique in the network: 1 to 63 letters, digits and hyphens
 /// in lower case, beginning and ending with a letter or digit (an RFC 1123 label).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

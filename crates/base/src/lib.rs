@@ -2,13 +2,14 @@
 //!
 //! `base` holds typed ids, the clock, address prefixes, the roles, and the three
 //! things that cross from one domain to another: **snapshots** (desired state,
-//! going down), **quick entries** (purge, preload; going down at once) and
+//! going down), **quick entries** (purge, preload, enforce, lift; going down at once) and
 //! **events** (facts, going up). It does no I/O and knows no domain's tables.
 //!
 //! **Architecture invariant**: `base` depends on no other crate of the workspace.
 
 pub mod clock;
 pub mod delivery;
+pub mod enforcement;
 pub mod event;
 pub mod id;
 pub mod net;
@@ -16,6 +17,6 @@ pub mod quick;
 pub mod role;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use id::{CaseId, NodeName, OrgId, SiteId, UserId};
+pub use id::{CaseId, EnforcementId, NodeName, OrgId, SiteId, UserId};
 pub use net::Prefix;
 pub use role::Role;

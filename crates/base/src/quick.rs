@@ -3,12 +3,14 @@
 //! The control plane numbers them without gaps. A node makes an entry durable
 //! before it acknowledges it, asks after a restart for what followed its last
 //! number, and treats everything as purged when the log no longer reaches back
-//! that far.
+//! that far. Enforcements are also folded into snapshots, so that none is lost with
+//! the log.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Role, SiteId, Timestamp};
+use crate::enforcement::Rule;
+use crate::{EnforcementId, Role, SiteId, Timestamp};
 
 /// An order with its place in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +32,11 @@ pub enum Order {
     Purge(Purge),
     /// Fetch ahead of users.
     Preload(Preload),
+    /// Enforce these from now on, at most [`Rule::ORDER_MAX`] in one entry. A rule
+    /// whose id is in force already replaces it.
+    Enforce(Vec<Rule>),
+    /// Enforce these no longer; an id that is not in force is passed over.
+    Lift(Vec<EnforcementId>),
 }
 
 /// A purge: concerns whatever was requested from the origin before the entry's `at`.

@@ -8,6 +8,7 @@ use base::delivery::{
     DispatchName, DispatchSnapshot, EdgeCertificate, EdgeEndpoint, EdgeSite, EdgeSnapshot,
     HealthPolicy, Region, ZoneText, limits,
 };
+use base::enforcement::Enforced;
 use base::{NodeName, OrgId, SiteId, Timestamp};
 
 use crate::dispatch_map::DispatchMap;
@@ -126,6 +127,8 @@ pub fn edge(
         sites,
         certificates,
         draining,
+        // Folded in by whoever publishes.
+        enforced: Enforced::default(),
     })
 }
 
@@ -198,6 +201,7 @@ pub fn dispatch(
         edges,
         regions,
         health,
+        enforced: Enforced::default(),
     })
 }
 

@@ -11,6 +11,7 @@
 
 mod admin;
 mod current;
+mod enforced;
 pub mod health;
 mod journal;
 mod keeper;
@@ -27,11 +28,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use base::NodeName;
 use base::delivery::DispatchSnapshot;
 use base::event::{EventSink, NoEvents};
+use base::{NodeName, Role};
 use dns::master::ZoneProblem;
 use dns::{CookieSecret, DispatchTable, Served};
+use enforce::Blocklist;
 use prometheus_client::registry::Registry;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
@@ -79,6 +81,8 @@ pub struct DispatchOptions {
     /// Sockets of an earlier process that are taken over: those bound to an address that
     /// is listened on are used as they are, so that nothing waiting in them is lost.
     pub inherited: Inherited,
+    /// What is answered by enforcement rather than by zone and policy.
+    pub blocklist: Arc<Blocklist>,
     /// Query events a second beyond which a sample is taken; 0: none are made.
     pub events_per_s_max: u32,
 }
@@ -97,6 +101,7 @@ impl DispatchOptions {
             snapshot: watch::channel(None).1,
             sink: Arc::new(NoEvents),
             inherited: Inherited::default(),
+            blocklist: Blocklist::new(Role::Dispatch),
             events_per_s_max: 2_000,
         }
     }
@@ -331,6 +336,7 @@ impl Dispatch {
                 current: Arc::clone(&self.views.current),
                 secret: self.secret.clone(),
                 limiter: Limiter::new(self.options.rate_limit, threads - self.tcp.len()),
+                blocked: self.options.blocklist.reader(),
                 counters: self.stats.thread(),
                 journal: journal(),
                 stop: Arc::clone(&stop),
@@ -352,6 +358,7 @@ impl Dispatch {
                 current: Arc::clone(&self.views.current),
                 secret: self.secret.clone(),
                 limits: self.options.tcp,
+                blocklist: Arc::clone(&self.options.blocklist),
                 stats: self.stats.clone(),
                 counters: self.stats.thread(),
                 journal: Mutex::new(journal()),

@@ -9,12 +9,14 @@ use std::time::Duration;
 use base::{Clock, SystemClock};
 use dns::cookie::CookieSecret;
 use dns::respond::{Asked, RESPONSE_BYTES_MAX, respond};
+use enforce::Blocklist;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::current::Current;
+use crate::enforced::{self, Fate};
 use crate::journal::{Journal, event};
 use crate::stats::{Counters, Stats};
 
@@ -55,6 +57,7 @@ pub(crate) struct TcpServer {
     pub(crate) current: Arc<Current>,
     pub(crate) secret: CookieSecret,
     pub(crate) limits: TcpLimits,
+    pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) stats: Stats,
     pub(crate) counters: Arc<Counters>,
     pub(crate) journal: Mutex<Journal>,
@@ -207,7 +210,18 @@ impl TcpServer {
             tcp: true,
             now_s: now.seconds() as u32,
         };
-        let reply = respond(&served, &self.secret, asked, &mut out[2..])?;
+        let mut reply = respond(&served, &self.secret, asked, &mut out[2..])?;
+        let fate = enforced::enforce(
+            &self.blocklist,
+            &self.blocklist.live(),
+            self.blocklist.now_s(),
+            asked.source,
+            &mut out[2..],
+            &mut reply,
+        );
+        if fate == Fate::Nothing {
+            return None;
+        }
         out[..2].copy_from_slice(&(reply.length as u16).to_be_bytes());
         self.counters.sent_by_tcp(&reply);
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,6 +15,7 @@ use dns::message::HEADER_BYTES;
 use dns::respond::{Asked, Reply, Short, respond, shorten};
 
 use crate::current::Current;
+use crate::enforced::{self, Fate};
 use crate::journal::{Journal, event};
 use crate::limit::{Limiter, Verdict};
 use crate::stats::Counters;
@@ -32,6 +33,7 @@ pub(crate) struct UdpWorker {
     pub(crate) limiter: Limiter,
     pub(crate) counters: Arc<Counters>,
     pub(crate) journal: Journal,
+    pub(crate) blocked: enforce::Reader,
     pub(crate) stop: Arc<AtomicBool>,
 }
 
@@ -103,6 +105,13 @@ impl UdpWorker {
             self.counters.ignored();
             return None;
         };
+        let (list, live, rule_s) = self.blocked.get();
+        if !live.is_empty()
+            && enforced::enforce(list, live, rule_s, source, out, &mut reply) == Fate::Nothing
+        {
+            self.counters.ignored();
+            return None;
+        }
         if self.limiter.is_on() && reply.cookie != CookieState::Valid {
             self.limit(&mut reply, source, out)?;
         }

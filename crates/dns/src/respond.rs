@@ -310,6 +310,10 @@ pub enum Short {
     /// BADCOOKIE: come again with the server cookie that goes with this
     /// (RFC 7873 section 5.2.3).
     BadCookie,
+    /// REFUSED: not for you.
+    Refuse,
+    /// NXDOMAIN, authoritative: a name that policy takes away.
+    NoSuchName,
 }
 
 /// Strips a response to its question and OPT record, in place.
@@ -329,12 +333,60 @@ pub fn shorten(out: &mut [u8], reply: &mut Reply, how: Short) {
             reply.rcode = rcode::NOERROR;
         }
         Short::BadCookie => reply.rcode = rcode::BADCOOKIE,
+        Short::Refuse => {
+            reply.rcode = rcode::REFUSED;
+            reply.class = Class::Error;
+        }
+        Short::NoSuchName => {
+            flags |= flag::AA;
+            reply.rcode = rcode::NXDOMAIN;
+            reply.class = Class::Negative;
+        }
     }
     flags |= reply.rcode & 0xf;
     out[2..4].copy_from_slice(&flags.to_be_bytes());
     if opt >= OPT_BYTES {
         out[reply.opt_start + 5] = (reply.rcode >> 4) as u8;
     }
+}
+
+/// Seconds that a sinkhole's address may be kept: what is lifted works again soon.
+const SINKHOLE_TTL_S: u32 = 5;
+
+/// Makes a response, in place, say that the name asked for is at `address` alone: a
+/// question for the other family, or for anything else, has no records. The room behind
+/// the response must hold 28 bytes more than it has.
+pub fn sinkhole(out: &mut [u8], reply: &mut Reply, address: IpAddr) {
+    shorten(out, reply, Short::NoSuchName);
+    let flags = u16::from_be_bytes([out[2], out[3]]) & !0xf;
+    out[2..4].copy_from_slice(&flags.to_be_bytes());
+    reply.rcode = rcode::NOERROR;
+    let (v4, v6);
+    let data: &[u8] = match (address, reply.kind) {
+        (IpAddr::V4(address), Kind::A) => {
+            v4 = address.octets();
+            &v4
+        }
+        (IpAddr::V6(address), Kind::AAAA) => {
+            v6 = address.octets();
+            &v6
+        }
+        _ => return,
+    };
+    let bytes = 12 + data.len();
+    out.copy_within(reply.opt_start..reply.length, reply.opt_start + bytes);
+    let record = &mut out[reply.question_end..reply.question_end + bytes];
+    // The name of the question, which follows the header.
+    record[..2].copy_from_slice(&(0xc000 | HEADER_BYTES as u16).to_be_bytes());
+    record[2..4].copy_from_slice(&reply.kind.0.to_be_bytes());
+    record[4..6].copy_from_slice(&CLASS_IN.to_be_bytes());
+    record[6..10].copy_from_slice(&SINKHOLE_TTL_S.to_be_bytes());
+    record[10..12].copy_from_slice(&(data.len() as u16).to_be_bytes());
+    record[12..].copy_from_slice(data);
+    out[6..8].copy_from_slice(&1_u16.to_be_bytes());
+    reply.opt_start += bytes;
+    reply.length += bytes;
+    reply.class = Class::Positive;
 }
 
 /// The OPT record of a response.

@@ -156,6 +156,7 @@ fn open(
         capacity_rps: options.capacity_rps,
         store,
         sink,
+        blocklist: Arc::clone(&options.blocklist),
     });
     prepare(&shared)?;
     let acceptor = TlsAcceptor::from(tls::server(Arc::clone(&shared.resolver))?);
@@ -358,6 +359,8 @@ impl EdgeHandle {
                     .map_err(|_| EdgeError::Preloads)?;
                 self.shared.store.note_seq(entry.seq)?;
             }
+            // In force by way of the block list already: only the place in the log.
+            Order::Enforce(_) | Order::Lift(_) => self.shared.store.note_seq(entry.seq)?,
         }
         Ok(())
     }

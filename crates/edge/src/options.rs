@@ -2,9 +2,11 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use base::{NodeName, Prefix};
+use base::{NodeName, Prefix, Role};
+use enforce::Blocklist;
 
 /// How an edge runs. Everything that concerns sites is in the snapshot.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct EdgeOptions {
     /// Addresses never connected to as an origin, so that a tenant cannot reach the
     /// node's own network through a host name of theirs.
     pub origin_deny: Vec<Prefix>,
+    /// What is refused before cache and origin are asked.
+    pub blocklist: Arc<Blocklist>,
     /// Bounds on connections and requests.
     pub limits: EdgeLimits,
 }
@@ -53,6 +57,7 @@ impl EdgeOptions {
             capacity_rps: 50_000,
             origin_ca: None,
             origin_deny: Vec::new(),
+            blocklist: Blocklist::new(Role::Edge),
             limits: EdgeLimits::default(),
         }
     }

@@ -8,6 +8,10 @@ use http::StatusCode;
 fn words(status: StatusCode) -> (&'static str, &'static str) {
     match status.as_u16() {
         400 => ("瀏覽器送出的請求格式有誤。", "The request was malformed."),
+        403 => (
+            "為了資訊安全，這個請求已被阻擋。",
+            "This request was blocked to keep this network safe.",
+        ),
         404 => ("這裡沒有您要的內容。", "There is nothing at this address."),
         405 => (
             "本站不接受這種請求方法。",
@@ -61,6 +65,19 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
 
 /// The page for a status.
 pub(crate) fn page(status: StatusCode, node: &str) -> Bytes {
+    write(status, "", node)
+}
+
+/// The page for what is refused by an enforcement.
+pub(crate) fn refused(reference: &str, node: &str) -> Bytes {
+    let note = format!(
+        "<p>如果您認為這是誤擋，請告知網站管理者以下代碼。<br><span lang=\"en\">If you think this is a mistake, \
+         tell the site's owner this reference.</span></p>\n<p><code>{reference}</code></p>\n"
+    );
+    write(StatusCode::FORBIDDEN, &note, node)
+}
+
+fn write(status: StatusCode, note: &str, node: &str) -> Bytes {
     let (chinese, english) = words(status);
     let code = status.as_u16();
     Bytes::from(format!(
@@ -70,7 +87,7 @@ pub(crate) fn page(status: StatusCode, node: &str) -> Bytes {
          color:#1c2733;background:#fff}}h1{{font-size:3rem;margin:0;color:#5a6b7b}}\
          footer{{margin-top:3rem;font-size:.85rem;color:#5a6b7b}}\
          @media(prefers-color-scheme:dark){{body{{color:#e3e9ef;background:#12181f}}h1,footer{{color:#9fb0c0}}}}</style>\n\
-         </head>\n<body>\n<main>\n<h1>{code}</h1>\n<p>{chinese}</p>\n<p lang=\"en\">{english}</p>\n</main>\n\
+         </head>\n<body>\n<main>\n<h1>{code}</h1>\n<p>{chinese}</p>\n<p lang=\"en\">{english}</p>\n{note}</main>\n\
          <footer>{node}</footer>\n</body>\n</html>\n"
     ))
 }

@@ -182,6 +182,9 @@ async fn accept(worker: Rc<Worker>, door: Door, acceptor: TlsAcceptor) {
             }
         };
         let client = peer.ip().to_canonical();
+        if worker.drops(client) {
+            continue;
+        }
         let Some(admitted) = worker.shared.connections.admit(client) else {
             // Too many: closing is the cheapest answer, and the only one that a flood gets.
             continue;

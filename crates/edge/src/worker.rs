@@ -5,14 +5,17 @@
 //! request that hits the cache writes to none of it.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base::delivery::EdgeSnapshot;
+use base::enforcement::Action;
 use base::event::{AccessEvent, CacheResult, EventBatch, EventSink, NoticeEvent, Severity};
 use base::{Clock, SystemClock, Timestamp};
+use enforce::{Blocklist, Found};
 use http::{HeaderValue, StatusCode};
 
 use crate::guard::{Connections, Rates};
@@ -39,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<cache::store::Store>,
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) sink: Arc<dyn EventSink>,
+    pub(crate) blocklist: Arc<Blocklist>,
     pub(crate) connections: Arc<Connections>,
     pub(crate) rates: Rates,
     pub(crate) total: Counters,
@@ -71,6 +75,7 @@ pub(crate) struct Parts {
     pub(crate) capacity_rps: u32,
     pub(crate) store: Arc<cache::store::Store>,
     pub(crate) sink: Arc<dyn EventSink>,
+    pub(crate) blocklist: Arc<Blocklist>,
 }
 
 impl Shared {
@@ -92,6 +97,7 @@ impl Shared {
             store: parts.store,
             resolver: Arc::default(),
             sink: parts.sink,
+            blocklist: parts.blocklist,
             connections,
             rates: Rates::new(),
             total: Counters::default(),
@@ -150,6 +156,7 @@ pub(crate) struct Worker {
     pub(crate) watch: Rc<Watch>,
     pub(crate) origins: Rc<client::Connections>,
     pub(crate) random: RefCell<Random>,
+    blocked: RefCell<enforce::Reader>,
     sites: RefCell<Arc<Sites>>,
     seen: Cell<u64>,
     events: RefCell<Vec<AccessEvent>>,
@@ -178,6 +185,7 @@ impl Worker {
             watch: Watch::new(),
             origins,
             random: RefCell::new(Random::seeded(seed)),
+            blocked: RefCell::new(shared.blocklist.reader()),
             sites: RefCell::new(sites),
             seen: Cell::new(u64::MAX),
             events: RefCell::default(),
@@ -200,6 +208,32 @@ impl Worker {
         if self.seen.get() != generation {
             *self.sites.borrow_mut() = self.shared.sites();
             self.seen.set(generation);
+        }
+    }
+
+    /// The enforcement that a request meets, by its client, its host or its URL.
+    #[inline]
+    pub(crate) fn met(&self, client: IpAddr, host: &str, target: &str) -> Option<Found> {
+        let mut blocked = self.blocked.borrow_mut();
+        let (_, live, now_s) = blocked.get();
+        if live.is_empty() {
+            return None;
+        }
+        live.client(client, now_s)
+            .or_else(|| live.request(host, target, now_s))
+    }
+
+    /// Whether a client's connections are closed without a word; counts it.
+    pub(crate) fn drops(&self, client: IpAddr) -> bool {
+        let mut blocked = self.blocked.borrow_mut();
+        let (list, live, now_s) = blocked.get();
+        let found = live.client(client, now_s);
+        match found.filter(|found| found.action == Action::Drop) {
+            Some(found) => {
+                list.hit(&found, client, "");
+                true
+            }
+            None => false,
         }
     }
 

@@ -4,12 +4,13 @@
 //! One byte of schema version, then the batch in postcard. The version is inside
 //! the envelope, not in the record around it, so that bytes can be shipped and
 //! kept as they are and still say what they are. Postcard has no field names:
-//! any change to the events in `base` is a new version here.
+//! any change to the events in `base` is a new version here,
+//! except a new kind of batch at the end, which older releases refuse as malformed.
 //!
 //! Bytes come from another machine. [`decode`] holds them to the bounds that
 //! writers promise, and a batch beyond them is refused whole.
 
-use base::event::{AccessEvent, EventBatch, NoticeEvent, QueryEvent};
+use base::event::{AccessEvent, EnforcedEvent, EventBatch, NoticeEvent, QueryEvent};
 
 /// The version that [`encode`] writes.
 pub const SCHEMA_VERSION: u8 = 1;
@@ -103,6 +104,7 @@ fn check(batch: &EventBatch) -> Result<(), EnvelopeError> {
         EventBatch::Access(events) => events.iter().try_for_each(check_access),
         EventBatch::Query(events) => events.iter().try_for_each(check_query),
         EventBatch::Notice(events) => events.iter().try_for_each(check_notice),
+        EventBatch::Enforced(events) => events.iter().try_for_each(check_enforced),
     }
 }
 
@@ -138,6 +140,10 @@ fn check_notice(event: &NoticeEvent) -> Result<(), EnvelopeError> {
         event.message.len(),
         NOTICE_MESSAGE_BYTES_MAX,
     )
+}
+
+fn check_enforced(event: &EnforcedEvent) -> Result<(), EnvelopeError> {
+    at_most("a subject length", event.subject.len(), PATH_BYTES_MAX)
 }
 
 fn at_most(what: &'static str, value: usize, max: usize) -> Result<(), EnvelopeError> {

@@ -64,7 +64,7 @@ impl Part {
 /// The length of a table's partitions: an hour of rows, a day of roll-ups.
 pub(crate) const fn partition_length(table: Table) -> i64 {
     match table {
-        Table::Access | Table::Query | Table::Notice => HOUR_US,
+        Table::Access | Table::Query | Table::Notice | Table::Enforced => HOUR_US,
         Table::Traffic | Table::Urls | Table::Networks => DAY_US,
     }
 }

@@ -135,6 +135,7 @@ impl Incoming {
             EventBatch::Access(events) => events.iter().map(|event| event.at.micros()).max(),
             EventBatch::Query(events) => events.iter().map(|event| event.at.micros()).max(),
             EventBatch::Notice(events) => events.iter().map(|event| event.at.micros()).max(),
+            EventBatch::Enforced(events) => events.iter().map(|event| event.at.micros()).max(),
         }
     }
 }
@@ -142,7 +143,7 @@ impl Incoming {
 /// Rows in memory, with their roll-ups.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    tables: [MemoryRows; 3],
+    tables: [MemoryRows; 4],
     rollup: Rollup,
     rows: usize,
 }

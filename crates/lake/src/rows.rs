@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use base::Prefix;
-use base::event::{AccessEvent, EventBatch, Method, NoticeEvent, Protocol, QueryEvent, Severity};
+use base::event::{
+    AccessEvent, EnforcedEvent, EventBatch, Method, NoticeEvent, Protocol, QueryEvent, Severity,
+};
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Int8Array, Int32Array, Int64Array, RecordBatch, StringViewBuilder,
     TimestampMicrosecondArray,
@@ -19,6 +21,7 @@ pub(crate) fn rows(node: &str, batch: &EventBatch) -> Result<(Table, RecordBatch
         EventBatch::Access(events) => (Table::Access, access(node, events)),
         EventBatch::Query(events) => (Table::Query, query(node, events)),
         EventBatch::Notice(events) => (Table::Notice, notice(node, events)),
+        EventBatch::Enforced(events) => (Table::Enforced, enforced(node, events)),
     };
     Ok((table, RecordBatch::try_new(table.schema(), columns)?))
 }
@@ -106,6 +109,24 @@ fn notice(node: &str, events: &[NoticeEvent]) -> Vec<ArrayRef> {
         texts(events.iter().map(|e| &*e.kind)),
         texts(events.iter().map(|e| &*e.subject)),
         texts(events.iter().map(|e| &*e.message)),
+    ]
+}
+
+fn enforced(node: &str, events: &[EnforcedEvent]) -> Vec<ArrayRef> {
+    let (mut id, mut client) = (text(), text());
+    let mut buffer = String::new();
+    for event in events {
+        push_display(&mut id, &mut buffer, &event.enforcement);
+        push_display(&mut client, &mut buffer, &event.client.to_canonical());
+    }
+    vec![
+        times(events.iter().map(|e| e.at.micros())),
+        constant(node, events.len()),
+        Arc::new(id.finish()),
+        texts(events.iter().map(|e| e.role.name())),
+        Arc::new(client.finish()),
+        texts(events.iter().map(|e| &*e.subject)),
+        numbers(events.iter().map(|e| clamp(e.hits))),
     ]
 }
 

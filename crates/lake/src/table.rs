@@ -23,6 +23,8 @@ pub enum Table {
     Query,
     /// One row a notice.
     Notice,
+    /// One row for about a second of an enforcement that was met on a node.
+    Enforced,
     /// Roll-up of `access` by minute × site × node × cache result × status class.
     Traffic,
     /// Roll-up of `access` by hour × site × URL; the rest under an empty URL.
@@ -36,10 +38,11 @@ pub(crate) const TIMESTAMP: &str = "timestamp";
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Access,
         Self::Query,
         Self::Notice,
+        Self::Enforced,
         Self::Traffic,
         Self::Urls,
         Self::Networks,
@@ -51,6 +54,7 @@ impl Table {
             Self::Access => "access",
             Self::Query => "query",
             Self::Notice => "notice",
+            Self::Enforced => "enforced",
             Self::Traffic => "traffic",
             Self::Urls => "urls",
             Self::Networks => "networks",
@@ -64,7 +68,7 @@ impl Table {
 
     /// Its columns.
     pub fn schema(self) -> SchemaRef {
-        static SCHEMAS: LazyLock<[SchemaRef; 6]> = LazyLock::new(|| Table::ALL.map(build));
+        static SCHEMAS: LazyLock<[SchemaRef; 7]> = LazyLock::new(|| Table::ALL.map(build));
         Arc::clone(&SCHEMAS[self as usize])
     }
 
@@ -72,14 +76,14 @@ impl Table {
     pub(crate) const fn order(self) -> &'static [&'static str] {
         match self {
             Self::Access | Self::Traffic | Self::Urls | Self::Networks => &["site_id", TIMESTAMP],
-            Self::Query | Self::Notice => &[TIMESTAMP],
+            Self::Query | Self::Notice | Self::Enforced => &[TIMESTAMP],
         }
     }
 
     /// Columns that hold addresses of people.
     pub(crate) const fn addresses(self) -> &'static [&'static str] {
         match self {
-            Self::Access => &["client_address"],
+            Self::Access | Self::Enforced => &["client_address"],
             Self::Query => &["resolver_address", "client_subnet"],
             _ => &[],
         }
@@ -87,7 +91,7 @@ impl Table {
 
     /// Whether rows carry the organisation that owns them.
     pub(crate) const fn has_org(self) -> bool {
-        !matches!(self, Self::Query | Self::Notice)
+        !matches!(self, Self::Query | Self::Notice | Self::Enforced)
     }
 
     /// Days that rows are kept.
@@ -95,7 +99,7 @@ impl Table {
         match self {
             Self::Access => retention.access_days,
             Self::Query => retention.query_days,
-            Self::Notice => retention.notice_days,
+            Self::Notice | Self::Enforced => retention.notice_days,
             Self::Traffic | Self::Urls | Self::Networks => retention.rollup_days,
         }
     }
@@ -142,6 +146,15 @@ fn build(table: Table) -> SchemaRef {
             text("kind"),
             text("subject"),
             text("message"),
+        ],
+        Table::Enforced => vec![
+            time(),
+            text("node"),
+            text("enforcement_id"),
+            text("role"),
+            maybe_text("client_address"),
+            text("subject"),
+            count("hits"),
         ],
         Table::Traffic => {
             let mut fields = vec![

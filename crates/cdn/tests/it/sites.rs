@@ -332,7 +332,7 @@ async fn purges_become_orders_and_whole_ones_are_folded() {
             .iter()
             .filter_map(|order| match order {
                 Order::Purge(purge) => Some(purge.what.clone()),
-                Order::Preload(_) => None,
+                _ => None,
             })
             .collect();
         assert_eq!(
@@ -459,7 +459,7 @@ async fn a_preload_reads_a_site_map_and_is_cut_into_orders() {
         .iter()
         .filter_map(|order| match order {
             Order::Preload(preload) => Some(preload.urls.len()),
-            Order::Purge(_) => None,
+            _ => None,
         })
         .collect();
     assert_eq!(sizes, [1_000, 1_000, 501]);

@@ -2,14 +2,21 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
+use async_trait::async_trait;
 use base::Role;
 use base::delivery::DispatchSnapshot;
+use base::quick::QuickEntry;
 use dispatch::{Dispatch, DispatchOptions, Inherited, RateLimit, ZoneFileOptions};
-
 use tokio::sync::oneshot;
 
+use enforce::Keeper;
+use fabric::OrderReport;
+use fabric::node::QuickHandler;
+
+use super::enforcement;
 use super::node::{ManagedNode, follow};
 use super::process::Process;
 use crate::cli::Run;
@@ -35,6 +42,12 @@ pub(super) fn join(
     options.snapshot = snapshot.clone();
     options.sink = std::sync::Arc::clone(&node.sink);
     options.inherited = inherited(process, &section.listen, section.listen_reports);
+    let keeper = enforcement::keeper(config, process, node, Role::Dispatch)?;
+    enforcement::adopt(process, Arc::clone(&keeper), snapshot.clone(), |snapshot| {
+        &snapshot.enforced
+    })?;
+    options.blocklist = Arc::clone(keeper.list());
+    node.link.quick(Role::Dispatch, Arc::new(Orders(keeper)))?;
     let dispatch = Dispatch::bind(options).context("could not start dispatch")?;
     process.sockets.keep_all(dispatch.sockets()?);
     process.metrics.with(|registry| dispatch.register(registry));
@@ -49,6 +62,35 @@ pub(super) fn join(
         .supervisor
         .spawn_essential("dispatch", dispatch.serve(stop));
     Ok(routes)
+}
+
+/// Quick entries, as a dispatch server carries them out.
+struct Orders(Arc<Keeper>);
+
+#[async_trait]
+impl QuickHandler for Orders {
+    fn durable_seq(&self) -> u64 {
+        self.0.last_seq()
+    }
+
+    async fn apply(&self, entry: &QuickEntry) -> Result<OrderReport, String> {
+        let (keeper, entry) = (Arc::clone(&self.0), entry.clone());
+        let applied = tokio::task::spawn_blocking(move || keeper.apply(&entry)).await;
+        match applied {
+            Ok(Ok(())) => Ok(OrderReport::complete()),
+            Ok(Err(error)) => Err(runtime::error_chain(&error)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn gap(&self, _: u64, to: u64) -> Result<(), String> {
+        let keeper = Arc::clone(&self.0);
+        match tokio::task::spawn_blocking(move || keeper.gap(to)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(runtime::error_chain(&error)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 /// The role's own check of a snapshot: it must compile whole.

@@ -11,11 +11,13 @@ use base::quick::{Order, QuickEntry};
 use base::{NodeName, Role};
 use dispatch::health::Observer;
 use edge::{Edge, EdgeHandle, EdgeOptions};
+use enforce::Keeper;
 use fabric::OrderReport;
 use fabric::node::{Progress, QuickHandler};
 use lake::journal::{Journal, JournalConfig};
 
 use super::handover::Handover;
+use super::enforcement;
 use super::node::{ManagedNode, follow};
 use super::process::Process;
 use crate::cli::Run;
@@ -87,6 +89,11 @@ pub(super) fn join(
     options.origin_ca.clone_from(&section.origin_ca);
     options.origin_deny.clone_from(&section.origin_deny);
     options.inherited = inherited(process, &options);
+    let keeper = enforcement::keeper(config, process, node, Role::Edge)?;
+    enforcement::adopt(process, Arc::clone(&keeper), snapshot.clone(), |snapshot| {
+        &snapshot.enforced
+    })?;
+    options.blocklist = Arc::clone(keeper.list());
     let handle = Edge::start(
         options,
         snapshot.clone(),
@@ -102,6 +109,7 @@ pub(super) fn join(
         Role::Edge,
         Arc::new(Orders {
             edge: handle.clone(),
+            keeper,
             progress: node.link.progress(),
             handover: process.handover.clone(),
         }),
@@ -186,6 +194,7 @@ fn observe(me: NodeName, process: &Process, node: &mut ManagedNode) {
 /// Quick entries, as an edge carries them out.
 struct Orders {
     edge: EdgeHandle,
+    keeper: Arc<Keeper>,
     progress: Progress,
     handover: Handover,
 }
@@ -193,15 +202,21 @@ struct Orders {
 #[async_trait]
 impl QuickHandler for Orders {
     fn durable_seq(&self) -> u64 {
-        self.edge.last_seq()
+        // Orders lost to a damaged log are asked for again; the cache passes over its own.
+        let cache = self.edge.last_seq();
+        match self.keeper.is_damaged() {
+            true => cache.min(self.keeper.last_seq()),
+            false => cache,
+        }
     }
 
     async fn apply(&self, entry: &QuickEntry) -> Result<OrderReport, String> {
         let is_purge = matches!(entry.order, Order::Purge(_));
         let passed_on = entry.clone();
         let (edge, entry, progress) = (self.edge.clone(), entry.clone(), self.progress.clone());
+        let keeper = Arc::clone(&self.keeper);
         let report = match &entry.order {
-            Order::Purge(_) => OrderReport::complete(),
+            Order::Purge(_) | Order::Enforce(_) | Order::Lift(_) => OrderReport::complete(),
             Order::Preload(preload) => OrderReport {
                 total: preload.urls.len() as u64,
                 done: 0,
@@ -211,6 +226,14 @@ impl QuickHandler for Orders {
         };
         let applied = tokio::task::spawn_blocking(move || {
             let seq = entry.seq;
+            if matches!(entry.order, Order::Enforce(_) | Order::Lift(_)) {
+                keeper
+                    .apply(&entry)
+                    .map_err(|error| runtime::error_chain(&error))?;
+            }
+            if seq <= edge.last_seq() {
+                return Ok(());
+            }
             edge.apply(&entry, move |so_far| {
                 progress.report(
                     seq,
@@ -222,6 +245,7 @@ impl QuickHandler for Orders {
                     },
                 );
             })
+            .map_err(|error| runtime::error_chain(&error))
         });
         match applied.await {
             Ok(Ok(())) => {
@@ -230,7 +254,7 @@ impl QuickHandler for Orders {
                 }
                 Ok(report)
             }
-            Ok(Err(error)) => Err(runtime::error_chain(&error)),
+            Ok(Err(error)) => Err(error),
             Err(error) => Err(error.to_string()),
         }
     }

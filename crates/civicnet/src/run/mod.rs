@@ -5,6 +5,7 @@ mod dispatch;
 mod edge;
 mod figures;
 pub(crate) mod handover;
+mod enforcement;
 mod node;
 pub(crate) mod process;
 mod rpki;

@@ -258,6 +258,7 @@ pub(crate) fn zones(zones: &[(&str, &str)]) -> DispatchSnapshot {
         edges: Vec::new(),
         regions: Vec::new(),
         health: base::delivery::HealthPolicy::default(),
+        enforced: base::enforcement::Enforced::default(),
     }
 }
 

@@ -100,6 +100,7 @@ pub(crate) fn taiwan() -> DispatchSnapshot {
             ),
         ],
         health: HealthPolicy::default(),
+        enforced: base::enforcement::Enforced::default(),
     }
 }
 

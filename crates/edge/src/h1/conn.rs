@@ -224,6 +224,10 @@ impl Connection<'_> {
             _ => return None,
         };
         let worker = self.worker;
+        // What is refused is refused, and counted, on the long way.
+        if worker.met(self.client, head.host, target).is_some() {
+            return None;
+        }
         let found = worker.with_site(host_name(head.host), |site| {
             let settings = &site.settings;
             if (settings.redirect_to_https && !self.tls)

@@ -2,6 +2,7 @@
 
 use base::event::CacheResult;
 use bytes::Bytes;
+use enforce::Found;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Body, Response};
@@ -47,6 +48,14 @@ pub(crate) fn error(worker: &Worker, status: StatusCode, detail: &str) -> Respon
         cache: CacheResult::Local,
         origin_us: 0,
     }
+}
+
+/// What a refused user is told: that it is so on purpose, and the reference to ask about.
+pub(crate) fn enforced(worker: &Worker, found: &Found) -> Response {
+    let mut response = error(worker, StatusCode::FORBIDDEN, "enforced");
+    let page = page::refused(&found.id.to_string(), &worker.shared.node);
+    response.body = Body::Bytes(page);
+    response
 }
 
 /// A redirect to the same address over HTTPS.

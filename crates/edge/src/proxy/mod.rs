@@ -16,6 +16,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use base::enforcement::Action;
 use base::event::CacheResult;
 use bytes::Bytes;
 use cache::store::{BodyReader, FileBody, ReadError};
@@ -88,6 +89,20 @@ pub(crate) async fn respond(
 async fn respond_untraced(worker: &Rc<Worker>, request: Request) -> (Response, Option<Arc<Site>>) {
     if request.target == local::HEALTH_PATH && request.method == http::Method::GET {
         return (local::health(worker), None);
+    }
+    if !request.ours
+        && let Some(found) = worker.met(request.client, &request.host, &request.target)
+    {
+        let path = request.target.split('?').next().unwrap_or_default();
+        let subject = format!("{}{path}", request.host_name());
+        worker
+            .shared
+            .blocklist
+            .hit(&found, request.client, &subject);
+        if found.action != Action::Observe {
+            let site = worker.with_site(request.host_name(), Arc::clone);
+            return (local::enforced(worker, &found), site);
+        }
     }
     let Some(site) = worker.with_site(request.host_name(), Arc::clone) else {
         return (

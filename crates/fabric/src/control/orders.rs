@@ -1,5 +1,6 @@
 //! The log of quick entries: numbered without gaps in the caller's transaction.
 
+use base::enforcement::Rule;
 use base::quick::{Order, Preload, QuickEntry};
 use base::{NodeName, Role, Timestamp};
 use schemars::JsonSchema;
@@ -78,6 +79,17 @@ impl Control {
                 "preload has {} URLs: must have at most {} in one order",
                 preload.urls.len(),
                 Preload::URLS_MAX
+            )));
+        }
+        let listed = match &order {
+            Order::Enforce(rules) => rules.len(),
+            Order::Lift(ids) => ids.len(),
+            Order::Purge(_) | Order::Preload(_) => 0,
+        };
+        if listed > Rule::ORDER_MAX {
+            return Err(ControlError::Invalid(format!(
+                "order has {listed} enforcements: must have at most {} in one order",
+                Rule::ORDER_MAX
             )));
         }
         let body = serde_json::to_string(&order).map_err(|source| ControlError::Json {

@@ -181,7 +181,7 @@ fn up_to_rows_max(mut parts: Vec<Arc<Part>>) -> Vec<Arc<Part>> {
 fn grain_at(table: Table, age_us: i64) -> Grain {
     let days = age_us / DAY_US;
     match table {
-        Table::Access | Table::Query | Table::Notice => Grain::Exact,
+        Table::Access | Table::Query | Table::Notice | Table::Enforced => Grain::Exact,
         Table::Traffic if days >= TRAFFIC_DAY_DAYS => Grain::Day,
         Table::Traffic if days >= TRAFFIC_HOUR_DAYS => Grain::Hour,
         Table::Urls | Table::Networks if days >= NAMES_DAY_DAYS => Grain::Day,
@@ -192,7 +192,7 @@ fn grain_at(table: Table, age_us: i64) -> Grain {
 fn merge_sql(job: &Job) -> String {
     let table = job.table;
     match table {
-        Table::Access | Table::Query | Table::Notice => {
+        Table::Access | Table::Query | Table::Notice | Table::Enforced => {
             format!(
                 "SELECT * FROM {} ORDER BY {}",
                 table.name(),

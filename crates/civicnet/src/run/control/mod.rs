@@ -1,5 +1,6 @@
 //! Role `control`: console, API, control database, snapshots, event lake, joined.
 
+mod enforcement;
 mod lookup;
 mod seams;
 mod zones;
@@ -16,6 +17,7 @@ use casework::{AccountPeople, Casework, Grant, People};
 use cdn::{Cdn, SiteGrant};
 use fabric::Control;
 use fabric::bus::{Bus, BusOutbox, LocalBus};
+use isac::enforce::Enforcements;
 use isac::objects::Objects;
 use isac::taxii::{Peer, Taxii};
 use lake::Lake;
@@ -48,6 +50,7 @@ pub(crate) struct Assembly {
     pub(crate) casework: Casework,
     pub(crate) cdn: Cdn,
     pub(crate) objects: Objects,
+    pub(crate) enforcements: Enforcements,
     pub(crate) web: Web,
     fabric: Fabric,
 }
@@ -66,6 +69,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     let fabric = Fabric {
         control: control.clone(),
         zones,
+        enforcements: Arc::default(),
     };
     let people = Arc::new(AccountPeople::default());
     let resolver = Arc::new(Resolver {
@@ -101,10 +105,19 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     let objects = Objects::open(db.clone())
         .await
         .context("could not open the store of STIX objects")?;
+    let enforcements = Enforcements::new(
+        db.clone(),
+        Arc::new(fabric.clone()),
+        Arc::new(enforcement::Met(lake.clone())),
+    );
+    if fabric.enforcements.set(enforcements.clone()).is_err() {
+        anyhow::bail!("enforcement is joined once");
+    }
     let rooms = vec![
         casework.room(),
         cdn.room(people.clone() as Arc<dyn People>),
         isac::room::room(),
+        isac::enforce::room(enforcements.clone()),
     ];
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
         .context("the console does not fit together")?;
@@ -118,6 +131,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         casework,
         cdn,
         objects,
+        enforcements,
         web,
         fabric,
     })
@@ -132,6 +146,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         casework,
         cdn,
         objects,
+        enforcements,
         web,
         fabric,
     } = assemble(config.clone()).await?;
@@ -168,6 +183,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         async move { publisher.publish_until(stop).await },
     );
     zone_watch(process, &cdn, &fabric);
+    enforcement::start(process, &enforcements, objects.clone(), &cdn, &fabric);
 
     let work = casework.clone();
     tasks.every("casework", CASEWORK_PERIOD, move || {

@@ -1,7 +1,10 @@
 //! What the CDN asks of other rooms, joined to the rooms that can.
 
+use std::sync::{Arc, OnceLock};
+
 use async_trait::async_trait;
 use base::delivery::{DispatchSnapshot, EdgeSnapshot};
+use base::enforcement::Enforced;
 use base::quick::Order;
 use base::{NodeName, Role};
 use bytes::Bytes;
@@ -11,6 +14,7 @@ use cdn::seams::{
 };
 use fabric::control::NodeState;
 use fabric::{Control, EventIngest, IngestError};
+use isac::enforce::Enforcements;
 use lake::stats::{NamedSums, Span, Subject, Sums};
 use lake::{Ingested, Lake, LakeError};
 use store::Tx;
@@ -22,20 +26,39 @@ use super::zones::ZoneFiles;
 pub(super) struct Fabric {
     pub(super) control: Control,
     pub(super) zones: ZoneFiles,
+    /// What is in force, folded into every snapshot; set once the rooms are joined.
+    pub(super) enforcements: Arc<OnceLock<Enforcements>>,
+}
+
+impl Fabric {
+    async fn enforced(&self, role: Role) -> Result<Enforced, SeamError> {
+        match self.enforcements.get() {
+            None => Ok(Enforced::default()),
+            Some(enforcements) => enforcements
+                .folded(role)
+                .await
+                .map_err(|e| SeamError::new("enforcements could not be folded in", e)),
+        }
+    }
 }
 
 #[async_trait]
 impl Publisher for Fabric {
     async fn edge(&self, snapshot: &EdgeSnapshot) -> Result<u64, SeamError> {
-        let published = self.control.publish(Role::Edge, snapshot).await;
+        let whole = EdgeSnapshot {
+            enforced: self.enforced(Role::Edge).await?,
+            ..snapshot.clone()
+        };
+        let published = self.control.publish(Role::Edge, &whole).await;
         published.map_err(|e| SeamError::new("the snapshot for edges could not be published", e))
     }
 
     async fn dispatch(&self, snapshot: &DispatchSnapshot) -> Result<u64, SeamError> {
-        let whole = self
+        let mut whole = self
             .zones
             .beside(snapshot)
             .map_err(|e| SeamError::new("the zone files cannot be used", e))?;
+        whole.enforced = self.enforced(Role::Dispatch).await?;
         let published = self.control.publish(Role::Dispatch, &whole).await;
         published.map_err(|e| SeamError::new("the snapshot for dispatch could not be published", e))
     }

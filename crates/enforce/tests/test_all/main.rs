@@ -1,0 +1,3 @@
+//! The keeper on a real disk: restarts, damage, snapshots.
+
+mod keeper;

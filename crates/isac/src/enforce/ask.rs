@@ -1,0 +1,166 @@
+//! Questions: what is in force, how often it was met, why something is blocked.
+
+use base::enforcement::{Enforced, RULES_MAX, Target};
+use base::{EnforcementId, Role};
+use store::{Page, PageRequest};
+
+use super::engine::{Decided, EnforceError, Enforcements, OBEY, State, Why, obeys, through};
+use super::rows::{COLUMNS, decided_of};
+use super::seams::Hits;
+
+impl Enforcements {
+    /// The folded state for nodes of `role`: what snapshots carry.
+    ///
+    /// # Errors
+    /// [`EnforceError::Store`].
+    pub async fn folded(&self, role: Role) -> Result<Enforced, EnforceError> {
+        // The number first: rows may then be newer than it, which nodes mend by the
+        // entries that follow.
+        let through = self.mark(&through(role)).await?;
+        let kinds = OBEY
+            .iter()
+            .find(|(obeys, _)| *obeys == role)
+            .map_or(&[][..], |(_, kinds)| *kinds);
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE state = 'active' AND (until IS NULL OR until > $1) ORDER BY id LIMIT $2")))
+            .bind(self.now().micros())
+            .bind(RULES_MAX as i64)
+            .fetch_all(self.inner.db.pool())
+            .await?;
+        let mut rules = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let decided = decided_of(row)?;
+            if obeys(&decided.roles, role) && kinds.contains(&decided.rule.target.kind()) {
+                rules.push(decided.rule);
+            }
+        }
+        Ok(Enforced {
+            through: u64::try_from(through).unwrap_or(0),
+            rules,
+        })
+    }
+
+    /// The last order on enforcements for `role`.
+    ///
+    /// # Errors
+    /// [`EnforceError::Store`].
+    pub async fn ordered(&self, role: Role) -> Result<i64, EnforceError> {
+        self.mark(&through(role)).await
+    }
+
+    /// One decision with its hits.
+    ///
+    /// # Errors
+    /// [`EnforceError::NotFound`].
+    pub async fn get(&self, id: EnforcementId) -> Result<(Decided, Hits), EnforceError> {
+        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM enforce_rule WHERE id = $1"
+        )))
+        .bind(id.to_string())
+        .fetch_optional(self.inner.db.pool())
+        .await?
+        .ok_or(EnforceError::NotFound(id))?;
+        let decided = decided_of(&row)?;
+        let hits = self.hits(std::slice::from_ref(&decided)).await?;
+        Ok((decided, hits.first().copied().unwrap_or_default()))
+    }
+
+    /// A page of decisions in `state`, newest first, with their hits.
+    ///
+    /// # Errors
+    /// [`EnforceError::Store`] and [`EnforceError::Seam`].
+    pub async fn list(
+        &self,
+        state: State,
+        request: &PageRequest,
+    ) -> Result<Page<(Decided, Hits)>, EnforceError> {
+        const LIST: &str = "enforcements";
+        let before: String = request.after(LIST)?.unwrap_or_else(|| "~".to_owned());
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE state = $1 AND id < $2 ORDER BY id DESC LIMIT $3")))
+            .bind(state.name())
+            .bind(before)
+            .bind(request.fetch())
+            .fetch_all(self.inner.db.pool())
+            .await?;
+        let decided: Vec<Decided> = rows.iter().map(decided_of).collect::<Result<_, _>>()?;
+        let page = request.page(LIST, decided, |d: &Decided| d.rule.id.to_string())?;
+        let hits = self.hits(&page.items).await?;
+        Ok(Page {
+            items: page.items.into_iter().zip(hits).collect(),
+            next: page.next,
+        })
+    }
+
+    async fn hits(&self, decided: &[Decided]) -> Result<Vec<Hits>, EnforceError> {
+        if decided.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<EnforcementId> = decided.iter().map(|d| d.rule.id).collect();
+        self.inner.past.hits(&ids).await.map_err(EnforceError::Seam)
+    }
+
+    /// Why `target` is blocked, or was, or is not: by itself, or by what covers it.
+    ///
+    /// # Errors
+    /// [`EnforceError::Store`] and [`EnforceError::Seam`].
+    pub async fn why(&self, target: Target) -> Result<Why, EnforceError> {
+        const DECISIONS_MAX: usize = 100;
+        let mut found = Vec::new();
+        for text in covering(&target) {
+            let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+                "SELECT {COLUMNS} FROM enforce_rule WHERE target = $1 ORDER BY id DESC LIMIT $2"
+            )))
+            .bind(text)
+            .bind(DECISIONS_MAX as i64)
+            .fetch_all(self.inner.db.pool())
+            .await?;
+            for row in &rows {
+                found.push(decided_of(row)?);
+            }
+        }
+        found.sort_by_key(|d: &Decided| (d.state != State::Active, std::cmp::Reverse(d.rule.id)));
+        found.truncate(DECISIONS_MAX);
+        let hits = self.hits(&found).await?;
+        let (_, policy) = self.policy().await?;
+        Ok(Why {
+            forbidden: policy.permits(&target).err(),
+            target,
+            decisions: found.into_iter().zip(hits).collect(),
+        })
+    }
+}
+
+/// Texts of all targets that would meet `target`.
+fn covering(target: &Target) -> Vec<String> {
+    let mut texts = vec![target.to_string()];
+    let mut name_and_above = |name: &str| {
+        texts.push(name.to_owned());
+        let mut rest = name;
+        loop {
+            texts.push(format!("*.{rest}"));
+            match rest.split_once('.') {
+                Some((_, above)) if above.contains('.') => rest = above,
+                _ => break,
+            }
+        }
+    };
+    match target {
+        Target::Network(prefix) => {
+            for length in (0..prefix.length()).rev() {
+                if let Ok(wider) = base::Prefix::new(prefix.address(), length) {
+                    texts.push(wider.to_string());
+                }
+            }
+        }
+        Target::Domain { name, .. } => name_and_above(name),
+        Target::Url(url) => {
+            name_and_above(url.split('/').next().unwrap_or_default());
+            if let Some((path, _)) = url.split_once('?') {
+                texts.push(format!("url:{path}"));
+            }
+        }
+        Target::File { .. } => {}
+    }
+    texts.sort();
+    texts.dedup();
+    texts
+}

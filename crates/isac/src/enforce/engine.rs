@@ -1,0 +1,656 @@
+//! Decisions: made, approved, undone and asked about. Each is one transaction with its
+//! audit entry and the orders that carry it to nodes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base::enforcement::{
+    Action, InvalidTarget, REASON_CHARS_MAX, RULES_MAX, Rule, Target, TargetKind,
+};
+use base::quick::Order;
+use base::{EnforcementId, Role, Timestamp, UserId};
+use serde_json::json;
+use store::{Actor, AuditEntry, Db, StoreError, Tx};
+
+use super::policy::Policy;
+use super::rows::{COLUMNS, decided_of, insert, one};
+use super::seams::{Hits, Orders, Past, SeamError};
+
+/// Roles that obey today, with the kinds that each can.
+pub(super) const OBEY: [(Role, &[TargetKind]); 2] = [
+    (
+        Role::Edge,
+        &[
+            TargetKind::Address,
+            TargetKind::Prefix,
+            TargetKind::Domain,
+            TargetKind::Url,
+        ],
+    ),
+    (
+        Role::Dispatch,
+        &[TargetKind::Address, TargetKind::Prefix, TargetKind::Domain],
+    ),
+];
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum EnforceError {
+    /// The database.
+    #[error("the table of enforcements")]
+    Store(#[from] StoreError),
+    /// Not there.
+    #[error("no enforcement {0}")]
+    NotFound(EnforcementId),
+    /// Not a target.
+    #[error(transparent)]
+    Target(#[from] InvalidTarget),
+    /// The policy forbids it.
+    #[error("{target} is not enforced: {why}")]
+    Forbidden {
+        /// What.
+        target: Target,
+        /// Why not.
+        why: String,
+    },
+    /// Not possible in this state, or by this person.
+    #[error("{0}")]
+    Conflict(String),
+    /// Beyond a bound.
+    #[error("{count} {what}: at most {max}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        count: usize,
+        /// How many are allowed.
+        max: usize,
+    },
+    /// A policy breaks rules.
+    #[error("the policy breaks {} rules", .0.len())]
+    Policy(Vec<(&'static str, String)>),
+    /// A row that this program did not write.
+    #[error("a row of enforcements cannot be read: {0}")]
+    Row(String),
+    /// Another room.
+    #[error("another part of the system")]
+    Seam(#[source] SeamError),
+}
+
+impl From<sqlx::Error> for EnforceError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Where a decision stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Waits for approval.
+    Proposed,
+    /// In force, unless its end has come.
+    Active,
+    /// Undone.
+    Lifted,
+    /// Not approved.
+    Rejected,
+}
+
+impl State {
+    const ALL: [Self; 4] = [Self::Proposed, Self::Active, Self::Lifted, Self::Rejected];
+
+    /// As in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Active => "active",
+            Self::Lifted => "lifted",
+            Self::Rejected => "rejected",
+        }
+    }
+
+    /// The one of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// A decision with its history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    /// What nodes are told.
+    pub rule: Rule,
+    /// Roles that obey; empty: all that can.
+    pub roles: Vec<Role>,
+    /// `stix:indicator--…` or `user:…`.
+    pub source: String,
+    /// Why.
+    pub reason: String,
+    /// 0 to 100.
+    pub confidence: u8,
+    /// Where it stands.
+    pub state: State,
+    /// The version of the policy by which it was decided.
+    pub policy: i64,
+    /// Who began it.
+    pub made_by: String,
+    /// When.
+    pub made_at: Timestamp,
+    /// Who approved, rejected or lifted it.
+    pub decided_by: Option<String>,
+    /// When.
+    pub decided_at: Option<Timestamp>,
+    /// Why.
+    pub decided_why: String,
+}
+
+/// A decision to make.
+#[derive(Debug, Clone)]
+pub struct New {
+    /// What is refused.
+    pub target: Target,
+    /// How.
+    pub action: Action,
+    /// Roles that obey; empty: all that can.
+    pub roles: Vec<Role>,
+    /// Where it comes from.
+    pub source: String,
+    /// Why.
+    pub reason: String,
+    /// 0 to 100.
+    pub confidence: u8,
+    /// When it ends; none: never.
+    pub until: Option<Timestamp>,
+    /// Whether it waits for approval.
+    pub proposed: bool,
+}
+
+/// Why something is blocked, or not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Why {
+    /// What was asked, in canonical form.
+    pub target: Target,
+    /// What meets it, in force or in the past, newest first.
+    pub decisions: Vec<(Decided, Hits)>,
+    /// Why it could not be enforced, if so.
+    pub forbidden: Option<String>,
+}
+
+/// Enforcements of this house. Cheap to clone.
+#[derive(Clone)]
+pub struct Enforcements {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) db: Db,
+    orders: Arc<dyn Orders>,
+    pub(super) past: Arc<dyn Past>,
+    policy: Mutex<Option<(i64, Arc<Policy>)>>,
+}
+
+impl std::fmt::Debug for Enforcements {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Enforcements")
+    }
+}
+
+impl Enforcements {
+    /// Joins the rooms that it stands on.
+    pub fn new(db: Db, orders: Arc<dyn Orders>, past: Arc<dyn Past>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                db,
+                orders,
+                past,
+                policy: Mutex::default(),
+            }),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.inner.db.clock().now()
+    }
+
+    /// The policy in force with its version; version 0 is the built-in one.
+    ///
+    /// # Errors
+    /// [`EnforceError::Store`].
+    pub async fn policy(&self) -> Result<(i64, Arc<Policy>), EnforceError> {
+        let kept = self
+            .inner
+            .policy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(kept) = kept {
+            return Ok(kept);
+        }
+        let row: Option<(i64, String)> = sqlx::query_as(
+            "SELECT version, document FROM enforce_policy ORDER BY version DESC LIMIT 1",
+        )
+        .fetch_optional(self.inner.db.pool())
+        .await?;
+        let policy = match row {
+            None => (0, Arc::new(Policy::default())),
+            Some((version, document)) => {
+                let policy = serde_json::from_str(&document)
+                    .map_err(|error| EnforceError::Row(format!("policy {version}: {error}")))?;
+                (version, Arc::new(policy))
+            }
+        };
+        self.remember(&policy);
+        Ok(policy)
+    }
+
+    fn remember(&self, policy: &(i64, Arc<Policy>)) {
+        let mut place = self
+            .inner
+            .policy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *place = Some(policy.clone());
+    }
+
+    /// Puts a new version of the policy in force; what is enforced already stays.
+    ///
+    /// # Errors
+    /// [`EnforceError::Policy`] with what is wrong; [`EnforceError::Store`].
+    pub async fn set_policy(
+        &self,
+        actor: Actor,
+        request: Option<&str>,
+        policy: Policy,
+    ) -> Result<i64, EnforceError> {
+        let problems = policy.problems();
+        if !problems.is_empty() {
+            return Err(EnforceError::Policy(problems));
+        }
+        let document =
+            serde_json::to_string(&policy).map_err(|error| EnforceError::Row(error.to_string()))?;
+        let mut tx = self.inner.db.begin().await?;
+        let version: i64 =
+            sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) + 1 FROM enforce_policy")
+                .fetch_one(&mut *tx)
+                .await?;
+        sqlx::query("INSERT INTO enforce_policy (version, document, made_by, made_at) VALUES ($1, $2, $3, $4)")
+            .bind(version)
+            .bind(&document)
+            .bind(actor.to_string())
+            .bind(self.now().micros())
+            .execute(&mut *tx)
+            .await?;
+        audit(
+            &mut tx,
+            actor,
+            request,
+            "enforcement.policy",
+            format!("policy:{version}"),
+            json!({ "policy": policy }),
+        )
+        .await?;
+        tx.commit().await?;
+        self.remember(&(version, Arc::new(policy)));
+        Ok(version)
+    }
+
+    /// Makes decisions; those not merely proposed are in force at every node about as
+    /// soon as this returns. A target that its source has in force already is passed over.
+    ///
+    /// # Errors
+    /// [`EnforceError::Forbidden`] when the policy's warning lists forbid one: none is made.
+    pub async fn enforce(
+        &self,
+        actor: Actor,
+        request: Option<&str>,
+        wanted: Vec<New>,
+    ) -> Result<Vec<Decided>, EnforceError> {
+        if wanted.len() > Rule::ORDER_MAX {
+            return Err(EnforceError::TooMany {
+                what: "targets at once",
+                count: wanted.len(),
+                max: Rule::ORDER_MAX,
+            });
+        }
+        let (version, policy) = self.policy().await?;
+        for new in &wanted {
+            policy
+                .permits(&new.target)
+                .map_err(|why| EnforceError::Forbidden {
+                    target: new.target.clone(),
+                    why,
+                })?;
+        }
+        let now = self.now();
+        let mut tx = self.inner.db.begin().await?;
+        let there: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM enforce_rule WHERE state = 'active'")
+                .fetch_one(&mut *tx)
+                .await?;
+        let count = usize::try_from(there).unwrap_or(0) + wanted.len();
+        if count > RULES_MAX {
+            return Err(EnforceError::TooMany {
+                what: "enforcements",
+                count,
+                max: RULES_MAX,
+            });
+        }
+        let mut made = Vec::with_capacity(wanted.len());
+        for new in wanted {
+            let target = new.target.to_string();
+            let known: Option<(String,)> = sqlx::query_as(
+                "SELECT id FROM enforce_rule WHERE source = $1 AND target = $2 AND state IN ('active', 'proposed') AND (until IS NULL OR until > $3)",
+            )
+            .bind(&new.source)
+            .bind(&target)
+            .bind(now.micros())
+            .fetch_optional(&mut *tx)
+            .await?;
+            if known.is_some() {
+                continue;
+            }
+            let decided = Decided {
+                rule: Rule {
+                    id: EnforcementId::generate(),
+                    target: new.target,
+                    action: new.action,
+                    until: new.until,
+                },
+                roles: new.roles,
+                source: new.source,
+                reason: new.reason.chars().take(REASON_CHARS_MAX).collect(),
+                confidence: new.confidence.min(100),
+                state: if new.proposed {
+                    State::Proposed
+                } else {
+                    State::Active
+                },
+                policy: version,
+                made_by: actor.to_string(),
+                made_at: now,
+                decided_by: None,
+                decided_at: None,
+                decided_why: String::new(),
+            };
+            insert(&mut tx, &decided).await?;
+            made.push(decided);
+        }
+        if made.is_empty() {
+            return Ok(made);
+        }
+        self.order_enforce(&mut tx, made.iter().filter(|d| d.state == State::Active))
+            .await?;
+        let subject = match made.as_slice() {
+            [one] => format!("enforcement:{}", one.rule.id),
+            many => format!("enforcements:{}", many.len()),
+        };
+        let detail = json!({
+            "targets": made.iter().take(50).map(|d| d.rule.target.to_string()).collect::<Vec<_>>(),
+            "source": made[0].source, "state": made[0].state.name(), "policy": version,
+        });
+        let action = if made[0].state == State::Active {
+            "enforcement.enforce"
+        } else {
+            "enforcement.propose"
+        };
+        audit(&mut tx, actor, request, action, subject, detail).await?;
+        tx.commit().await?;
+        Ok(made)
+    }
+
+    /// Approves or rejects what is proposed: by another person than whoever proposed it.
+    ///
+    /// # Errors
+    /// [`EnforceError::Conflict`] when it is not proposed, or by the same person.
+    pub async fn decide(
+        &self,
+        by: UserId,
+        request: Option<&str>,
+        id: EnforcementId,
+        approve: bool,
+        why: &str,
+    ) -> Result<Decided, EnforceError> {
+        let actor = Actor::User(by);
+        let mut tx = self.inner.db.begin().await?;
+        let mut decided = one(&mut tx, id).await?;
+        if decided.state != State::Proposed {
+            return Err(EnforceError::Conflict(format!(
+                "the enforcement is {}, not proposed",
+                decided.state.name()
+            )));
+        }
+        if decided.made_by == actor.to_string() {
+            return Err(EnforceError::Conflict(
+                "another person must decide than the one who proposed it".to_owned(),
+            ));
+        }
+        if approve {
+            let (_, policy) = self.policy().await?;
+            policy
+                .permits(&decided.rule.target)
+                .map_err(|why| EnforceError::Forbidden {
+                    target: decided.rule.target.clone(),
+                    why,
+                })?;
+        }
+        let state = if approve {
+            State::Active
+        } else {
+            State::Rejected
+        };
+        self.settle(&mut tx, &mut decided, state, &actor, why)
+            .await?;
+        if approve {
+            self.order_enforce(&mut tx, std::iter::once(&decided))
+                .await?;
+        }
+        let action = if approve {
+            "enforcement.approve"
+        } else {
+            "enforcement.reject"
+        };
+        audit(
+            &mut tx,
+            actor,
+            request,
+            action,
+            format!("enforcement:{id}"),
+            json!({ "why": decided.decided_why }),
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(decided)
+    }
+
+    /// Undoes an enforcement.
+    ///
+    /// # Errors
+    /// [`EnforceError::Conflict`] when it is not in force.
+    pub async fn lift(
+        &self,
+        actor: Actor,
+        request: Option<&str>,
+        id: EnforcementId,
+        why: &str,
+    ) -> Result<Decided, EnforceError> {
+        let mut tx = self.inner.db.begin().await?;
+        let mut decided = one(&mut tx, id).await?;
+        if decided.state != State::Active {
+            return Err(EnforceError::Conflict(format!(
+                "the enforcement is {}, not active",
+                decided.state.name()
+            )));
+        }
+        self.settle(&mut tx, &mut decided, State::Lifted, &actor, why)
+            .await?;
+        self.order_lift(&mut tx, vec![id]).await?;
+        audit(
+            &mut tx,
+            actor,
+            request,
+            "enforcement.lift",
+            format!("enforcement:{id}"),
+            json!({ "why": decided.decided_why, "target": decided.rule.target.to_string() }),
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(decided)
+    }
+
+    /// Withdraws what a source has in force or proposed, except for `keep`.
+    ///
+    /// # Errors
+    /// [`EnforceError::Store`].
+    pub async fn withdraw(
+        &self,
+        actor: Actor,
+        source: &str,
+        keep: &[Target],
+        why: &str,
+    ) -> Result<usize, EnforceError> {
+        let mut tx = self.inner.db.begin().await?;
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE source = $1 AND state IN ('active', 'proposed')")))
+            .bind(source)
+            .fetch_all(&mut *tx)
+            .await?;
+        let mut lifted = Vec::new();
+        let mut count = 0;
+        for row in &rows {
+            let mut decided = decided_of(row)?;
+            if keep.contains(&decided.rule.target) {
+                continue;
+            }
+            count += 1;
+            let state = match decided.state {
+                State::Active => {
+                    lifted.push(decided.rule.id);
+                    State::Lifted
+                }
+                _ => State::Rejected,
+            };
+            self.settle(&mut tx, &mut decided, state, &actor, why)
+                .await?;
+        }
+        if count == 0 {
+            return Ok(0);
+        }
+        self.order_lift(&mut tx, lifted).await?;
+        audit(
+            &mut tx,
+            actor,
+            None,
+            "enforcement.withdraw",
+            source.to_owned(),
+            json!({ "why": why, "count": count }),
+        )
+        .await?;
+        tx.commit().await?;
+        Ok(count)
+    }
+
+    async fn settle(
+        &self,
+        tx: &mut Tx,
+        decided: &mut Decided,
+        state: State,
+        actor: &Actor,
+        why: &str,
+    ) -> Result<(), EnforceError> {
+        decided.state = state;
+        decided.decided_by = Some(actor.to_string());
+        decided.decided_at = Some(self.now());
+        decided.decided_why = why.chars().take(REASON_CHARS_MAX).collect();
+        sqlx::query("UPDATE enforce_rule SET state = $2, decided_by = $3, decided_at = $4, decided_why = $5 WHERE id = $1")
+            .bind(decided.rule.id.to_string())
+            .bind(state.name())
+            .bind(decided.decided_by.clone())
+            .bind(decided.decided_at.map(Timestamp::micros))
+            .bind(&decided.decided_why)
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    async fn order_enforce(
+        &self,
+        tx: &mut Tx,
+        decided: impl Iterator<Item = &Decided> + Clone,
+    ) -> Result<(), EnforceError> {
+        for (role, kinds) in OBEY {
+            let rules: Vec<Rule> = decided
+                .clone()
+                .filter(|d| obeys(&d.roles, role) && kinds.contains(&d.rule.target.kind()))
+                .map(|d| d.rule.clone())
+                .collect();
+            if !rules.is_empty() {
+                self.order(tx, role, Order::Enforce(rules)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn order_lift(&self, tx: &mut Tx, ids: Vec<EnforcementId>) -> Result<(), EnforceError> {
+        for chunk in ids.chunks(Rule::ORDER_MAX) {
+            for (role, _) in OBEY {
+                self.order(tx, role, Order::Lift(chunk.to_vec())).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn order(&self, tx: &mut Tx, role: Role, order: Order) -> Result<(), EnforceError> {
+        let seq = self
+            .inner
+            .orders
+            .order(tx, role, order)
+            .await
+            .map_err(EnforceError::Seam)?;
+        set_mark(tx, &through(role), i64::try_from(seq).unwrap_or(i64::MAX)).await
+    }
+
+    pub(super) async fn mark(&self, name: &str) -> Result<i64, EnforceError> {
+        let value: Option<i64> =
+            sqlx::query_scalar("SELECT value FROM enforce_mark WHERE name = $1")
+                .bind(name)
+                .fetch_optional(self.inner.db.pool())
+                .await?;
+        Ok(value.unwrap_or(0))
+    }
+
+    pub(super) async fn keep_mark(&self, name: &str, value: i64) -> Result<(), EnforceError> {
+        let mut tx = self.inner.db.begin().await?;
+        set_mark(&mut tx, name, value).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+pub(super) fn obeys(roles: &[Role], role: Role) -> bool {
+    roles.is_empty() || roles.contains(&role)
+}
+
+pub(super) fn through(role: Role) -> String {
+    format!("through:{role}")
+}
+
+async fn set_mark(tx: &mut Tx, name: &str, value: i64) -> Result<(), EnforceError> {
+    sqlx::query("INSERT INTO enforce_mark (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(name)
+        .bind(value)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+async fn audit(
+    tx: &mut Tx,
+    actor: Actor,
+    request: Option<&str>,
+    action: &str,
+    subject: String,
+    detail: serde_json::Value,
+) -> Result<(), EnforceError> {
+    let mut entry = AuditEntry::new(actor, action, subject).detail(detail);
+    entry.request_id = request.map(str::to_owned);
+    tx.audit(entry).await?;
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! Follows the change feed of the STIX store: every indicator that comes, changes or goes
+//! is put to the policy.
+//!
+//! The place in the feed is kept after what was read has been acted on, so that a process
+//! that dies in between acts again, which changes nothing: a source's target that is in
+//! force already is passed over.
+//!
+//! A source is an indicator together with the organisation that sent it, so that nobody
+//! can undo what another organisation said by sending a revoked version under its id.
+
+use std::time::Duration;
+
+use base::Timestamp;
+use base::enforcement::{Digest, Rule, Target};
+use runtime::CancellationToken;
+use serde::Deserialize;
+use store::Actor;
+
+use super::engine::{EnforceError, Enforcements, New};
+use super::policy::{Fate, Indicator, Policy};
+use crate::objects::read::{Change, What};
+use crate::objects::{Objects, ObjectsError};
+use crate::stix::{Tlp, pattern, simple, time};
+
+/// Steps of the feed read at once.
+const CHANGES: u32 = 500;
+/// Targets of one indicator that are acted on.
+const TARGETS_MAX: usize = 1_000;
+/// Time between two looks when nothing is heard of the feed.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Pause after a look that failed.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
+const MARK: &str = "feed";
+const ACTOR: Actor = Actor::System("enforcement policy");
+
+/// Why the feed was not followed to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// The feed.
+    #[error("the feed of STIX objects")]
+    Objects(#[from] ObjectsError),
+    /// The decisions.
+    #[error("decisions of the policy")]
+    Enforce(#[from] EnforceError),
+}
+
+/// The properties of an indicator that matter here.
+#[derive(Debug, Deserialize)]
+struct Text {
+    #[serde(default)]
+    name: Option<String>,
+    pattern: String,
+    pattern_type: String,
+    #[serde(default)]
+    confidence: Option<u8>,
+    #[serde(default)]
+    valid_until: Option<String>,
+    #[serde(default)]
+    revoked: bool,
+}
+
+/// What an indicator asks for.
+#[derive(Debug, Default)]
+struct Wanted {
+    news: Vec<New>,
+    /// Everything it still names, whatever the policy makes of it.
+    targets: Vec<Target>,
+}
+
+impl Enforcements {
+    /// Follows the feed until `stop`.
+    pub async fn follow_until(&self, objects: Objects, stop: CancellationToken) {
+        let mut heard = objects.subscribe();
+        loop {
+            heard.mark_unchanged();
+            let pause = match self.follow(&objects).await {
+                Ok(()) => LOOK_EVERY,
+                Err(error) => {
+                    tracing::error!(error = %runtime::error_chain(&error), "Indicators could not be put to the policy; trying again");
+                    FAILED_PAUSE
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+                changed = heard.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Acts on all that has come since the last look.
+    ///
+    /// # Errors
+    /// [`FollowError`]: the place in the feed stays before what was not acted on.
+    pub async fn follow(&self, objects: &Objects) -> Result<(), FollowError> {
+        let mut after = self.mark(MARK).await?;
+        loop {
+            let changes = objects.changes(after, CHANGES).await?;
+            let Some(last) = changes.last().map(|change| change.seq) else {
+                return Ok(());
+            };
+            let (_, policy) = self.policy().await?;
+            let mut news = Vec::new();
+            for change in changes.iter().filter(|change| change.kind == "indicator") {
+                self.change(&policy, change, &mut news).await?;
+            }
+            self.make(&mut news).await?;
+            self.keep_mark(MARK, last).await?;
+            after = last;
+        }
+    }
+
+    async fn change(
+        &self,
+        policy: &Policy,
+        change: &Change,
+        news: &mut Vec<New>,
+    ) -> Result<(), EnforceError> {
+        let (json, tlp, org) = match &change.what {
+            What::Added { latest: false, .. } => return Ok(()),
+            What::Added {
+                json, tlp, source, ..
+            } => (json, *tlp, source.map(|org| org.to_string())),
+            What::Gone => {
+                self.make(news).await?;
+                for source in self.sources_of(&change.id).await? {
+                    self.withdraw(ACTOR, &source, &[], "the indicator was deleted")
+                        .await?;
+                }
+                return Ok(());
+            }
+        };
+        let source = format!("stix:{}@{}", change.id, org.as_deref().unwrap_or("house"));
+        let wanted = wanted(policy, json, tlp, org.as_deref(), &source, self.now());
+        if self.has(&source).await? {
+            self.withdraw(
+                ACTOR,
+                &source,
+                &wanted.targets,
+                "the indicator no longer says so",
+            )
+            .await?;
+        }
+        if news.len() + wanted.news.len() > Rule::ORDER_MAX {
+            self.make(news).await?;
+        }
+        news.extend(wanted.news);
+        Ok(())
+    }
+
+    /// Makes what has gathered. More than nodes hold is told and left: the feed goes on.
+    async fn make(&self, news: &mut Vec<New>) -> Result<(), EnforceError> {
+        let (proposed, active): (Vec<New>, Vec<New>) = std::mem::take(news)
+            .into_iter()
+            .partition(|new| new.proposed);
+        for some in [active, proposed] {
+            if some.is_empty() {
+                continue;
+            }
+            match self.enforce(ACTOR, None, some).await {
+                Ok(_) => {}
+                Err(error @ (EnforceError::TooMany { .. } | EnforceError::Forbidden { .. })) => {
+                    tracing::error!(%error, "Indicators are not enforced");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn has(&self, source: &str) -> Result<bool, EnforceError> {
+        let there: Option<i64> = sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM enforce_rule WHERE source = $1 AND state IN ('active', 'proposed') LIMIT 1")
+            .bind(source)
+            .fetch_optional(self.inner.db.pool())
+            .await?;
+        Ok(there.is_some())
+    }
+
+    async fn sources_of(&self, id: &str) -> Result<Vec<String>, EnforceError> {
+        // `~` follows every character of an organisation's id.
+        Ok(sqlx::query_scalar("SELECT DISTINCT source FROM enforce_rule WHERE source >= $1 AND source < $2 AND state IN ('active', 'proposed')")
+            .bind(format!("stix:{id}@"))
+            .bind(format!("stix:{id}@~"))
+            .fetch_all(self.inner.db.pool())
+            .await?)
+    }
+}
+
+fn wanted(
+    policy: &Policy,
+    json: &str,
+    tlp: Tlp,
+    org: Option<&str>,
+    source: &str,
+    now: Timestamp,
+) -> Wanted {
+    let mut wanted = Wanted::default();
+    // The store has checked it; what is missing all the same makes nothing to enforce.
+    let Ok(text) = serde_json::from_str::<Text>(json) else {
+        return wanted;
+    };
+    if text.revoked || text.pattern_type != "stix" {
+        return wanted;
+    }
+    let until = match text.valid_until.as_deref() {
+        None => now.plus(policy.lasts()),
+        Some(text) => match time::parse(text) {
+            Some(until) => Timestamp(until),
+            None => return wanted,
+        },
+    };
+    if until <= now {
+        return wanted;
+    }
+    let Ok(tree) = pattern::parse(&text.pattern) else {
+        return wanted;
+    };
+    let indicator = Indicator {
+        confidence: text.confidence,
+        tlp,
+        source: org,
+    };
+    for target in simple::extract(&tree)
+        .into_iter()
+        .filter_map(target_of)
+        .take(TARGETS_MAX)
+    {
+        let fate = policy.decide(&target, &indicator);
+        wanted.targets.push(target.clone());
+        let proposed = match fate {
+            Fate::Enforce => false,
+            Fate::Propose => true,
+            Fate::Leave(why) => {
+                tracing::debug!(%target, source, why, "An indicator is not enforced");
+                continue;
+            }
+        };
+        wanted.news.push(New {
+            target,
+            action: policy.action,
+            roles: policy.roles.clone(),
+            source: source.to_owned(),
+            reason: text.name.clone().unwrap_or_default(),
+            confidence: policy.confidence(&indicator),
+            until: Some(until),
+            proposed,
+        });
+    }
+    wanted
+}
+
+fn target_of(simple: simple::Simple) -> Option<Target> {
+    match simple {
+        simple::Simple::Prefix(prefix) => Some(Target::network(prefix)),
+        simple::Simple::Domain(name) => Target::domain(&name).ok(),
+        simple::Simple::Url(url) => Target::url(&url).ok(),
+        simple::Simple::Hash(algorithm, hex) => {
+            let digest = match algorithm.as_str() {
+                "MD5" => Digest::Md5,
+                "SHA-1" => Digest::Sha1,
+                "SHA-256" => Digest::Sha256,
+                _ => return None,
+            };
+            Target::file(digest, &hex).ok()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(json: &str) -> Wanted {
+        wanted(
+            &Policy::default(),
+            json,
+            Tlp::Green,
+            Some("org"),
+            "stix:x@org",
+            Timestamp(1),
+        )
+    }
+
+    #[test]
+    fn an_indicator_becomes_what_the_policy_makes_of_it() {
+        let made = of(
+            r#"{"pattern":"[ipv4-addr:value IN ('192.0.2.1','8.8.8.8')] OR [url:value = 'http://a.example/x']","pattern_type":"stix","confidence":90,"name":"C2"}"#,
+        );
+        let texts: Vec<String> = made.news.iter().map(|new| new.target.to_string()).collect();
+        assert_eq!(texts, ["192.0.2.1", "url:a.example/x"]);
+        assert_eq!(made.targets.len(), 3);
+        assert!(
+            made.news
+                .iter()
+                .all(|new| !new.proposed && new.reason == "C2" && new.until.is_some())
+        );
+        let proposed =
+            of(r#"{"pattern":"[domain-name:value = 'a.example']","pattern_type":"stix"}"#);
+        assert!(proposed.news[0].proposed, "no confidence stated");
+    }
+
+    #[test]
+    fn what_is_revoked_past_or_conjoined_makes_nothing() {
+        for json in [
+            r#"{"pattern":"[ipv4-addr:value = '192.0.2.1']","pattern_type":"stix","confidence":90,"revoked":true}"#,
+            r#"{"pattern":"[ipv4-addr:value = '192.0.2.1']","pattern_type":"stix","confidence":90,"valid_until":"1960-01-01T00:00:00Z"}"#,
+            r#"{"pattern":"[ipv4-addr:value = '192.0.2.1' AND ipv4-addr:value = '192.0.2.2']","pattern_type":"stix","confidence":90}"#,
+            r#"{"pattern":"rule x {}","pattern_type":"yara","confidence":90}"#,
+            r#"{}"#,
+            "",
+        ] {
+            assert!(of(json).news.is_empty(), "{json}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The thread from intelligence to enforcement: what an indicator, or a person, says is
+//! bad becomes an enforcement at edges and name servers, and can be asked about and undone.
+//!
+//! - [`policy`]: which indicators become enforcements, at once or after approval: pure.
+//! - [`engine`]: decisions in the database, orders to nodes in the same transaction.
+//! - `ask`: what is in force, how often it was met, why something is blocked.
+//! - [`follow`]: reads the change feed of the STIX store and applies the policy to it.
+//! - [`seams`]: what is asked of the fabric and the lake, joined in the binary.
+//!
+//! Everything that is in force has one row with its source, its reason and whoever decided;
+//! nodes are told only the rule (`base::enforcement`).
+
+mod api;
+mod ask;
+pub mod engine;
+pub mod follow;
+pub mod policy;
+mod room;
+mod rows;
+pub mod seams;
+mod simulate;
+
+pub use engine::{Decided, EnforceError, Enforcements, New, State, Why};
+pub use policy::{Fate, Policy};
+pub use room::{POLICY, room};
+pub use simulate::Simulated;
+
+use store::{Migrations, Step};
+
+/// The tables of enforcement.
+pub const MIGRATIONS: Migrations = Migrations {
+    domain: "enforce",
+    steps: &[Step {
+        version: 1,
+        name: "enforcements, their policy, the place in the feed",
+        sql: "
+CREATE TABLE enforce_rule (
+    id TEXT PRIMARY KEY,
+    target TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    action TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    source TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    confidence BIGINT NOT NULL,
+    state TEXT NOT NULL,
+    until BIGINT,
+    policy BIGINT NOT NULL,
+    made_by TEXT NOT NULL,
+    made_at BIGINT NOT NULL,
+    decided_by TEXT,
+    decided_at BIGINT,
+    decided_why TEXT NOT NULL
+);
+CREATE INDEX enforce_rule_state ON enforce_rule (state, id);
+CREATE INDEX enforce_rule_target ON enforce_rule (target, state);
+CREATE INDEX enforce_rule_source ON enforce_rule (source, state);
+CREATE TABLE enforce_policy (
+    version BIGINT PRIMARY KEY,
+    document TEXT NOT NULL,
+    made_by TEXT NOT NULL,
+    made_at BIGINT NOT NULL
+);
+CREATE TABLE enforce_mark (
+    name TEXT PRIMARY KEY,
+    value BIGINT NOT NULL
+);
+",
+    }],
+};

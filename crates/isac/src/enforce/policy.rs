@@ -1,0 +1,337 @@
+//! Which indicators become enforcements: a document that people version, and a pure
+//! decision by it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use base::Role;
+use base::enforcement::{Action, Target, TargetKind};
+use serde::{Deserialize, Serialize};
+
+use crate::stix::Tlp;
+
+/// Entries of `never`.
+pub const NEVER_MAX: usize = 10_000;
+/// Sources with a trust of their own.
+pub const SOURCES_MAX: usize = 1_000;
+/// Public resolvers, which much of the country stands on: blocking one by a bad
+/// indicator would be an outage. Always in force, besides the policy's own list.
+const NEVER: [&str; 12] = [
+    "1.0.0.1",
+    "1.1.1.1",
+    "8.8.4.4",
+    "8.8.8.8",
+    "9.9.9.9",
+    "101.101.101.101",
+    "101.102.103.104",
+    "168.95.1.1",
+    "168.95.192.1",
+    "2001:4860:4860::8888",
+    "2001:4860:4860::8844",
+    "2606:4700:4700::1111",
+];
+
+/// One version of the policy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Whether indicators become enforcements at all.
+    pub on: bool,
+    /// Kinds that do.
+    pub kinds: Vec<TargetKind>,
+    /// Kinds that always need approval.
+    pub approval_kinds: Vec<TargetKind>,
+    /// Confidence (after trust) from which an indicator is proposed; 0 to 100.
+    pub confidence_min: u8,
+    /// Confidence from which it is enforced at once.
+    pub automatic_min: u8,
+    /// Confidence of an indicator that states none.
+    pub confidence_unstated: u8,
+    /// The most closed marking that may be acted on: nodes of others see what is blocked.
+    pub tlp_max: String,
+    /// Percent of its stated confidence that a source is believed, by organisation id.
+    pub trust: BTreeMap<String, u8>,
+    /// Percent for all other sources.
+    pub trust_default: u8,
+    /// What is done.
+    pub action: Action,
+    /// Roles that obey; empty: all that can.
+    pub roles: Vec<Role>,
+    /// Days after which an indicator without an end of its own is no longer enforced.
+    pub days: u16,
+    /// Shortest IPv4 prefix.
+    pub prefix_v4_min: u8,
+    /// Shortest IPv6 prefix.
+    pub prefix_v6_min: u8,
+    /// What a person enforces by hand needs a second person.
+    pub manual_approval: bool,
+    /// Never enforced, nor anything that covers it or lies in it: own prefixes, members'
+    /// prefixes, names that must answer.
+    pub never: Vec<Target>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            on: true,
+            kinds: TargetKind::ALL.to_vec(),
+            approval_kinds: vec![TargetKind::Prefix],
+            confidence_min: 30,
+            automatic_min: 80,
+            confidence_unstated: 50,
+            tlp_max: "amber".to_owned(),
+            trust: BTreeMap::new(),
+            trust_default: 100,
+            action: Action::Refuse,
+            roles: Vec::new(),
+            days: 30,
+            prefix_v4_min: 16,
+            prefix_v6_min: 32,
+            manual_approval: false,
+            never: Vec::new(),
+        }
+    }
+}
+
+/// What becomes of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// Enforced at once.
+    Enforce,
+    /// Enforced when a person approves.
+    Propose,
+    /// Left alone, for this reason.
+    Leave(String),
+}
+
+/// An indicator as far as the policy looks at it.
+#[derive(Debug, Clone, Copy)]
+pub struct Indicator<'a> {
+    /// Its confidence, if stated.
+    pub confidence: Option<u8>,
+    /// Its marking.
+    pub tlp: Tlp,
+    /// Organisation id of its source; none: the house.
+    pub source: Option<&'a str>,
+}
+
+impl Policy {
+    /// The rules that the document breaks, as field and rule; none: it is good.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let mut bound = |field, value: u64, max: u64| {
+            if value > max {
+                problems.push((field, format!("{value}: must be at most {max}")));
+            }
+        };
+        bound("confidence_min", self.confidence_min.into(), 100);
+        bound("automatic_min", self.automatic_min.into(), 101);
+        bound("confidence_unstated", self.confidence_unstated.into(), 100);
+        bound("trust_default", self.trust_default.into(), 100);
+        bound("days", self.days.into(), 3_650);
+        bound("prefix_v4_min", self.prefix_v4_min.into(), 32);
+        bound("prefix_v6_min", self.prefix_v6_min.into(), 128);
+        bound("never", self.never.len() as u64, NEVER_MAX as u64);
+        bound("trust", self.trust.len() as u64, SOURCES_MAX as u64);
+        for trust in self.trust.values() {
+            bound("trust", (*trust).into(), 100);
+        }
+        if self.days == 0 {
+            problems.push(("days", "0: must be at least 1".to_owned()));
+        }
+        if Tlp::from_name(&self.tlp_max).is_none() {
+            problems.push((
+                "tlp_max",
+                format!(
+                    "{:?}: must be clear, green, amber, amber+strict or red",
+                    self.tlp_max.chars().take(20).collect::<String>()
+                ),
+            ));
+        }
+        problems
+    }
+
+    /// How long something without an end of its own is enforced.
+    pub fn lasts(&self) -> Duration {
+        Duration::from_secs(u64::from(self.days) * 86_400)
+    }
+
+    /// The confidence in an indicator, after trust in its source.
+    pub fn confidence(&self, indicator: &Indicator<'_>) -> u8 {
+        let stated = indicator.confidence.unwrap_or(self.confidence_unstated);
+        let trust = indicator
+            .source
+            .and_then(|source| self.trust.get(source))
+            .unwrap_or(&self.trust_default);
+        // A house's own indicator is believed as it stands.
+        let trust = if indicator.source.is_none() {
+            &100
+        } else {
+            trust
+        };
+        (u16::from(stated.min(100)) * u16::from((*trust).min(100)) / 100) as u8
+    }
+
+    /// What becomes of a target of an indicator.
+    pub fn decide(&self, target: &Target, indicator: &Indicator<'_>) -> Fate {
+        if !self.on {
+            return Fate::Leave("the policy is off".to_owned());
+        }
+        if let Err(why) = self.permits(target) {
+            return Fate::Leave(why);
+        }
+        let kind = target.kind();
+        if !self.kinds.contains(&kind) {
+            return Fate::Leave(format!("targets of kind {} are not enforced", kind.name()));
+        }
+        let most = Tlp::from_name(&self.tlp_max).unwrap_or(Tlp::Clear);
+        if indicator.tlp > most {
+            return Fate::Leave(format!(
+                "its marking TLP:{} is more closed than TLP:{}",
+                indicator.tlp.name(),
+                most.name()
+            ));
+        }
+        let confidence = self.confidence(indicator);
+        if confidence < self.confidence_min {
+            return Fate::Leave(format!(
+                "confidence {confidence} is below {}",
+                self.confidence_min
+            ));
+        }
+        if confidence < self.automatic_min || self.approval_kinds.contains(&kind) {
+            return Fate::Propose;
+        }
+        Fate::Enforce
+    }
+
+    /// Whether a target may be enforced at all, by whomever.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn permits(&self, target: &Target) -> Result<(), String> {
+        if let Target::Network(prefix) = target {
+            let min = match prefix.address() {
+                IpAddr::V4(_) => self.prefix_v4_min,
+                IpAddr::V6(_) => self.prefix_v6_min,
+            };
+            if prefix.length() < min {
+                return Err(format!("{prefix} is wider than /{min}"));
+            }
+        }
+        let built_in = NEVER.iter().filter_map(|text| text.parse::<Target>().ok());
+        let listed = self.never.iter().cloned();
+        match built_in.chain(listed).find(|never| clashes(target, never)) {
+            Some(never) => Err(format!(
+                "{never} is on the warning list: it is never blocked"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether enforcing `target` would hit `never`.
+fn clashes(target: &Target, never: &Target) -> bool {
+    match (target, never) {
+        (Target::Network(target), Target::Network(never)) => {
+            target.covers(never) || never.covers(target)
+        }
+        (
+            Target::Domain { name, below },
+            Target::Domain {
+                name: never,
+                below: all,
+            },
+        ) => name == never || (*below && is_below(never, name)) || (*all && is_below(name, never)),
+        (
+            Target::Url(url),
+            Target::Domain {
+                name: never,
+                below: all,
+            },
+        ) => {
+            let host = url.split('/').next().unwrap_or_default();
+            host == &**never || (*all && is_below(host, never))
+        }
+        (target, never) => target == never,
+    }
+}
+
+fn is_below(name: &str, above: &str) -> bool {
+    name.strip_suffix(above)
+        .is_some_and(|rest| rest.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decide(policy: &Policy, target: &str, confidence: u8) -> Fate {
+        let indicator = Indicator {
+            confidence: Some(confidence),
+            tlp: Tlp::Green,
+            source: Some("a"),
+        };
+        policy.decide(&target.parse().expect("a target"), &indicator)
+    }
+
+    #[test]
+    fn confidence_decides_between_nothing_approval_and_at_once() {
+        let mut policy = Policy::default();
+        assert!(matches!(decide(&policy, "192.0.2.1", 29), Fate::Leave(_)));
+        assert_eq!(decide(&policy, "192.0.2.1", 30), Fate::Propose);
+        assert_eq!(decide(&policy, "192.0.2.1", 80), Fate::Enforce);
+        assert_eq!(decide(&policy, "192.0.2.0/24", 100), Fate::Propose);
+        policy.trust.insert("a".to_owned(), 50);
+        assert_eq!(decide(&policy, "192.0.2.1", 100), Fate::Propose);
+        policy.on = false;
+        assert!(matches!(decide(&policy, "192.0.2.1", 100), Fate::Leave(_)));
+    }
+
+    #[test]
+    fn what_is_on_a_warning_list_is_never_hit_from_any_side() {
+        let mut policy = Policy::default();
+        policy.never = ["203.0.113.0/24", "www.gov.example", "*.cdn.example"]
+            .map(|text| text.parse().expect("a target"))
+            .to_vec();
+        for target in [
+            "8.8.8.8",
+            "8.8.8.0/24",
+            "203.0.113.7",
+            "203.0.112.0/23",
+            "www.gov.example",
+            "*.gov.example",
+            "x.cdn.example",
+            "http://a.cdn.example/x",
+            "2001:4860:4860::8888",
+        ] {
+            assert!(
+                matches!(decide(&policy, target, 100), Fate::Leave(why) if why.contains("warning list")),
+                "{target}"
+            );
+        }
+        for target in ["203.0.114.7", "gov.example", "xcdn.example", "8.8.8.9"] {
+            assert_eq!(decide(&policy, target, 100), Fate::Enforce, "{target}");
+        }
+        assert!(matches!(decide(&policy, "10.0.0.0/8", 100), Fate::Leave(_)));
+    }
+
+    #[test]
+    fn a_closed_marking_is_not_acted_on_and_bad_documents_name_their_fields() {
+        let policy = Policy::default();
+        let indicator = Indicator {
+            confidence: Some(100),
+            tlp: Tlp::Red,
+            source: None,
+        };
+        let target = "192.0.2.1".parse().expect("a target");
+        assert!(matches!(policy.decide(&target, &indicator), Fate::Leave(_)));
+        let bad: Policy =
+            serde_json::from_str(r#"{"days":0,"tlp_max":"blue","confidence_min":200}"#)
+                .expect("reads");
+        let fields: Vec<&str> = bad.problems().iter().map(|(field, _)| *field).collect();
+        assert_eq!(fields, ["confidence_min", "days", "tlp_max"]);
+        assert!(serde_json::from_str::<Policy>(r#"{"onn":true}"#).is_err());
+    }
+}
