@@ -138,7 +138,11 @@ mod tests {
             let community = reason.community(64_999);
             let back: Vec<Reason> = Reason::among(64_999, &[community]).collect();
             assert_eq!(back, [*reason], "{community}");
-            assert_eq!(Reason::among(64_998, &[community]).count(), 0, "{community}");
+            assert_eq!(
+                Reason::among(64_998, &[community]).count(),
+                0,
+                "{community}"
+            );
         }
         assert_eq!(Reason::from_number(12), None);
     }

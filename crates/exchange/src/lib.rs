@@ -12,9 +12,13 @@
 //! Nobody here speaks BGP: BIRD (or OpenBGPD) does, driven from outside.
 
 pub mod community;
+pub mod document;
+pub mod engine;
 pub mod glass;
+pub mod irr;
 pub mod mrt;
 pub mod prefix_table;
+pub mod render;
 pub mod rpki;
 pub mod rtr;
 #[cfg(test)]

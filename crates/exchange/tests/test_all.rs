@@ -4,3 +4,4 @@ mod it {
     pub(crate) mod glass;
     pub(crate) mod rtr;
 }
+mod rendering;

@@ -1,0 +1,121 @@
+//! A network that peers with the route servers, and its border routers.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// AS number.
+    pub asn: u32,
+    /// Name for people.
+    pub name: String,
+    /// AS set (or `AS` number) that lists the networks it announces; without it only itself.
+    #[serde(default)]
+    pub as_set: Option<String>,
+    /// AS set for IPv6, when it is another one.
+    #[serde(default)]
+    pub as_set_v6: Option<String>,
+    /// Registries to ask, first one first; without them the policy's.
+    #[serde(default)]
+    pub irr_sources: Vec<String>,
+    /// Limits of received prefixes; what is absent is the policy's.
+    #[serde(default)]
+    pub max_prefix: MaxPrefix,
+    /// Secret of TCP MD5 (RFC 2385) for all its sessions.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// Watch its sessions by BFD, when the policy has BFD.
+    #[serde(default = "yes")]
+    pub bfd: bool,
+    /// Refuse the session unless the member says that it is a route server's client (RFC 9234).
+    #[serde(default)]
+    pub require_role: bool,
+    /// Its border routers.
+    #[serde(default)]
+    pub routers: Vec<Router>,
+    /// Sessions with other members, kept for the record: no route server takes part in them.
+    #[serde(default)]
+    pub bilateral: Vec<BilateralSession>,
+}
+
+/// A border router at one site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Router {
+    /// Name, unique among the member's routers of the site: lower-case letters, digits and hyphens.
+    pub name: String,
+    /// Site whose peering LAN it stands on.
+    pub site: String,
+    /// Its IPv4 address on the LAN.
+    #[serde(default)]
+    pub v4: Option<std::net::Ipv4Addr>,
+    /// Its IPv6 address on the LAN.
+    #[serde(default)]
+    pub v6: Option<std::net::Ipv6Addr>,
+    /// Secret of TCP MD5 for this router, before the member's.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// Keep the sessions configured and down.
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+/// Limits of prefixes received in one session, before filters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaxPrefix {
+    /// IPv4 prefixes.
+    #[serde(default)]
+    pub v4: Option<u32>,
+    /// IPv6 prefixes.
+    #[serde(default)]
+    pub v6: Option<u32>,
+}
+
+/// A session between two members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BilateralSession {
+    /// The other member's AS number.
+    pub asn: u32,
+    /// Site whose LAN the session crosses.
+    pub site: String,
+}
+
+/// A text that no log and no debug output shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Member {
+    /// The name of the AS set (or the AS) that lists its IPv4 or IPv6 announcements.
+    pub fn set_name(&self, is_v6: bool) -> String {
+        let own = if is_v6 {
+            self.as_set_v6.as_ref().or(self.as_set.as_ref())
+        } else {
+            self.as_set.as_ref()
+        };
+        own.map_or_else(|| format!("AS{}", self.asn), |set| set.to_ascii_uppercase())
+    }
+}
+
+fn yes() -> bool {
+    true
+}

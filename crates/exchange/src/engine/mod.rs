@@ -1,0 +1,116 @@
+//! The daemon that speaks BGP, behind a trait, and the way a new configuration reaches it.
+//!
+//! [`birdc`] speaks BIRD's control protocol and reads its answers into [`SessionState`] and
+//! [`birdc::Route`]; [`bird`] is the engine; [`apply`] is the way: check, compare, configure with a
+//! timeout after which the daemon goes back by itself, watch the sessions, then confirm or undo.
+
+pub mod apply;
+pub mod bird;
+pub mod birdc;
+pub mod diff;
+
+use std::path::Path;
+
+use serde::Serialize;
+
+/// What is wrong between us and the daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The control socket cannot be used: the daemon is dead, hangs, or is somebody else.
+    #[error("route server at {socket} does not answer")]
+    Silent {
+        /// The control socket.
+        socket: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The daemon answers what it should not.
+    #[error("route server answers {said:?} to {command:?}")]
+    Refused {
+        /// What was asked.
+        command: String,
+        /// Its words.
+        said: String,
+    },
+    /// The checking program finds the configuration wrong.
+    #[error("configuration is refused: {0}")]
+    Configuration(String),
+    /// A program or a file cannot be used.
+    #[error("cannot use {what}")]
+    System {
+        /// The program or the file.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// One BGP session as the daemon sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct SessionState {
+    /// The session's name in the configuration.
+    pub name: String,
+    /// `up`, `start` or `down`.
+    pub state: String,
+    /// Since when, as the daemon writes it.
+    pub since: String,
+    /// `Established`, `Idle` …, with what the daemon adds.
+    pub info: String,
+    /// Description from the configuration.
+    pub description: String,
+    /// The neighbour's address.
+    pub neighbor: Option<std::net::IpAddr>,
+    /// The neighbour's AS number.
+    pub neighbor_asn: Option<u32>,
+    /// Routes taken.
+    pub imported: u64,
+    /// Routes refused and kept to be looked at.
+    pub filtered: u64,
+    /// Routes announced to the neighbour.
+    pub exported: u64,
+}
+
+impl SessionState {
+    /// Whether routes flow.
+    pub fn is_established(&self) -> bool {
+        self.state == "up" && self.info.starts_with("Established")
+    }
+}
+
+/// A route server's daemon.
+pub trait Engine {
+    /// Whether the daemon would take the configuration in `file`.
+    ///
+    /// # Errors
+    /// With the daemon's words when not.
+    fn check(&mut self, file: &Path) -> Result<(), EngineError>;
+
+    /// The BGP sessions.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    fn sessions(&mut self) -> Result<Vec<SessionState>, EngineError>;
+
+    /// Switches to `file`; unless confirmed within `undo_after_s` seconds the daemon goes back by itself.
+    ///
+    /// # Errors
+    /// When the daemon refuses or does not answer.
+    fn configure(&mut self, file: &Path, undo_after_s: u32) -> Result<(), EngineError>;
+
+    /// Makes the switch final.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    fn confirm(&mut self) -> Result<(), EngineError>;
+
+    /// Goes back at once.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    fn undo(&mut self) -> Result<(), EngineError>;
+}
+
+#[cfg(test)]
+mod tests;

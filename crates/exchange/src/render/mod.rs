@@ -1,0 +1,108 @@
+//! From the document and the registries' data to the configuration of one site's route server.
+//!
+//! The same input gives the same bytes: nothing here reads a clock, and everything is sorted by AS
+//! number and address. The order in which a route is tested is the order in which reasons win:
+//!
+//! 1. special-purpose prefix, own LAN, too long, too short;
+//! 2. empty path, first AS, path length, private AS, network never reached by route server;
+//! 3. number of communities, next hop;
+//! 4. origin AS in the member's set (a member without registered data is refused everything);
+//! 5. RPKI: invalid is refused, valid is accepted;
+//! 6. prefix registered.
+//!
+//! A blackhole (RFC 7999) skips lengths and RPKI, and must be a host inside registered space.
+
+mod bird;
+mod bogons;
+
+use std::path::{Path, PathBuf};
+
+use crate::document::{Document, Site};
+use crate::irr::AllowedByMember;
+
+/// Name of the file below the directory of output.
+pub const BIRD_FILE: &str = "bird.conf";
+
+/// Why no configuration can be rendered or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The document has no such site.
+    #[error("{name:?} is no site: must be one of {known}")]
+    Site {
+        /// What was asked for.
+        name: String,
+        /// The document's sites.
+        known: String,
+    },
+    /// A member's registered data was not given.
+    #[error(
+        "nothing is known of the prefixes of AS{0}: the registries' data is needed unless policy.irr.enabled is false"
+    )]
+    Irr(u32),
+    /// A file cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Renders the BIRD 2 configuration of `site`.
+///
+/// # Errors
+/// When the site is unknown, or data of a member is missing.
+pub fn bird(
+    document: &Document,
+    site: &str,
+    allowed: &AllowedByMember,
+) -> Result<String, RenderError> {
+    bird::render(document, find(document, site)?, allowed)
+}
+
+fn find<'a>(document: &'a Document, name: &str) -> Result<&'a Site, RenderError> {
+    document.site(name).ok_or_else(|| RenderError::Site {
+        name: name.to_owned(),
+        known: document
+            .sites
+            .iter()
+            .map(|site| site.name.as_str())
+            .take(20)
+            .collect::<Vec<_>>()
+            .join(", "),
+    })
+}
+
+/// Writes `text` to `file`, whole or not at all, readable by the owner and the group only: it holds
+/// the sessions' secrets. Gives whether anything changed.
+///
+/// # Errors
+/// When it cannot be written; what was there stays.
+pub fn write(file: &Path, text: &str) -> Result<bool, RenderError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let failed = |source| RenderError::Write {
+        path: file.to_owned(),
+        source,
+    };
+    if std::fs::read(file).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(false);
+    }
+    if let Some(directory) = file.parent() {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let partial = file.with_extension("partial");
+    let mut out = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(&partial)
+        .map_err(failed)?;
+    out.write_all(text.as_bytes()).map_err(failed)?;
+    out.sync_all().map_err(failed)?;
+    std::fs::rename(&partial, file).map_err(failed)?;
+    Ok(true)
+}

@@ -1,0 +1,116 @@
+//! Configurations: golden files for their text, BIRD itself for their syntax.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use exchange::document::Document;
+use exchange::irr::{self, rpsl::Files};
+
+const LAB: &str = include_str!("../golden/lab.toml");
+const RPSL: &str = include_str!("../golden/lab.rpsl");
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+fn rendered(document: &Document, site: &str) -> String {
+    let mut files = Files::default();
+    files.read_bytes("LAB", RPSL.as_bytes()).expect("small");
+    let (allowed, _) = irr::resolve(document, site, &mut files, None).expect("known");
+    exchange::render::bird(document, site, &allowed).expect("rendered")
+}
+
+fn bird_accepts(text: &str) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("bird.conf");
+    std::fs::write(&file, text).expect("written");
+    let bird = if Path::new("/usr/sbin/bird").exists() {
+        "/usr/sbin/bird"
+    } else {
+        "bird"
+    };
+    let said = Command::new(bird)
+        .args(["-p", "-c"])
+        .arg(&file)
+        .output()
+        .expect("bird starts: install Debian's package bird2");
+    assert!(
+        said.status.success(),
+        "{}\n{text}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+}
+
+/// `CIVICNET_GOLDEN=write` writes the files anew.
+#[test]
+fn golden_configurations() {
+    let document = Document::parse("lab.toml", LAB).expect("valid");
+    for site in ["hsinchu", "taichung"] {
+        let text = rendered(&document, site);
+        assert_eq!(
+            text,
+            rendered(&document, site),
+            "the same input gives the same bytes"
+        );
+        bird_accepts(&text);
+        let file = golden(&format!("{site}.bird.conf"));
+        if std::env::var("CIVICNET_GOLDEN").is_ok_and(|value| value == "write") {
+            std::fs::write(&file, &text).expect("written");
+        }
+        let kept = std::fs::read_to_string(&file).expect("the golden file");
+        assert!(
+            kept == text,
+            "{} is stale: run with CIVICNET_GOLDEN=write and read the difference",
+            file.display()
+        );
+    }
+}
+
+#[test]
+fn every_switch_of_the_policy_gives_a_configuration_that_bird_takes() {
+    let base = Document::parse("lab.toml", LAB).expect("valid");
+    let variants: [fn(&mut Document); 9] = [
+        |d| d.policy.blackhole = false,
+        |d| d.policy.irr.enabled = false,
+        |d| d.policy.irr.more_specific = true,
+        |d| d.policy.rpki = exchange::document::RpkiPolicy::default(),
+        |d| d.policy.bfd = None,
+        |d| d.policy.asn = 4_200_000_001,
+        |d| d.policy.never_via_route_server.clear(),
+        |d| d.sites.iter_mut().for_each(|site| site.draining = true),
+        |d| d.members.clear(),
+    ];
+    for change in variants {
+        let mut document = base.clone();
+        change(&mut document);
+        bird_accepts(&rendered(&document, "hsinchu"));
+    }
+}
+
+#[test]
+fn an_unknown_site_and_missing_data_are_told() {
+    let document = Document::parse("lab.toml", LAB).expect("valid");
+    let told = exchange::render::bird(&document, "taipei", &irr::AllowedByMember::new())
+        .expect_err("no site")
+        .to_string();
+    assert!(
+        told.contains("\"taipei\"") && told.contains("hsinchu"),
+        "{told}"
+    );
+    assert!(exchange::render::bird(&document, "hsinchu", &irr::AllowedByMember::new()).is_err());
+}
+
+#[test]
+fn the_published_schema_is_the_types() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/exchange.schema.json");
+    let text = serde_json::to_string_pretty(&Document::schema()).expect("written") + "\n";
+    if std::env::var("CIVICNET_GOLDEN").is_ok_and(|value| value == "write") {
+        std::fs::write(&file, &text).expect("written");
+    }
+    assert!(
+        std::fs::read_to_string(&file).is_ok_and(|kept| kept == text),
+        "docs/exchange.schema.json is stale: `make docs`"
+    );
+}
