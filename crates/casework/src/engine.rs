@@ -63,6 +63,22 @@ pub trait Grant: Send + Sync {
         by: UserId,
     ) -> Result<Granted, CaseError>;
 
+    /// Called after every step, in its transaction, with the case as it has become.
+    /// What is returned is shown as the case's result from then on.
+    ///
+    /// # Errors
+    /// [`CaseError`]; the case then stays as it was.
+    async fn moved(
+        &self,
+        tx: &mut Tx,
+        case: &Case,
+        values: &Values,
+        step: &Moved<'_>,
+    ) -> Result<Option<Granted>, CaseError> {
+        let _ = (tx, case, values, step);
+        Ok(None)
+    }
+
     /// Called after the grant's transaction is committed.
     async fn granted(&self) {}
 
@@ -72,6 +88,19 @@ pub trait Grant: Send + Sync {
         let _ = (case, values, editable);
         Vec::new()
     }
+}
+
+/// A step that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved<'a> {
+    /// The workflow's action.
+    pub action: &'a str,
+    /// The state before.
+    pub from: &'a str,
+    /// Who took it.
+    pub by: UserId,
+    /// What was written with it.
+    pub comment: &'a str,
 }
 
 /// Something that an applicant must prove, and how.
@@ -107,6 +136,16 @@ pub trait People: Send + Sync {
     async fn contact(&self, user: UserId) -> Option<Contact>;
     /// Those who review.
     async fn officers(&self) -> Vec<UserId>;
+    /// Those who belong to an organisation.
+    async fn members(&self, org: OrgId) -> Vec<UserId> {
+        let _ = org;
+        Vec::new()
+    }
+    /// An organisation's name; none when unknown.
+    async fn org_name(&self, org: OrgId) -> Option<Text> {
+        let _ = org;
+        None
+    }
 }
 
 /// Who asks, as the permission table sees it.

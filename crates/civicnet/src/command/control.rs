@@ -56,6 +56,7 @@ pub(crate) fn migrations() -> Vec<store::Migrations> {
         casework::MIGRATIONS,
         cdn::MIGRATIONS,
         isac::MIGRATIONS,
+        isac::cert::MIGRATIONS,
     ]
 }
 
