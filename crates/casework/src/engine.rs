@@ -6,7 +6,7 @@ mod reading;
 mod steps;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use base::{CaseId, OrgId, Timestamp, UserId};
@@ -198,6 +198,18 @@ pub struct Casework {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// The engine as something sees it that the engine itself holds, such as a grant: two
+/// that held each other would never be dropped.
+#[derive(Clone)]
+pub struct WeakCasework(Weak<Inner>);
+
+impl WeakCasework {
+    /// The engine, unless it is gone.
+    pub fn upgrade(&self) -> Option<Casework> {
+        self.0.upgrade().map(|inner| Casework { inner })
+    }
+}
+
 pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) vault: Vault,
@@ -286,6 +298,11 @@ impl Casework {
                 config,
             }),
         }
+    }
+
+    /// For those whom the engine holds.
+    pub fn downgrade(&self) -> WeakCasework {
+        WeakCasework(Arc::downgrade(&self.inner))
     }
 
     /// The forms.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base::{OrgId, Timestamp, UserId};
-use casework::{Casework, Grant, People, Who};
+use casework::{Casework, Grant, People, WeakCasework, Who};
 use serde_json::Value;
 use store::{Actor, AuditEntry, Blobs, Db, Vault};
 use tokio::sync::watch;
@@ -82,7 +82,7 @@ pub(crate) struct Inner {
     /// Counts the times at which lights moved.
     pub(crate) lights_moved: watch::Sender<u64>,
     /// Joined after casework is made, which needs the grants of this domain first.
-    casework: std::sync::OnceLock<Casework>,
+    casework: std::sync::OnceLock<WeakCasework>,
 }
 
 /// Who changes something.
@@ -137,13 +137,14 @@ impl Cert {
 
     /// Joins casework; the first time counts.
     pub fn join(&self, casework: Casework) {
-        self.inner.casework.get_or_init(|| casework);
+        self.inner.casework.get_or_init(|| casework.downgrade());
     }
 
-    pub(crate) fn casework(&self) -> Result<&Casework, CertError> {
+    pub(crate) fn casework(&self) -> Result<Casework, CertError> {
         self.inner
             .casework
             .get()
+            .and_then(WeakCasework::upgrade)
             .ok_or_else(|| CertError::Data("casework is not joined".into()))
     }
 
