@@ -104,6 +104,8 @@ struct Due {
     subject: String,
     state: String,
     form: String,
+    text: Option<Text>,
+    path: String,
 }
 
 impl Casework {
@@ -113,7 +115,7 @@ impl Casework {
     /// [`CaseError::Store`]; a delivery that fails is no error here.
     pub async fn deliver(&self, now: Timestamp) -> Result<usize, CaseError> {
         let rows = sqlx::query(
-            "SELECT d.id, d.channel, d.target, d.notice, d.attempts, d.case_id, c.number, c.subject, c.state, c.form
+            "SELECT d.id, d.channel, d.target, d.notice, d.attempts, d.case_id, d.text, d.path, c.number, c.subject, c.state, c.form
              FROM casework_delivery d JOIN casework_case c ON c.id = d.case_id
              WHERE d.state = 'queued' AND d.next_at <= $1 ORDER BY d.next_at, d.id LIMIT $2",
         )
@@ -218,19 +220,27 @@ impl Casework {
             return Ok(());
         };
         let notice = Notice::from_name(&due.notice).unwrap_or(Notice::Moved);
-        let sentence = notice.sentence(due.number, &due.subject);
+        let sentence = match &due.text {
+            Some(text) => text.clone(),
+            None => notice.sentence(due.number, &due.subject),
+        };
         let subject = sentence.of(&contact.language).to_owned();
         let link = format!(
-            "{}/cases/{}",
+            "{}{}",
             self.inner.config.console_url.trim_end_matches('/'),
-            due.case
+            due.path
         );
+        // A letter with a text of its own leads to the thing, not to the case.
+        let (see_zh, see) = match due.text {
+            Some(_) => ("查看", "Open"),
+            None => ("查看案件", "Open the case"),
+        };
         let body = if contact.language.starts_with("en") {
             format!(
-                "{subject}.\n\nOpen the case: {link}\n\nThis mail was sent by civicnet. Please do not answer it.\n"
+                "{subject}.\n\n{see}: {link}\n\nThis mail was sent by civicnet. Please do not answer it.\n"
             )
         } else {
-            format!("{subject}。\n\n查看案件:{link}\n\n本信由 civicnet 自動寄出,請勿直接回覆。\n")
+            format!("{subject}。\n\n{see_zh}:{link}\n\n本信由 civicnet 自動寄出,請勿直接回覆。\n")
         };
         let to = Mailbox::new(
             Some(contact.name),
@@ -548,7 +558,11 @@ fn transport(smtp: &SmtpConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, St
 fn due_of(row: &AnyRow) -> Result<Due, CaseError> {
     let case: String = row.try_get("case_id")?;
     id::<base::CaseId>(&case)?;
+    let text: Option<String> = row.try_get("text")?;
+    let path: Option<String> = row.try_get("path")?;
     Ok(Due {
+        path: path.unwrap_or_else(|| format!("/cases/{case}")),
+        text: text.map(|text| crate::case::read_json(&text)).transpose()?,
         id: row.try_get("id")?,
         channel: row.try_get("channel")?,
         target: row.try_get("target")?,

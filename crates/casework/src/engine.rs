@@ -6,7 +6,7 @@ mod reading;
 mod steps;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use base::{CaseId, OrgId, Timestamp, UserId};
@@ -63,6 +63,22 @@ pub trait Grant: Send + Sync {
         by: UserId,
     ) -> Result<Granted, CaseError>;
 
+    /// Called after every step, in its transaction, with the case as it has become.
+    /// What is returned is shown as the case's result from then on.
+    ///
+    /// # Errors
+    /// [`CaseError`]; the case then stays as it was.
+    async fn moved(
+        &self,
+        tx: &mut Tx,
+        case: &Case,
+        values: &Values,
+        step: &Moved<'_>,
+    ) -> Result<Option<Granted>, CaseError> {
+        let _ = (tx, case, values, step);
+        Ok(None)
+    }
+
     /// Called after the grant's transaction is committed.
     async fn granted(&self) {}
 
@@ -72,6 +88,19 @@ pub trait Grant: Send + Sync {
         let _ = (case, values, editable);
         Vec::new()
     }
+}
+
+/// A step that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved<'a> {
+    /// The workflow's action.
+    pub action: &'a str,
+    /// The state before.
+    pub from: &'a str,
+    /// Who took it.
+    pub by: UserId,
+    /// What was written with it.
+    pub comment: &'a str,
 }
 
 /// Something that an applicant must prove, and how.
@@ -107,6 +136,16 @@ pub trait People: Send + Sync {
     async fn contact(&self, user: UserId) -> Option<Contact>;
     /// Those who review.
     async fn officers(&self) -> Vec<UserId>;
+    /// Those who belong to an organisation.
+    async fn members(&self, org: OrgId) -> Vec<UserId> {
+        let _ = org;
+        Vec::new()
+    }
+    /// An organisation's name; none when unknown.
+    async fn org_name(&self, org: OrgId) -> Option<Text> {
+        let _ = org;
+        None
+    }
 }
 
 /// Who asks, as the permission table sees it.
@@ -157,6 +196,18 @@ impl Who {
 #[derive(Clone)]
 pub struct Casework {
     pub(crate) inner: Arc<Inner>,
+}
+
+/// The engine as something sees it that the engine itself holds, such as a grant: two
+/// that held each other would never be dropped.
+#[derive(Clone)]
+pub struct WeakCasework(Weak<Inner>);
+
+impl WeakCasework {
+    /// The engine, unless it is gone.
+    pub fn upgrade(&self) -> Option<Casework> {
+        self.0.upgrade().map(|inner| Casework { inner })
+    }
 }
 
 pub(crate) struct Inner {
@@ -247,6 +298,11 @@ impl Casework {
                 config,
             }),
         }
+    }
+
+    /// For those whom the engine holds.
+    pub fn downgrade(&self) -> WeakCasework {
+        WeakCasework(Arc::downgrade(&self.inner))
     }
 
     /// The forms.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::workflow::{Workflow, WorkflowError};
+use crate::workflow::{Side, Workflow, WorkflowError};
 
 /// Fields of one form.
 pub const FIELDS_MAX: usize = 100;
@@ -66,6 +66,12 @@ pub struct Form {
     /// Whether a case must belong to an organisation.
     #[serde(default)]
     pub needs_org: bool,
+    /// Who begins cases of it; officers' own forms are not shown to others.
+    #[serde(default = "applicants")]
+    pub begun_by: Side,
+    /// Whether notifications of its cases stay in the console: no mail, no web hook.
+    #[serde(default)]
+    pub inside: bool,
     /// The field whose value names the case in lists.
     pub subject: String,
     /// What a submission holds.
@@ -74,6 +80,10 @@ pub struct Form {
     pub layout: Vec<Step>,
     /// What becomes of it.
     pub workflow: Workflow,
+}
+
+fn applicants() -> Side {
+    Side::Applicant
 }
 
 /// The top of the JSON Schema subset: an object with named properties.
@@ -123,6 +133,8 @@ pub enum Kind {
 pub enum Format {
     /// RFC 3339 full-date.
     Date,
+    /// RFC 3339 date-time; without an offset it is read as Asia/Taipei.
+    DateTime,
     /// An address of mail (RFC 5321 section 4.1.2, dot-string local part).
     Email,
     /// A host name (RFC 1123 section 2.1) of at least two labels; Unicode is
@@ -244,6 +256,8 @@ pub enum Widget {
     Checkbox,
     /// A calendar day.
     Date,
+    /// A moment.
+    DateTime,
     /// An upload.
     File,
     /// A URL.
@@ -455,6 +469,11 @@ fn read_value(property: &Property, sent: Option<&str>) -> Option<Value> {
         Kind::String => {
             let text = sent?.replace("\r\n", "\n");
             let text = text.trim();
+            if property.format == Some(Format::DateTime) {
+                let moment = crate::validate::moment(text);
+                return (!text.is_empty())
+                    .then(|| Value::String(moment.unwrap_or(text.to_owned())));
+            }
             (!text.is_empty()).then(|| Value::String(text.to_owned()))
         }
     }

@@ -28,7 +28,9 @@ pub mod workflow;
 
 pub use case::{Case, CaseError, Granted};
 pub use config::CaseworkConfig;
-pub use engine::{Casework, Contact, Filter, Grant, Opened, Parts, People, Proof, Who, refuse};
+pub use engine::{
+    Casework, Contact, Filter, Grant, Moved, Opened, Parts, People, Proof, WeakCasework, Who, refuse,
+};
 pub use people::AccountPeople;
 pub use schema::{MIGRATIONS, SEALED};
 pub use web::OrgScope;

@@ -134,6 +134,8 @@ pub struct Letter {
     pub at: Timestamp,
     /// The case it is about.
     pub case: CaseId,
+    /// The page it leads to.
+    pub path: String,
     /// What it says.
     pub text: Text,
     /// Whether it has been read.
@@ -152,7 +154,8 @@ impl Casework {
         except: Option<UserId>,
     ) -> Result<(), CaseError> {
         let now = self.now();
-        let mail = !self.inner.config.smtp.host.is_empty();
+        let inside = self.form_of(case).is_ok_and(|form| form.inside);
+        let mail = !inside && !self.inner.config.smtp.host.is_empty();
         for reader in readers
             .iter()
             .filter(|reader| Some(**reader) != except)
@@ -171,7 +174,7 @@ impl Casework {
                     .await?;
             }
         }
-        if let Some(org) = case.org {
+        if let Some(org) = case.org.filter(|_| !inside) {
             let hooks: Vec<(String,)> =
                 sqlx::query_as("SELECT id FROM casework_webhook WHERE org = $1 ORDER BY id")
                     .bind(org.to_string())
@@ -179,6 +182,48 @@ impl Casework {
                     .await?;
             for (hook,) in hooks {
                 self.promise(tx, "webhook", &hook, case, notice, now)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Promises a letter with a text of its own about a thing that `case` made, and
+    /// the same by mail; it leads to `path`.
+    ///
+    /// # Errors
+    /// [`CaseError::Store`].
+    pub async fn send(
+        &self,
+        tx: &mut Tx,
+        case: &Case,
+        text: &Text,
+        path: &str,
+        readers: &[UserId],
+    ) -> Result<(), CaseError> {
+        let now = self.now();
+        let inside = self.form_of(case).is_ok_and(|form| form.inside);
+        let mail = !inside && !self.inner.config.smtp.host.is_empty();
+        let text = crate::case::write_json(text)?;
+        for reader in readers {
+            sqlx::query("INSERT INTO casework_letter (id, reader, case_id, at, notice, text, path) VALUES ($1, $2, $3, $4, 'moved', $5, $6)")
+                .bind(uuid::Uuid::now_v7().to_string())
+                .bind(reader.to_string())
+                .bind(case.id.to_string())
+                .bind(now.micros())
+                .bind(&text)
+                .bind(path)
+                .execute(&mut **tx)
+                .await?;
+            if mail {
+                sqlx::query("INSERT INTO casework_delivery (id, channel, target, case_id, notice, created_at, attempts, next_at, state, error, text, path) VALUES ($1, 'email', $2, $3, 'moved', $4, 0, $4, 'queued', '', $5, $6)")
+                    .bind(uuid::Uuid::now_v7().to_string())
+                    .bind(reader.to_string())
+                    .bind(case.id.to_string())
+                    .bind(now.micros())
+                    .bind(&text)
+                    .bind(path)
+                    .execute(&mut **tx)
                     .await?;
             }
         }
@@ -219,7 +264,7 @@ impl Casework {
         // Identifiers are UUIDv7 text: in order of time, and below this end.
         let before: String = request.after(LIST)?.unwrap_or_else(|| "~".to_owned());
         let rows = sqlx::query(
-            "SELECT l.id, l.at, l.case_id, l.notice, l.read_at, c.number, c.subject FROM casework_letter l JOIN casework_case c ON c.id = l.case_id
+            "SELECT l.id, l.at, l.case_id, l.notice, l.read_at, l.text, l.path, c.number, c.subject FROM casework_letter l JOIN casework_case c ON c.id = l.case_id
              WHERE l.reader = $1 AND l.id < $2 ORDER BY l.id DESC LIMIT $3",
         )
         .bind(reader.to_string())
@@ -232,11 +277,18 @@ impl Casework {
             let notice: String = row.try_get("notice")?;
             let notice = Notice::from_name(&notice).unwrap_or(Notice::Moved);
             let subject: String = row.try_get("subject")?;
+            let case: CaseId = id(&row.try_get::<String, _>("case_id")?)?;
             letters.push(Letter {
                 id: row.try_get("id")?,
                 at: Timestamp(row.try_get("at")?),
-                case: id(&row.try_get::<String, _>("case_id")?)?,
-                text: notice.sentence(row.try_get("number")?, &subject),
+                case,
+                path: row
+                    .try_get::<Option<String>, _>("path")?
+                    .unwrap_or_else(|| format!("/cases/{case}")),
+                text: match row.try_get::<Option<String>, _>("text")? {
+                    Some(text) => crate::case::read_json(&text)?,
+                    None => notice.sentence(row.try_get("number")?, &subject),
+                },
                 read: row.try_get::<Option<i64>, _>("read_at")?.is_some(),
             });
         }

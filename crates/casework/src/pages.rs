@@ -207,7 +207,17 @@ fn state_text(visit: &Visit, state: &str) -> String {
     match state {
         "draft" | "submitted" | "in-review" | "approved" | "returned" | "rejected" | "granted"
         | "closed" | "withdrawn" => visit.t(&format!("case-state-{state}")),
-        other => other.to_owned(),
+        // The room that brought the form brought the text.
+        other => named(visit, &format!("case-state-{other}"), other),
+    }
+}
+
+/// The text of `key`, where some room has it.
+fn named(visit: &Visit, key: &str, otherwise: &str) -> String {
+    if visit.house().catalog.has(key) {
+        visit.t(key)
+    } else {
+        otherwise.to_owned()
     }
 }
 

@@ -4,10 +4,11 @@
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
-use base::UserId;
+use base::{OrgId, UserId};
 use web::{Accounts, HouseRole, Paging};
 
 use crate::engine::{Contact, People};
+use crate::form::Text;
 
 /// Pages of accounts that are looked through for officers.
 const PAGES_MAX: usize = 100;
@@ -41,6 +42,24 @@ impl People for AccountPeople {
             email: Some(found.email),
             language,
         })
+    }
+
+    async fn members(&self, org: OrgId) -> Vec<UserId> {
+        let Some(accounts) = self.0.get() else {
+            return Vec::new();
+        };
+        match accounts.members(org).await {
+            Ok(members) => members.into_iter().map(|member| member.user).collect(),
+            Err(error) => {
+                tracing::warn!(%org, %error, "Members could not be listed");
+                Vec::new()
+            }
+        }
+    }
+
+    async fn org_name(&self, org: OrgId) -> Option<Text> {
+        let found = self.0.get()?.org(org).await.ok()?;
+        Some(Text::new(found.name_zh, found.name_en))
     }
 
     async fn officers(&self) -> Vec<UserId> {

@@ -130,7 +130,7 @@ fn api_permissions() -> Vec<RoutePermission> {
 ///
 /// # Errors
 /// 401 for visitors.
-pub(crate) fn who(visit: &Visit) -> Result<Who, WebError> {
+pub fn who(visit: &Visit) -> Result<Who, WebError> {
     let principal = &visit.principal;
     let only = match &principal.via {
         Via::Token { org, .. } => *org,
@@ -147,7 +147,10 @@ pub(crate) fn who(visit: &Visit) -> Result<Who, WebError> {
 }
 
 /// A case's identifier in an address.
-pub(crate) fn case_id(text: &str) -> Result<CaseId, WebError> {
+///
+/// # Errors
+/// 404 for what is none.
+pub fn case_id(text: &str) -> Result<CaseId, WebError> {
     text.parse().map_err(|_| WebError::not_found("case", text))
 }
 
@@ -174,7 +177,7 @@ pub(crate) fn refusal_text(refusal: &Refusal) -> Text {
 }
 
 /// An error of the engine as the console tells it.
-pub(crate) fn tell(error: CaseError, lang: Lang) -> WebError {
+pub fn tell(error: CaseError, lang: Lang) -> WebError {
     let language = lang.tag();
     match error {
         CaseError::NotFound(id) => WebError::not_found("case", id),

@@ -6,10 +6,25 @@ use store::{Migrations, Step};
 /// All steps so far.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "casework",
-    steps: &[Step {
-        version: 1,
-        name: "cases, time-line, attachments, notifications",
-        sql: "
+    steps: &[FIRST, SECOND],
+};
+
+/// Letters and deliveries with a text and a page of their own.
+const SECOND: Step = Step {
+    version: 2,
+    name: "letters with a text of their own",
+    sql: "
+ALTER TABLE casework_letter ADD COLUMN text TEXT;
+ALTER TABLE casework_letter ADD COLUMN path TEXT;
+ALTER TABLE casework_delivery ADD COLUMN text TEXT;
+ALTER TABLE casework_delivery ADD COLUMN path TEXT;
+",
+};
+
+const FIRST: Step = Step {
+    version: 1,
+    name: "cases, time-line, attachments, notifications",
+    sql: "
 CREATE TABLE casework_case (
     id TEXT PRIMARY KEY,
     number BIGINT NOT NULL UNIQUE,
@@ -97,7 +112,6 @@ CREATE TABLE casework_delivery (
 );
 CREATE INDEX casework_delivery_due ON casework_delivery (state, next_at);
 ",
-    }],
 };
 
 /// The columns that are sealed, for sealing them again when the key is rotated.

@@ -308,6 +308,7 @@ fn check_text(form: &Form, name: &str, property: &Property, text: &str, wrong: &
 fn check_format(format: Format, text: &str) -> Result<(), Text> {
     let fine = match format {
         Format::Date => is_date(text),
+        Format::DateTime => moment(text).is_some(),
         Format::Email => is_email(text),
         Format::Hostname => hostname(text).is_some(),
         Format::Uri => is_http_url(text),
@@ -321,6 +322,10 @@ fn check_format(format: Format, text: &str) -> Result<(), Text> {
         Format::Date => (
             "必須是日期,例如 2026-11-21",
             "must be a date such as 2026-11-21",
+        ),
+        Format::DateTime => (
+            "必須是日期與時間,例如 2026-11-21T09:30",
+            "must be a date and time such as 2026-11-21T09:30",
         ),
         Format::Email => (
             "必須是電子郵件地址,例如 name@agency.example",
@@ -371,6 +376,34 @@ pub fn hostname(text: &str) -> Option<String> {
         .is_some_and(|top| top.bytes().any(|b| b.is_ascii_alphabetic()));
     (ascii.len() <= 253 && labels.len() >= 2 && labels.iter().all(label) && top_is_text)
         .then_some(ascii)
+}
+
+/// A date-time (RFC 3339 section 5.6) with its offset and whole minutes or seconds;
+/// what a browser sends without an offset is meant in Asia/Taipei (UTC+8).
+pub fn moment(text: &str) -> Option<String> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let time = rest.strip_prefix('T')?;
+    let (clock, offset) = match time.find(['Z', '+', '-']) {
+        Some(at) => time.split_at(at),
+        None => (time, "+08:00"),
+    };
+    let two = |part: &str, most: u32| {
+        part.len() == 2
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && part.parse::<u32>().is_ok_and(|n| n <= most)
+    };
+    let parts: Vec<&str> = clock.split(':').collect();
+    let clock_fine = match parts.as_slice() {
+        [hours, minutes] => two(hours, 23) && two(minutes, 59),
+        [hours, minutes, seconds] => two(hours, 23) && two(minutes, 59) && two(seconds, 59),
+        _ => false,
+    };
+    let offset_fine = offset == "Z"
+        || offset[1..]
+            .split_once(':')
+            .is_some_and(|(hours, minutes)| two(hours, 14) && two(minutes, 59));
+    let seconds = if parts.len() == 2 { ":00" } else { "" };
+    (is_date(date) && clock_fine && offset_fine).then(|| format!("{date}T{clock}{seconds}{offset}"))
 }
 
 fn is_date(text: &str) -> bool {

@@ -1,8 +1,16 @@
 //! The tests of this crate that need a database or a server.
 
+#[path = "cert/alerts.rs"]
+mod alerts;
+#[path = "cert/doors.rs"]
+mod doors;
+#[path = "cert/house.rs"]
+mod house;
 #[path = "it/objects.rs"]
 mod objects;
 #[path = "it/peers.rs"]
 mod peers;
+#[path = "cert/reports.rs"]
+mod reports;
 #[path = "it/server.rs"]
 mod server;

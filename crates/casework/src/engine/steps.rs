@@ -6,7 +6,7 @@ use serde_json::json;
 use sqlx::AssertSqlSafe;
 use store::Tx;
 
-use super::{Casework, DRAFTS_MAX, EVENTS_MAX, Opened, Proof, Who, editable, load};
+use super::{Casework, DRAFTS_MAX, EVENTS_MAX, Moved, Opened, Proof, Who, editable, load};
 use crate::case::{
     COLUMNS, COMMENT_CHARS_MAX, Case, CaseError, EventKind, case_of, id, write_json,
 };
@@ -32,6 +32,7 @@ impl Casework {
             .inner
             .forms
             .newest(form)
+            .filter(|found| found.begun_by == Side::Applicant || who.officer)
             .ok_or_else(|| CaseError::NoForm(form.chars().take(60).collect()))?;
         match org {
             Some(org) if !who.applies_for(org) => return Err(CaseError::NeedsOrg),
@@ -234,7 +235,23 @@ impl Casework {
                 .execute(&mut *tx)
                 .await?;
         }
-        let after = load(&mut tx, case).await?;
+        let mut after = load(&mut tx, case).await?;
+        if let Some(grant) = grant {
+            let step = Moved {
+                action,
+                from: &before.state,
+                by: who.user,
+                comment,
+            };
+            if let Some(result) = grant.moved(&mut tx, &after, &values, &step).await? {
+                sqlx::query("UPDATE casework_case SET result = $2 WHERE id = $1")
+                    .bind(case.to_string())
+                    .bind(write_json(&result)?)
+                    .execute(&mut *tx)
+                    .await?;
+                after.result = Some(result);
+            }
+        }
         self.record(
             &mut tx,
             &after,

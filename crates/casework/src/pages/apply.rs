@@ -18,7 +18,9 @@ use crate::validate::{Completeness, problems_of_step};
 pub(super) async fn choose(State(casework): State<Casework>, visit: Visit) -> WebResult {
     let frame = visit.frame("nav-apply");
     let language = visit.lang.tag();
-    let forms = casework.forms().all();
+    let officer = visit.principal.may("case:review", web::Thing::HOUSE);
+    let mut forms = casework.forms().all();
+    forms.retain(|form| officer || form.begun_by == crate::workflow::Side::Applicant);
     let mut body = Body::new().text(visit.t("apply-intro"));
     if forms.is_empty() {
         body = body.add(ui::empty(
@@ -295,6 +297,9 @@ fn question_field(
         Widget::Lines => Field::area(name, label, 4).value(shown),
         Widget::Number => Field::input("number", name, label).value(shown),
         Widget::Date => Field::input("date", name, label).value(shown),
+        // The control knows no offset: moments are shown as they were typed, in Asia/Taipei.
+        Widget::DateTime => Field::input("datetime-local", name, label)
+            .value(shown.chars().take(16).collect::<String>()),
         Widget::Url => Field::input("url", name, label).value(shown),
         Widget::Email => Field::input("email", name, label)
             .value(shown)

@@ -32,10 +32,7 @@ pub(super) async fn inbox(
             None,
         ));
     for letter in &page.items {
-        let link = Markup::link(
-            format!("/cases/{}", letter.case),
-            letter.text.of(visit.lang.tag()),
-        );
+        let link = Markup::link(&letter.path, letter.text.of(visit.lang.tag()));
         let link = if letter.read {
             link
         } else {

@@ -256,7 +256,7 @@ fn action_text(visit: &Visit, action: &str) -> String {
     match action {
         "submit" | "withdraw" | "start-review" | "approve" | "grant" | "return" | "reject"
         | "close" => visit.t(&format!("case-action-{action}")),
-        other => other.to_owned(),
+        other => super::named(visit, &format!("case-action-{other}"), other),
     }
 }
 

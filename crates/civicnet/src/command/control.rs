@@ -57,6 +57,7 @@ pub(crate) fn migrations() -> Vec<store::Migrations> {
         cdn::MIGRATIONS,
         isac::MIGRATIONS,
         isac::enforce::MIGRATIONS,
+        isac::cert::MIGRATIONS,
     ]
 }
 

@@ -64,6 +64,12 @@ pub(super) async fn seed(
     Ok((logins, door))
 }
 
+/// Utilities that report incidents and receive alerts: name in logins, Chinese, English.
+const UTILITIES: [(&str, &str, &str); 2] = [
+    ("water", "北區自來水事業", "Northern water works"),
+    ("power", "南區電力公司", "Southern power company"),
+];
+
 /// A password that nobody can guess and anybody can type.
 fn password() -> anyhow::Result<String> {
     let mut bytes = [0; 9];
@@ -116,6 +122,15 @@ async fn people(
         if site.slug != TOUR_SITE.slug {
             public_site(cdn, operator, org, site, ports).await?;
         }
+    }
+    for (slug, name_zh, name_en) in UTILITIES {
+        let org = accounts.create_org(name_zh, name_en, &by).await?;
+        let email = format!("owner@{slug}.test");
+        let (login, id) = account(accounts, &by, &email, name_zh, Vec::new()).await?;
+        accounts
+            .set_member(org, id, Some(OrgRole::Admin), &by)
+            .await?;
+        logins.insert(format!("{slug}-owner"), login);
     }
     // Written last: without it the next start would begin again and say what is in its way.
     let text = serde_json::to_string_pretty(&logins)?;

@@ -20,6 +20,10 @@ use crate::principal::Principal;
 use crate::problem::{Code, WebError};
 use crate::visit::{Theme, Visit};
 
+/// Pages below this path are the same for everybody: they get no cookie, hold no form
+/// that needs one, and may be kept by caches.
+const OPEN: &str = "/open/";
+
 /// Who asks, may they, and does the request come from a page of ours.
 pub(super) async fn enter(
     State(house): State<Arc<House>>,
@@ -93,7 +97,8 @@ async fn admit(
             Some(value) if value.len() == 64 => value.to_owned(),
             _ => {
                 let value = secret()?;
-                if !api && bearer.is_none() && !path.starts_with("/assets/") {
+                let bare = path.starts_with("/assets/") || path.starts_with(OPEN);
+                if !api && bearer.is_none() && !bare {
                     cookies.push(
                         house
                             .cookies

@@ -5,7 +5,6 @@ mod lookup;
 mod seams;
 mod zones;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +47,7 @@ pub(crate) struct Assembly {
     pub(crate) control: Control,
     pub(crate) lake: Lake,
     pub(crate) casework: Casework,
+    pub(crate) cert: isac::Cert,
     pub(crate) cdn: Cdn,
     pub(crate) objects: Objects,
     pub(crate) enforcements: Enforcements,
@@ -72,6 +72,14 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         enforcements: Arc::default(),
     };
     let people = Arc::new(AccountPeople::default());
+    let blobs = Blobs::open(&config.store.blobs).context("could not open the file store")?;
+    let cert = isac::Cert::new(isac::cert::Parts {
+        db: db.clone(),
+        vault: vault.clone(),
+        blobs: blobs.clone(),
+        people: people.clone(),
+    })
+    .context("the rules of incident response are wrong")?;
     let resolver = Arc::new(Resolver {
         server: config.control.resolver.unwrap_or_else(system_resolver),
     });
@@ -89,15 +97,20 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     for form in cdn::FORMS {
         forms.register(form).context("a form is wrong")?;
     }
+    for form in isac::cert::forms()? {
+        forms.register(&form).context("a form is wrong")?;
+    }
+    let mut grants = isac::cert::grants(&cert);
+    grants.insert(
+        "cdn-site".to_owned(),
+        Arc::new(SiteGrant(cdn.clone())) as Arc<dyn Grant>,
+    );
     let casework = Casework::new(casework::Parts {
         db: db.clone(),
         vault: vault.clone(),
-        blobs: Blobs::open(&config.store.blobs).context("could not open the file store")?,
+        blobs,
         forms,
-        grants: BTreeMap::from([(
-            "cdn-site".to_owned(),
-            Arc::new(SiteGrant(cdn.clone())) as Arc<dyn Grant>,
-        )]),
+        grants,
         people: people.clone(),
         fetcher: Fetcher::new(resolver, &config.casework.allow_private),
         config: config.casework.clone(),
@@ -118,6 +131,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         cdn.room(people.clone() as Arc<dyn People>),
         isac::room::room(),
         isac::enforce::room(enforcements.clone()),
+        cert.room(&casework),
     ];
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
         .context("the console does not fit together")?;
@@ -129,6 +143,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         control,
         lake,
         casework,
+        cert,
         cdn,
         objects,
         enforcements,
@@ -144,6 +159,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         control,
         lake,
         casework,
+        cert,
         cdn,
         objects,
         enforcements,
@@ -190,6 +206,10 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         let work = work.clone();
         async move { work.look().await }
     });
+    tasks.every("incident response", CASEWORK_PERIOD, move || {
+        let cert = cert.clone();
+        async move { cert.look(cert.db().clock().now()).await }
+    });
     let sweeper = cdn.clone();
     tasks.every("deleted sites", HOUSEKEEPING_PERIOD, move || {
         let sweeper = sweeper.clone();
@@ -203,8 +223,11 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         let (anchors, db) = (anchors.clone(), anchored.clone());
         async move { anchors.record(&db).await.map(drop) }
     });
-    let columns: Vec<store::vault::SealedColumn> =
-        casework::SEALED.into_iter().chain(cdn::SEALED).collect();
+    let columns: Vec<store::vault::SealedColumn> = casework::SEALED
+        .into_iter()
+        .chain(cdn::SEALED)
+        .chain(isac::cert::SEALED)
+        .collect();
     let (reseal_db, reseal_vault) = (db.clone(), vault.clone());
     tasks.every("seal again", HOUSEKEEPING_PERIOD, move || {
         let (db, vault, columns) = (reseal_db.clone(), reseal_vault.clone(), columns.clone());
