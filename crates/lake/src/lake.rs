@@ -18,7 +18,7 @@ use crate::config::LakeConfig;
 use crate::files::Files;
 use crate::ingest::{self, Counters, Ingest, Ingested, key_of};
 use crate::maintain::{self, Maintenance, Tidied, journal_dir};
-use crate::manifest::Manifest;
+use crate::manifest::{self, Manifest};
 use crate::query::{Engine, QueryOptions, QueryResult, Source, mentioned};
 use crate::state::{Shared, State};
 use crate::{LakeError, adopt, envelope};
@@ -99,6 +99,11 @@ impl Lake {
         let lock = lock(&config.dir)?;
         let files = Files::open(config)?;
         let committed = load(config, &files).await?;
+        // From here on, files without a record mean that it was lost, not that the
+        // first flush was cut short: half of that would be taken for the whole.
+        if !manifest::path(&config.dir).exists() {
+            committed.save(&config.dir)?;
+        }
         let strangers = maintain::delete_strangers(&files, &committed).await?;
         if strangers > 0 {
             tracing::info!(strangers, "Deleted files that a crash left behind");

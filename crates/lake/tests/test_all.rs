@@ -8,5 +8,7 @@ mod journal;
 mod kill;
 #[path = "test_all/lake.rs"]
 mod lake;
+#[path = "test_all/s3.rs"]
+mod s3;
 #[path = "test_all/stats.rs"]
 mod stats;

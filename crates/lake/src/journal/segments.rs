@@ -114,6 +114,7 @@ impl SegmentLog {
     }
 
     /// The number that the next record gets.
+    #[cfg(any(feature = "sql", test))]
     pub(crate) fn next(&self) -> u64 {
         self.next
     }

@@ -12,7 +12,7 @@ use lake::journal::Journal;
 
 use crate::child;
 use crate::journal::{batch, config as journal_config};
-use crate::lake::{config, node, requests, rows};
+use crate::lake::{config, fingerprint, node, number, parquet_files, requests, rows};
 
 const ROUNDS: u64 = 8;
 /// Events of one batch.
@@ -146,5 +146,48 @@ async fn check(dir: &Path, highest: u64) {
     for table in ["traffic", "urls", "networks"] {
         let sum = &rows(&lake, &format!("SELECT sum(requests) AS n FROM {table}")).await[0]["n"];
         assert_eq!(sum.as_u64(), Some(n), "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_flush_cut_short_is_as_if_it_had_not_begun() {
+    let (whole, cut) = (
+        tempfile::tempdir().expect("a directory"),
+        tempfile::tempdir().expect("a directory"),
+    );
+    for dir in [&whole, &cut] {
+        let lake = Lake::open(&config(dir.path())).await.expect("opens");
+        lake.ingest(&node("edge-a"), 1, requests(0, 1_000))
+            .await
+            .expect("stored");
+        if dir.path() == whole.path() {
+            lake.flush().await.expect("flushes");
+        }
+    }
+    // As a crash after the first of the flush's files leaves it: requests are there,
+    // their roll-ups and the commit are not.
+    copy_tree(
+        &whole.path().join("tables/access"),
+        &cut.path().join("tables/access"),
+    );
+    let lake = Lake::open(&config(cut.path())).await.expect("opens");
+    assert_eq!(fingerprint(&lake).await, (1_000, 1_000));
+    for table in ["traffic", "urls", "networks"] {
+        let sql = format!("SELECT sum(requests) FROM {table}");
+        assert_eq!(number(&lake, &sql).await, 1_000, "{table}");
+    }
+    assert_eq!(parquet_files(cut.path()), 0, "what it left is deleted");
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy_tree(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("copied");
+        }
     }
 }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 pub(crate) fn config(dir: &Path) -> LakeConfig {
     LakeConfig {
         dir: dir.to_owned(),
+        s3: crate::s3::place(dir),
         flush_interval_s: 3_600,
         ..LakeConfig::default()
     }
@@ -44,7 +45,7 @@ pub(crate) async fn rows(lake: &Lake, sql: &str) -> Vec<Value> {
     objects(&result).expect("renders")
 }
 
-async fn number(lake: &Lake, sql: &str) -> i64 {
+pub(crate) async fn number(lake: &Lake, sql: &str) -> i64 {
     let rows = rows(lake, sql).await;
     let row = rows[0].as_object().expect("a row");
     row.values()
@@ -63,7 +64,7 @@ async fn sql_error(lake: &Lake, sql: &str) -> String {
 
 /// The sum over a column that differs for every event, to tell lost and doubled
 /// events from the right ones.
-async fn fingerprint(lake: &Lake) -> (i64, i64) {
+pub(crate) async fn fingerprint(lake: &Lake) -> (i64, i64) {
     let rows = rows(
         lake,
         "SELECT count(*) AS n, count(DISTINCT timestamp) AS d FROM access",
@@ -416,7 +417,10 @@ async fn small_files_are_merged_and_nothing_changes() {
     }
 }
 
-fn parquet_files(dir: &Path) -> usize {
+pub(crate) fn parquet_files(dir: &Path) -> usize {
+    if let Some(place) = crate::s3::place(dir) {
+        return crate::s3::files(&place, dir);
+    }
     fn count(dir: &Path) -> usize {
         std::fs::read_dir(dir)
             .expect("a directory")
