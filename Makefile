@@ -5,7 +5,7 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/civicnet/target
 BIN := $(CARGO_TARGET_DIR)/release/civicnet
 ARGS ?=
 
-.PHONY: help up build test bench lint fmt fuzz docs clean-var
+.PHONY: help up build test lab bench lint fmt fuzz docs clean-var
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +22,11 @@ build: ## build the binary only
 test: ## install test peers, run every test, print one summary
 	@scripts/install build test
 	@exec tests/run
+
+lab: ## route servers and members in network namespaces, real packets (needs root)
+	@scripts/install build test
+	@cargo build --release --bin civicnet
+	@CIVICNET_BIN=$(BIN) "$${CIVICNET_CACHE:-$$HOME/.cache/civicnet}/venv/bin/python" -m pytest -q -ra tests/lab -p no:cacheprovider
 
 bench: ## run the side-by-side benchmarks and print ratios
 	@scripts/install build bench
@@ -45,3 +50,4 @@ docs: build ## regenerate the configuration reference, schemas and OpenAPI docum
 	$(BIN) config schema > docs/configuration.schema.json
 	$(BIN) config sample > docs/civicnet.sample.toml
 	$(BIN) openapi > docs/openapi.json
+	$(BIN) exchange schema > docs/exchange.schema.json

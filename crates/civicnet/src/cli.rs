@@ -295,6 +295,12 @@ pub struct Rpki {
 pub enum ExchangeCommand {
     /// Read a routing table or session archive (MRT, plain or gzip) and show routes, origins and validity
     Mrt(Mrt),
+    /// Print the JSON schema of the members' document
+    Schema,
+    /// Write the configuration of one site's route server
+    Render(ExchangeRender),
+    /// Bring the configuration to a running BIRD: check, compare, configure, watch, go back when sessions drop
+    Apply(ExchangeApply),
 }
 
 #[derive(Debug, Args)]
@@ -557,4 +563,51 @@ mod tests {
         assert!("501".parse::<Rate>().is_err());
         assert!("-1".parse::<Rate>().is_err());
     }
+}
+
+/// Where a route server's configuration comes from.
+#[derive(Debug, Args)]
+pub struct ExchangeSource {
+    /// The members' document: TOML, or JSON when its name ends in .json
+    #[arg(long)]
+    pub members: PathBuf,
+    /// Site whose route server is meant
+    #[arg(long)]
+    pub site: String,
+    /// Registries' dumps in RPSL; may be repeated
+    #[arg(long, conflicts_with = "irr_server")]
+    pub irr_file: Vec<PathBuf>,
+    /// Registry server that speaks IRRd's protocol: host or host:port
+    #[arg(long)]
+    pub irr_server: Option<String>,
+    /// Directory that keeps the registries' last good answers
+    #[arg(long)]
+    pub irr_cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExchangeRender {
+    #[command(flatten)]
+    pub source: ExchangeSource,
+    /// Directory to write bird.conf to
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ExchangeApply {
+    #[command(flatten)]
+    pub source: ExchangeSource,
+    /// BIRD's control socket
+    #[arg(long, default_value = "/run/bird/bird.ctl")]
+    pub socket: PathBuf,
+    /// BIRD's configuration file
+    #[arg(long, default_value = "/etc/bird/bird.conf")]
+    pub config: PathBuf,
+    /// Check and compare only
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Seconds that sessions may take to come back before the old configuration does
+    #[arg(long, default_value = "30", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub watch: u64,
 }

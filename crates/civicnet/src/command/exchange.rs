@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::Verdict;
 use crate::cli::{ExchangeCommand, Mrt};
+use crate::command::route_server;
 
 /// Origins whose figures are kept; a full table has some 80,000.
 const ORIGINS_MAX: usize = 1_000_000;
@@ -17,6 +18,9 @@ const ORIGINS_MAX: usize = 1_000_000;
 pub(crate) fn run(what: ExchangeCommand) -> anyhow::Result<Verdict> {
     match what {
         ExchangeCommand::Mrt(asked) => show(&asked),
+        ExchangeCommand::Schema => route_server::schema(),
+        ExchangeCommand::Render(asked) => route_server::render(&asked),
+        ExchangeCommand::Apply(asked) => route_server::apply_to_bird(&asked),
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod keys;
 pub(crate) mod node;
 pub(crate) mod query;
 pub(crate) mod reload;
+pub(crate) mod route_server;
 pub(crate) mod sandbox;
 pub(crate) mod stix;
 pub(crate) mod user;
