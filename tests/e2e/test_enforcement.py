@@ -166,7 +166,7 @@ def test_from_taxii_to_every_edge_and_name_server_within_a_second(country, capsy
 
         for number in range(TIMES):
             client = f"127.17.{number // 200}.{number % 200 + 1}"
-            path = f"/books/{number % 10}.bin"
+            path = f"/books/{number % 10 + 1}.bin"
             assert status(country, EDGES[number % 3], source=client, path=path) == 200
             one = indicator(f"[ipv4-addr:value = '{client}'] OR [domain-name:value = '{SITE}']")
             began = time.monotonic()

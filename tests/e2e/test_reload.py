@@ -104,7 +104,7 @@ def reload(pid_file):
 
 @pytest.fixture
 def edge(tmp_path):
-    content = {"/small": b"s" * 900, "/big": os.urandom(2_000_000)}
+    content = {"/small": b"s" * 900, "/big": os.urandom(2_000_000), "/long": os.urandom(24_000_000)}
 
     def answer(method, path, headers, body):
         name = path.partition("?")[0]
@@ -158,17 +158,20 @@ def test_an_edge_under_load_is_replaced_three_times_and_nothing_fails(edge):
 
 
 def test_a_long_answer_goes_on_from_the_old_process(edge):
-    with socket.create_connection(("127.0.0.1", edge.port), timeout=20) as client:
-        requests.get(f"http://127.0.0.1:{edge.port}/big", timeout=10)
+    requests.get(f"http://127.0.0.1:{edge.port}/long", timeout=20)
+    with socket.socket() as client:
+        # More than the kernel's buffers hold: the process itself has an answer to end.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.sendall(b"GET /big HTTP/1.1\r\nHost: reload.example\r\nConnection: close\r\n\r\n")
+        client.settimeout(20)
+        client.connect(("127.0.0.1", edge.port))
+        client.sendall(b"GET /long HTTP/1.1\r\nHost: reload.example\r\nConnection: close\r\n\r\n")
         first = client.recv(1000)
         old = reload(edge.pid_file)
         assert alive(old), "it has an answer to end"
         rest = bytearray(first)
         while piece := client.recv(65_536):
             rest += piece
-    assert bytes(rest).endswith(edge.content["/big"])
+    assert bytes(rest).endswith(edge.content["/long"])
 
 
 def test_a_successor_that_cannot_start_changes_nothing(edge, tmp_path):

@@ -29,7 +29,8 @@ pub mod workflow;
 pub use case::{Case, CaseError, Granted};
 pub use config::CaseworkConfig;
 pub use engine::{
-    Casework, Contact, Filter, Grant, Moved, Opened, Parts, People, Proof, WeakCasework, Who, refuse,
+    Casework, Contact, Filter, Grant, Moved, Opened, Parts, People, Proof, WeakCasework, Who,
+    refuse,
 };
 pub use people::AccountPeople;
 pub use schema::{MIGRATIONS, SEALED};

@@ -16,8 +16,8 @@ use fabric::OrderReport;
 use fabric::node::{Progress, QuickHandler};
 use lake::journal::{Journal, JournalConfig};
 
-use super::handover::Handover;
 use super::enforcement;
+use super::handover::Handover;
 use super::node::{ManagedNode, follow};
 use super::process::Process;
 use crate::cli::Run;

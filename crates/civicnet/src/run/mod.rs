@@ -3,9 +3,9 @@
 mod control;
 mod dispatch;
 mod edge;
+mod enforcement;
 mod figures;
 pub(crate) mod handover;
-mod enforcement;
 mod node;
 pub(crate) mod process;
 mod rpki;
