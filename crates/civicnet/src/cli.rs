@@ -19,13 +19,13 @@ use clap_complete::Shell;
     after_help = "Exit codes: 0 done · 1 failed · 2 wrong use · 3 checked, and not in order.\n\
     Try `civicnet up` and open the console that it prints."
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the sandbox country on this machine: control plane, edges, DNS, origins, users
     Up(Up),
     /// Run one node: with a configuration file, or one role alone in one line
@@ -90,28 +90,28 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Up {
+pub(crate) struct Up {
     /// Directory that holds everything the sandbox keeps
     #[arg(long, default_value = "var")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// First of the ports used: console at +0, its admin port +1, control for nodes +2, DNS +3, edges' HTTP +4 and HTTPS +5, origins +6;
     /// without it the usual ones (8000, 8001, 8002, 5300, 8080, 8443, 9000)
     #[arg(long)]
-    pub port_base: Option<u16>,
+    pub(crate) port_base: Option<u16>,
     /// Requests per second of the sandbox's users (at most 500), or `off`
     #[arg(long, default_value = "20")]
-    pub traffic: Rate,
+    pub(crate) traffic: Rate,
     /// Control database instead of SQLite: postgres://user:password@host/database
     #[arg(long)]
-    pub database: Option<String>,
+    pub(crate) database: Option<String>,
     /// NATS server with JetStream instead of the in-process bus: nats://127.0.0.1:4222
     #[arg(long)]
-    pub nats: Option<String>,
+    pub(crate) nats: Option<String>,
 }
 
 /// `off` or requests per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate(pub u32);
+pub(crate) struct Rate(pub u32);
 
 impl std::str::FromStr for Rate {
     type Err = String;
@@ -134,75 +134,75 @@ impl std::str::FromStr for Rate {
 
 #[derive(Debug, Args)]
 #[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
-pub struct Run {
+pub(crate) struct Run {
     /// A service that runs alone only
     #[command(subcommand)]
-    pub alone: Option<Alone>,
+    pub(crate) alone: Option<Alone>,
     /// Roles of this node: control, edge, dispatch
     #[arg(required = true)]
-    pub roles: Vec<Role>,
+    pub(crate) roles: Vec<Role>,
     /// Configuration file of a managed node
     #[arg(long, conflicts_with_all = ["origin", "zone"])]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Edge alone: the origin, http://host:port or https://host:port
     #[arg(long, requires = "listen")]
-    pub origin: Option<String>,
+    pub(crate) origin: Option<String>,
     /// Dispatch alone: an RFC 1035 master file
     #[arg(long, requires = "listen")]
-    pub zone: Option<PathBuf>,
+    pub(crate) zone: Option<PathBuf>,
     /// Dispatch alone: name of the zone's apex, when the file has no $ORIGIN
     #[arg(long, requires = "zone")]
-    pub zone_origin: Option<String>,
+    pub(crate) zone_origin: Option<String>,
     /// One role alone: where to serve; may be given more than once
     #[arg(long)]
-    pub listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<SocketAddr>,
     /// Edge alone: where to serve HTTPS, with --certificate and --key
     #[arg(long, requires_all = ["certificate", "key"])]
-    pub listen_https: Vec<SocketAddr>,
+    pub(crate) listen_https: Vec<SocketAddr>,
     /// Edge alone: PEM chain for HTTPS
     #[arg(long)]
-    pub certificate: Option<PathBuf>,
+    pub(crate) certificate: Option<PathBuf>,
     /// Edge alone: PEM key for HTTPS
     #[arg(long)]
-    pub key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
     /// Edge alone: directory of the disk cache and the event journal; without it memory only
     #[arg(long)]
-    pub cache_dir: Option<PathBuf>,
+    pub(crate) cache_dir: Option<PathBuf>,
     /// Edge alone: MiB of memory for cached bodies
     #[arg(long, default_value_t = 512)]
-    pub memory: u64,
+    pub(crate) memory: u64,
     /// Edge alone: MiB of disk for cached bodies
     #[arg(long, default_value_t = 10_240)]
-    pub disk: u64,
+    pub(crate) disk: u64,
     /// Threads that serve; without it one per core
     #[arg(long)]
-    pub workers: Option<usize>,
+    pub(crate) workers: Option<usize>,
     /// One role alone: no event journal
     #[arg(long)]
-    pub no_events: bool,
+    pub(crate) no_events: bool,
     /// One role alone: allow addresses other than loopback
     #[arg(long)]
-    pub public: bool,
+    pub(crate) public: bool,
     /// One role alone: file for the number of the process, as `civicnet reload` reads it
     #[arg(long, conflicts_with = "config")]
-    pub pid_file: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-pub struct Reload {
+pub(crate) struct Reload {
     /// Configuration file of the node, with `admin.pid_file`
     #[arg(long, conflicts_with_all = ["pid_file", "pid"])]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// File with the number of the process
     #[arg(long, conflicts_with = "pid")]
-    pub pid_file: Option<PathBuf>,
+    pub(crate) pid_file: Option<PathBuf>,
     /// Number of the process
     #[arg(long)]
-    pub pid: Option<i32>,
+    pub(crate) pid: Option<i32>,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Alone {
+pub(crate) enum Alone {
     /// Tell routers what the RPKI says (RTR, RFC 8210 and 6810), and answer questions by HTTP
     Rpki(Rpki),
     /// Looking glass over a running BIRD or an MRT archive, with birdwatcher's HTTP interface
@@ -211,88 +211,88 @@ pub enum Alone {
 
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("feed").required(true).args(["bird", "mrt"])))]
-pub struct Glass {
+pub(crate) struct Glass {
     /// Control socket of the BIRD to show, asked again every --every seconds
     #[arg(long)]
-    pub bird: Option<PathBuf>,
+    pub(crate) bird: Option<PathBuf>,
     /// MRT archive to show, plain or gzip; read again when it changes
     #[arg(long)]
-    pub mrt: Option<PathBuf>,
+    pub(crate) mrt: Option<PathBuf>,
     /// AS number of the route server, whose large communities tell why a route was refused
     #[arg(long, default_value_t = 0)]
-    pub asn: u32,
+    pub(crate) asn: u32,
     /// JSON file of validated ROA payloads to label the routes with; read again when it changes
     #[arg(long, conflicts_with = "rtr")]
-    pub vrps: Option<PathBuf>,
+    pub(crate) vrps: Option<PathBuf>,
     /// RTR server to take the payloads from
     #[arg(long)]
-    pub rtr: Option<SocketAddr>,
+    pub(crate) rtr: Option<SocketAddr>,
     /// Where to serve HTTP
     #[arg(long)]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Seconds between two looks at the feed
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    pub every: u64,
+    pub(crate) every: u64,
     /// Allow addresses other than loopback
     #[arg(long)]
-    pub public: bool,
+    pub(crate) public: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("source").required(true).args(["vrps", "upstream"])))]
-pub struct Rpki {
+pub(crate) struct Rpki {
     /// JSON file of validated ROA payloads (Routinator's json or jsonext, rpki-client's json); read again when it changes
     #[arg(long)]
-    pub vrps: Option<PathBuf>,
+    pub(crate) vrps: Option<PathBuf>,
     /// Another RTR server to take the payloads from
     #[arg(long)]
-    pub upstream: Option<SocketAddr>,
+    pub(crate) upstream: Option<SocketAddr>,
     /// PEM bundle of the authorities that the upstream's TLS certificate must come from, with --upstream-name
     #[arg(long, requires_all = ["upstream", "upstream_name"])]
-    pub upstream_ca: Option<PathBuf>,
+    pub(crate) upstream_ca: Option<PathBuf>,
     /// Name in the upstream's TLS certificate
     #[arg(long, requires = "upstream_ca")]
-    pub upstream_name: Option<String>,
+    pub(crate) upstream_name: Option<String>,
     /// File of local exceptions (SLURM, RFC 8416); may be given more than once; read again when it changes
     #[arg(long)]
-    pub slurm: Vec<PathBuf>,
+    pub(crate) slurm: Vec<PathBuf>,
     /// Where to serve RTR; may be given more than once
     #[arg(long, required = true)]
-    pub listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<SocketAddr>,
     /// Where to serve RTR inside TLS, with --certificate and --key
     #[arg(long, requires_all = ["certificate", "key"])]
-    pub listen_tls: Vec<SocketAddr>,
+    pub(crate) listen_tls: Vec<SocketAddr>,
     /// PEM chain for TLS
     #[arg(long)]
-    pub certificate: Option<PathBuf>,
+    pub(crate) certificate: Option<PathBuf>,
     /// PEM key for TLS
     #[arg(long)]
-    pub key: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
     /// Where to serve HTTP: /validity, /json, /status, /metrics
     #[arg(long)]
-    pub listen_http: Option<SocketAddr>,
+    pub(crate) listen_http: Option<SocketAddr>,
     /// Directory that keeps the last data over a restart; without it memory only
     #[arg(long)]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// Least seconds between two notifications to one router; RFC 8210 asks for 60
     #[arg(long, default_value_t = 60)]
-    pub notify_interval: u64,
+    pub(crate) notify_interval: u64,
     /// Seconds between two questions of a router
     #[arg(long, default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
-    pub refresh: u32,
+    pub(crate) refresh: u32,
     /// Seconds until a router asks again after a failure
     #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=7_200))]
-    pub retry: u32,
+    pub(crate) retry: u32,
     /// Seconds that a router uses data which cannot be renewed
     #[arg(long, default_value_t = 7_200, value_parser = clap::value_parser!(u32).range(600..=172_800))]
-    pub expire: u32,
+    pub(crate) expire: u32,
     /// Allow addresses other than loopback
     #[arg(long)]
-    pub public: bool,
+    pub(crate) public: bool,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum ExchangeCommand {
+pub(crate) enum ExchangeCommand {
     /// Read a routing table or session archive (MRT, plain or gzip) and show routes, origins and validity
     Mrt(Mrt),
     /// Print the JSON schema of the members' document
@@ -304,27 +304,27 @@ pub enum ExchangeCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct Mrt {
+pub(crate) struct Mrt {
     /// The file
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Only routes that these ASes originate: 1659,4782
     #[arg(long, value_delimiter = ',', value_parser = autonomous_system)]
-    pub origin: Vec<u32>,
+    pub(crate) origin: Vec<u32>,
     /// Only routes of this prefix and more specific ones
     #[arg(long)]
-    pub prefix: Option<base::Prefix>,
+    pub(crate) prefix: Option<base::Prefix>,
     /// JSON file of validated ROA payloads to label the routes with
     #[arg(long)]
-    pub vrps: Option<PathBuf>,
+    pub(crate) vrps: Option<PathBuf>,
     /// Print every route, not only one line for each prefix and origin
     #[arg(long)]
-    pub all: bool,
+    pub(crate) all: bool,
     /// Lines at most
     #[arg(long, default_value_t = 1_000)]
-    pub limit: usize,
+    pub(crate) limit: usize,
     /// One JSON object a line
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 fn autonomous_system(text: &str) -> Result<u32, String> {
@@ -333,7 +333,7 @@ fn autonomous_system(text: &str) -> Result<u32, String> {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Check a file; every problem with its line, column and key
     Check {
         /// The file
@@ -348,7 +348,7 @@ pub enum ConfigCommand {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people
     Table,
     /// One array
@@ -360,33 +360,33 @@ pub enum Format {
 }
 
 #[derive(Debug, Args)]
-pub struct Query {
+pub(crate) struct Query {
     /// `SELECT …` over the tables access, query, notice and the roll-ups
-    pub sql: String,
+    pub(crate) sql: String,
     /// How to print the rows
     #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
+    pub(crate) format: Format,
     /// Data directory of the control plane; the `control.toml` in it says where the lake is
     #[arg(long, default_value = "var")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Configuration file that says where the lake is
     #[arg(long, conflicts_with = "dir")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Rows at most
     #[arg(long, default_value_t = 10_000)]
-    pub rows: usize,
+    pub(crate) rows: usize,
 }
 
 /// Where the control plane keeps its database.
 #[derive(Debug, Args)]
-pub struct Place {
+pub(crate) struct Place {
     /// Configuration file of the control plane
     #[arg(long, default_value = "var/control.toml")]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum AuditCommand {
+pub(crate) enum AuditCommand {
     /// Recompute the hash chain; exit code 3 and the place when it is broken
     Verify(Place),
     /// Print the latest entries
@@ -400,7 +400,7 @@ pub enum AuditCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum NodeCommand {
+pub(crate) enum NodeCommand {
     /// Make a one-time token with which a node enrols
     Token {
         /// Name of the node
@@ -432,13 +432,13 @@ pub enum NodeCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum KeysCommand {
+pub(crate) enum KeysCommand {
     /// Make a new key the active one; fields are re-encrypted as the control plane runs
     Rotate(Place),
 }
 
 #[derive(Debug, Subcommand)]
-pub enum UserCommand {
+pub(crate) enum UserCommand {
     /// Create an operator; the password is read from standard input
     Operator {
         /// E-mail address, which is the login
@@ -452,7 +452,7 @@ pub enum UserCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum StixCommand {
+pub(crate) enum StixCommand {
     /// Check a bundle or envelope of STIX 2.1; exit code 3 when objects break rules
     Check {
         /// The file, or - for standard input
@@ -520,7 +520,7 @@ pub enum StixCommand {
 
 /// Formats of threat intelligence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StixFormat {
+pub(crate) enum StixFormat {
     /// A bundle of STIX 2.1, or an envelope of TAXII 2.1
     Stix21,
     /// A bundle of STIX 2.0
@@ -532,18 +532,18 @@ pub enum StixFormat {
 }
 
 #[derive(Debug, Args)]
-pub struct Why {
+pub(crate) struct Why {
     /// Name that was asked
-    pub name: String,
+    pub(crate) name: String,
     /// Address of the client
     #[arg(long)]
-    pub client: IpAddr,
+    pub(crate) client: IpAddr,
     /// Data directory of the sandbox
     #[arg(long, default_value = "var")]
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Admin address of a dispatch server, instead of the sandbox's
     #[arg(long)]
-    pub server: Option<SocketAddr>,
+    pub(crate) server: Option<SocketAddr>,
 }
 
 #[cfg(test)]
@@ -567,47 +567,47 @@ mod tests {
 
 /// Where a route server's configuration comes from.
 #[derive(Debug, Args)]
-pub struct ExchangeSource {
+pub(crate) struct ExchangeSource {
     /// The members' document: TOML, or JSON when its name ends in .json
     #[arg(long)]
-    pub members: PathBuf,
+    pub(crate) members: PathBuf,
     /// Site whose route server is meant
     #[arg(long)]
-    pub site: String,
+    pub(crate) site: String,
     /// Registries' dumps in RPSL; may be repeated
     #[arg(long, conflicts_with = "irr_server")]
-    pub irr_file: Vec<PathBuf>,
+    pub(crate) irr_file: Vec<PathBuf>,
     /// Registry server that speaks IRRd's protocol: host or host:port
     #[arg(long)]
-    pub irr_server: Option<String>,
+    pub(crate) irr_server: Option<String>,
     /// Directory that keeps the registries' last good answers
     #[arg(long)]
-    pub irr_cache: Option<PathBuf>,
+    pub(crate) irr_cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-pub struct ExchangeRender {
+pub(crate) struct ExchangeRender {
     #[command(flatten)]
-    pub source: ExchangeSource,
+    pub(crate) source: ExchangeSource,
     /// Directory to write bird.conf to
     #[arg(long)]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
-pub struct ExchangeApply {
+pub(crate) struct ExchangeApply {
     #[command(flatten)]
-    pub source: ExchangeSource,
+    pub(crate) source: ExchangeSource,
     /// BIRD's control socket
     #[arg(long, default_value = "/run/bird/bird.ctl")]
-    pub socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// BIRD's configuration file
     #[arg(long, default_value = "/etc/bird/bird.conf")]
-    pub config: PathBuf,
+    pub(crate) config: PathBuf,
     /// Check and compare only
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Seconds that sessions may take to come back before the old configuration does
     #[arg(long, default_value = "30", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub watch: u64,
+    pub(crate) watch: u64,
 }

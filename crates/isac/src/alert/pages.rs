@@ -360,7 +360,8 @@ async fn officers(
         .add(ui::pager(frame, "", next))
 }
 
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, Default)]
+#[serde(default)]
 struct Answer {
     org: String,
     #[serde(default)]

@@ -681,6 +681,8 @@ fn tables_are_named_for_documentation() {
     let names: Vec<&str> = Table::ALL.iter().map(|table| table.name()).collect();
     assert_eq!(
         names,
-        ["access", "query", "notice", "traffic", "urls", "networks"]
+        [
+            "access", "query", "notice", "enforced", "traffic", "urls", "networks"
+        ]
     );
 }

@@ -322,13 +322,7 @@ fn zone_watch(process: &Process, cdn: &Cdn, fabric: &Fabric) {
 pub(crate) async fn openapi() -> anyhow::Result<String> {
     let dir = std::env::temp_dir().join(format!("civicnet-openapi-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    let mut config = Config::default();
-    config.store.url = format!("sqlite:{}", dir.join("control.db").display());
-    config.store.key_file = dir.join("keys.toml");
-    config.store.audit_anchor_file = dir.join("anchors.jsonl");
-    config.store.blobs.dir = dir.join("blobs");
-    config.lake.dir = dir.join("lake");
-    let assembly = assemble(config).await;
+    let assembly = assemble(crate::console::config_in(&dir)).await;
     let text = assembly.and_then(|assembly| {
         let text = serde_json::to_string_pretty(assembly.web.openapi())?;
         let lake = assembly.lake;
