@@ -170,10 +170,12 @@ impl Target {
     /// A client address or prefix; IPv4-mapped IPv6 becomes IPv4.
     pub fn network(prefix: Prefix) -> Self {
         let canonical = prefix.address().to_canonical();
-        if canonical.is_ipv4() && !prefix.address().is_ipv4() && prefix.length() >= 96 {
-            if let Ok(v4) = Prefix::new(canonical, prefix.length() - 96) {
-                return Self::Network(v4);
-            }
+        if canonical.is_ipv4()
+            && !prefix.address().is_ipv4()
+            && prefix.length() >= 96
+            && let Ok(v4) = Prefix::new(canonical, prefix.length() - 96)
+        {
+            return Self::Network(v4);
         }
         Self::Network(prefix)
     }

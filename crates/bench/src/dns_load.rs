@@ -182,7 +182,7 @@ impl Load {
                     let first = self.next_client;
                     self.next_client = first.wrapping_add(count as u32);
                     self.batch.send_from(&line.socket, count, server, |at| {
-                        Ipv4Addr::from_bits(0x7f01_0000 | first.wrapping_add(at as u32) % clients)
+                        Ipv4Addr::from_bits(0x7f01_0000 | (first.wrapping_add(at as u32) % clients))
                     })
                 }
             };

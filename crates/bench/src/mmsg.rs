@@ -77,7 +77,7 @@ impl Batch {
         let sent = usize::try_from(sent).map_err(|_| io::Error::last_os_error())?;
         Ok(heads[..sent]
             .iter()
-            .map(|head| head.msg_hdr.msg_iovlen as usize)
+            .map(|head| head.msg_hdr.msg_iovlen)
             .sum())
     }
 

@@ -70,12 +70,11 @@ pub trait Grant: Send + Sync {
     /// [`CaseError`]; the case then stays as it was.
     async fn moved(
         &self,
-        tx: &mut Tx,
-        case: &Case,
-        values: &Values,
-        step: &Moved<'_>,
+        _tx: &mut Tx,
+        _case: &Case,
+        _values: &Values,
+        _step: &Moved<'_>,
     ) -> Result<Option<Granted>, CaseError> {
-        let _ = (tx, case, values, step);
         Ok(None)
     }
 

@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(Lines::read(&many.write()), many);
         let rates = many.rates(&rows);
         assert_eq!(rates.len(), LINES_MAX);
-        assert_eq!(rates[5].requests, (0 + 1 + 2 + 3) as f64 / 10.0);
+        assert_eq!(rates[5].requests, (1 + 2 + 3) as f64 / 10.0);
     }
 
     #[test]

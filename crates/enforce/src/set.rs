@@ -330,7 +330,7 @@ mod tests {
 
     #[test]
     fn what_has_ended_uncovers_what_lies_beneath() {
-        let mut rules = vec![
+        let mut rules = [
             rule(1, "192.0.2.0/24"),
             rule(2, "192.0.2.7"),
             rule(3, "192.0.2.7"),

@@ -78,7 +78,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let batch: Vec<Prepared> = prepare::envelope(text.as_bytes())?.objects;
         reading += one.elapsed();
         objects.put(&collection, by.clone(), batch, None).await?;
-        if (base + BATCH) % 500_000 == 0 {
+        if (base + BATCH).is_multiple_of(500_000) {
             let rate = 500_000.0 / step.elapsed().as_secs_f64();
             println!(
                 "{} objects, {rate:.0} a second, {} MiB resident",

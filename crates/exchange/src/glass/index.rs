@@ -335,18 +335,15 @@ impl Index {
 
     /// The routes that `asked` describes, `limit` of them from number `from` on.
     pub fn find(&self, asked: &Question, from: usize, limit: usize) -> Page<'_> {
-        let range = match asked.prefix {
-            None => None,
-            Some(prefix) => Some(match asked.matching {
-                Matching::Exact => self.table.exact(&prefix).map_or(0..0, |at| at..at + 1),
-                Matching::Longest => self
-                    .table
-                    .covering(prefix)
-                    .next()
-                    .map_or(0..0, |at| at..at + 1),
-                Matching::Inside => self.table.inside(&prefix),
-            }),
-        };
+        let range = asked.prefix.map(|prefix| match asked.matching {
+            Matching::Exact => self.table.exact(&prefix).map_or(0..0, |at| at..at + 1),
+            Matching::Longest => self
+                .table
+                .covering(prefix)
+                .next()
+                .map_or(0..0, |at| at..at + 1),
+            Matching::Inside => self.table.inside(&prefix),
+        });
         let mut page = Page {
             routes: Vec::new(),
             total: 0,

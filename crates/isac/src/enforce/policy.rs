@@ -291,10 +291,11 @@ mod tests {
 
     #[test]
     fn what_is_on_a_warning_list_is_never_hit_from_any_side() {
-        let mut policy = Policy::default();
-        policy.never = ["203.0.113.0/24", "www.gov.example", "*.cdn.example"]
-            .map(|text| text.parse().expect("a target"))
-            .to_vec();
+        let never = ["203.0.113.0/24", "www.gov.example", "*.cdn.example"];
+        let policy = Policy {
+            never: never.map(|text| text.parse().expect("a target")).to_vec(),
+            ..Policy::default()
+        };
         for target in [
             "8.8.8.8",
             "8.8.8.0/24",
