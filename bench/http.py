@@ -200,9 +200,11 @@ def warm(server, size):
 
 def hits(work, args):
     base = origin(work)
-    servers = [nginx_cache(work, base.port), varnish(work, base.port), civicnet(work, base.port)]
-    rounds = {}
+    servers, rounds = [], {}
     try:
+        # One by one: what has started is stopped even if the next does not start.
+        for make in (nginx_cache, varnish, civicnet):
+            servers.append(make(work, base.port))
         for size in args.sizes:
             for server in servers:
                 warm(server, size)
