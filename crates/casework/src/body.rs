@@ -173,3 +173,35 @@ pub fn show_with(status: axum::http::StatusCode, frame: Frame, body: Body) -> we
         },
     )
 }
+
+/// Errors that no field of the page shows.
+pub fn other_errors(
+    visit: &web::Visit,
+    errors: &[web::FieldError],
+    shown: &[&str],
+) -> Option<Markup> {
+    if errors.is_empty() {
+        return None;
+    }
+    let others: String = errors
+        .iter()
+        .filter(|error| !shown.contains(&error.field.as_str()))
+        .map(|error| {
+            format!(
+                "<li>{}: {}</li>",
+                ui::escape(&error.field),
+                ui::escape(&error.message)
+            )
+        })
+        .collect();
+    let body = if others.is_empty() {
+        Markup::text(visit.t("case-errors-text"))
+    } else {
+        Markup::new(format!("<ul>{others}</ul>"))
+    };
+    Some(ui::notice(
+        web::Level::Bad,
+        visit.t("case-errors-title"),
+        body,
+    ))
+}

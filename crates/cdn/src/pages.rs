@@ -11,7 +11,7 @@ mod stats;
 use axum::http::StatusCode;
 use casework::body::Body;
 use web::ui::{self, Markup};
-use web::{FieldError, Frame, Level, Pages, Visit};
+use web::{Frame, Level, Pages, Visit};
 
 use crate::engine::{Site, SiteState};
 use crate::room::Desk;
@@ -136,30 +136,6 @@ fn state_badge(visit: &Visit, state: SiteState) -> Markup {
         SiteState::Deleted => Level::Bad,
     };
     ui::badge(level, visit.t(&format!("site-state-{}", state.name())))
-}
-
-/// Errors that no field of the page shows.
-fn other_errors(visit: &Visit, errors: &[FieldError], shown: &[&str]) -> Option<Markup> {
-    if errors.is_empty() {
-        return None;
-    }
-    let others: String = errors
-        .iter()
-        .filter(|error| !shown.contains(&error.field.as_str()))
-        .map(|error| {
-            format!(
-                "<li>{}: {}</li>",
-                ui::escape(&error.field),
-                ui::escape(&error.message)
-            )
-        })
-        .collect();
-    let body = if others.is_empty() {
-        Markup::text(visit.t("case-errors-text"))
-    } else {
-        Markup::new(format!("<ul>{others}</ul>"))
-    };
-    Some(ui::notice(Level::Bad, visit.t("case-errors-title"), body))
 }
 
 /// A page that asks before something is done.

@@ -4,14 +4,14 @@
 use axum::extract::{Path, State};
 use base::{NodeName, Role};
 use casework::api::page_request;
-use casework::body::{Body, hidden, show, show_with};
+use casework::body::{Body, hidden, other_errors, show, show_with};
 use store::PageRequest;
 use web::ui::{self, Column, Field, Icon, Markup, Spot, Table};
 use web::{
     ApiQuery, FieldError, Frame, Level, PageForm, Paging, Thing, Visit, WebError, WebResult,
 };
 
-use super::{AGAIN, confirm, other_errors};
+use super::{AGAIN, confirm};
 use crate::dispatch_map::{self, DispatchMap};
 use crate::error::CdnError;
 use crate::operate::{Drain, MapVersion};

@@ -5,13 +5,13 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use casework::api::page_request;
-use casework::body::{Body, hidden, show, show_with};
+use casework::body::{Body, hidden, other_errors, show, show_with};
 use futures::stream;
 use uuid::Uuid;
 use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{ApiQuery, FieldError, Level, PageForm, Paging, Update, Visit, WebError, WebResult};
 
-use super::{AGAIN, confirm, other_errors, site_frame};
+use super::{AGAIN, confirm, site_frame};
 use crate::engine::Site;
 use crate::orders::{Asked, Placed, PurgeKind};
 use crate::room::{Desk, by, tell};

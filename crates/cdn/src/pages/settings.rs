@@ -3,11 +3,11 @@
 
 use axum::extract::{Path, State};
 use casework::api::page_request;
-use casework::body::{Body, hidden, show, show_with};
+use casework::body::{Body, hidden, other_errors, show, show_with};
 use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{ApiQuery, FieldError, Frame, Level, PageForm, Paging, Visit, WebError, WebResult};
 
-use super::{AGAIN, other_errors, site_frame};
+use super::{AGAIN, site_frame};
 use crate::engine::{Site, Version};
 use crate::error::CdnError;
 use crate::room::{Desk, by, form_errors, tell};

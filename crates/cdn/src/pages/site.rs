@@ -1,12 +1,12 @@
 //! One site: how it does, its names, its certificates, its state.
 
 use axum::extract::{Path, State};
-use casework::body::{Body, hidden, show, show_with};
+use casework::body::{Body, hidden, other_errors, show, show_with};
 use uuid::Uuid;
 use web::ui::{self, Chart, Column, Field, Icon, Markup, Table, Unit};
 use web::{FieldError, Level, PageForm, Visit, WebError, WebResult};
 
-use super::{AGAIN, confirm, other_errors, site_frame, state_badge};
+use super::{AGAIN, confirm, site_frame, state_badge};
 use crate::api::action_for;
 use crate::engine::{Site, SiteState};
 use crate::room::{Desk, by, tell};

@@ -5,7 +5,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use base::OrgId;
 use casework::api::page_request;
-use casework::body::{Body, hidden, show, show_with};
+use casework::body::{Body, hidden, other_errors, show, show_with};
 use casework::form::{Form, Text};
 use serde_json::Value;
 use web::ui::{self, Column, Field, Icon, Markup, Table};
@@ -20,7 +20,7 @@ use super::list::{Alert, Recipient};
 use super::replies::Reply;
 use crate::cert::Desk;
 use crate::cert::error::tell;
-use crate::cert::shell::{AGAIN, by, other_errors, scope};
+use crate::cert::shell::{AGAIN, by, scope};
 
 /// The pages' routes.
 pub(crate) fn pages(desk: Desk) -> Pages<()> {

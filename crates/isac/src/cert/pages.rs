@@ -2,14 +2,14 @@
 
 use axum::extract::{Path, State};
 use base::OrgId;
-use casework::body::{Body, show, show_with};
+use casework::body::{Body, other_errors, show, show_with};
 use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{ApiQuery, FieldError, PageForm, Pages, Paging, Visit, WebError, WebResult};
 
 use super::Desk;
 use super::Sector;
 use super::error::tell;
-use super::shell::{AGAIN, by, other_errors, sector_name, sector_options};
+use super::shell::{AGAIN, by, sector_name, sector_options};
 
 /// The pages' routes.
 pub(crate) fn pages(desk: Desk) -> Pages<()> {

@@ -7,7 +7,7 @@ use base::{CaseId, OrgId, UserId};
 use casework::body::{Body, hidden};
 use casework::{Casework, People};
 use web::ui::{self, Markup};
-use web::{FieldError, Level, OrgScope, Streams, Visit, WebError, WebResult};
+use web::{Level, OrgScope, Streams, Visit, WebError, WebResult};
 
 use super::error::tell;
 use super::{By, Cert, Sector};
@@ -80,30 +80,6 @@ pub(crate) fn by(visit: &Visit) -> Result<By, WebError> {
 /// The tenants whose rows the reader may see for an action, narrowed to the chosen one.
 pub(crate) fn scope(visit: &Visit, action: &str) -> OrgScope {
     visit.principal.chosen_scope(action)
-}
-
-/// Errors that no field of the page shows.
-pub(crate) fn other_errors(visit: &Visit, errors: &[FieldError], shown: &[&str]) -> Option<Markup> {
-    if errors.is_empty() {
-        return None;
-    }
-    let others: String = errors
-        .iter()
-        .filter(|error| !shown.contains(&error.field.as_str()))
-        .map(|error| {
-            format!(
-                "<li>{}: {}</li>",
-                ui::escape(&error.field),
-                ui::escape(&error.message)
-            )
-        })
-        .collect();
-    let body = if others.is_empty() {
-        Markup::text(visit.t("case-errors-text"))
-    } else {
-        Markup::new(format!("<ul>{others}</ul>"))
-    };
-    Some(ui::notice(Level::Bad, visit.t("case-errors-title"), body))
 }
 
 /// Sectors for a select.

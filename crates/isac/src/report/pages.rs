@@ -5,7 +5,7 @@ mod figures;
 
 use axum::extract::{Path, State};
 use casework::api::page_request;
-use casework::body::{Body, hidden, show};
+use casework::body::{Body, hidden, other_errors, show};
 use casework::form::{Form, Values};
 use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{ApiQuery, FieldError, Frame, Pages, Paging, Visit, WebResult};
@@ -15,7 +15,7 @@ use super::level::Level;
 use super::{DRILL, FORM};
 use crate::cert::Desk;
 use crate::cert::error::tell;
-use crate::cert::shell::{level_badge, other_errors, press, scope, sector_name};
+use crate::cert::shell::{level_badge, press, scope, sector_name};
 
 /// The pages' routes.
 pub(crate) fn pages(desk: Desk) -> Pages<()> {

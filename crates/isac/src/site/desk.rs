@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use casework::api::page_request;
-use casework::body::{Body, hidden, show, show_with};
+use casework::body::{Body, hidden, other_errors, show, show_with};
 use casework::form::Text;
 use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{ApiQuery, FieldError, PageForm, Pages, Paging, Visit, WebError, WebResult};
@@ -13,7 +13,7 @@ use super::articles::{Article, ArticleKind, NewArticle};
 use super::markdown;
 use crate::cert::Desk;
 use crate::cert::error::tell;
-use crate::cert::shell::{AGAIN, by, other_errors, press};
+use crate::cert::shell::{AGAIN, by, press};
 
 /// The pages' routes.
 pub(crate) fn pages(desk: Desk) -> Pages<()> {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::extract::{Multipart, State};
-use casework::body::{Body, show, show_with};
+use casework::body::{Body, other_errors, show, show_with};
 use web::limit::{Limiter, Rate};
 use web::ui::{self, Field};
 use web::{FieldError, PageForm, Pages, Visit, WebError, WebResult};
@@ -13,7 +13,7 @@ use web::{FieldError, PageForm, Pages, Visit, WebError, WebResult};
 use super::citizens::{CitizenReport, FILE_BYTES_MAX};
 use crate::cert::Desk;
 use crate::cert::error::tell;
-use crate::cert::shell::{AGAIN, other_errors};
+use crate::cert::shell::AGAIN;
 
 /// Reports and codes that one address may try, and how fast it may try again.
 const RATE: Rate = Rate {
