@@ -260,10 +260,18 @@ impl QuickHandler for Orders {
     }
 
     async fn gap(&self, _: u64, to: u64) -> Result<(), String> {
-        let edge = self.edge.clone();
-        match tokio::task::spawn_blocking(move || edge.forget_everything(to)).await {
+        let (edge, keeper) = (self.edge.clone(), Arc::clone(&self.keeper));
+        let forgetting = tokio::task::spawn_blocking(move || {
+            // Else a log that was damaged would have the same gap told again and again.
+            keeper
+                .gap(to)
+                .map_err(|error| runtime::error_chain(&error))?;
+            edge.forget_everything(to)
+                .map_err(|error| runtime::error_chain(&error))
+        });
+        match forgetting.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(runtime::error_chain(&error)),
+            Ok(Err(error)) => Err(error),
             Err(error) => Err(error.to_string()),
         }
     }
