@@ -1,8 +1,9 @@
 //! The server: requests, in the order in which the standard lets them fail.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -12,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore};
 use uuid::Uuid;
 use web::Accounts;
 use web::limit::{Limiter, Rate};
@@ -29,6 +30,8 @@ use crate::stix::time;
 
 /// Bodies that are read and checked at once; more wait.
 const BODIES_MAX: usize = 8;
+/// Of these, what one caller may hold: whoever sends slowly does not keep others out.
+const BODIES_BY_CALLER_MAX: usize = 2;
 /// Time that a push waits for its turn.
 const TURN_TIME_MAX: Duration = Duration::from_secs(20);
 /// Time for a body to arrive.
@@ -50,6 +53,8 @@ struct Inner {
     config: TaxiiConfig,
     callers: Callers,
     bodies: Semaphore,
+    /// Turns of those who push at present.
+    turns: Mutex<HashMap<String, Arc<Semaphore>>>,
     rates: Limiter<String>,
     /// Tries with tokens that are none, by address.
     strangers: Limiter<String>,
@@ -86,6 +91,7 @@ impl Taxii {
                 accounts,
                 callers: Callers::default(),
                 bodies: Semaphore::new(BODIES_MAX),
+                turns: Mutex::default(),
                 rates: Limiter::new(rate, CALLERS_MAX),
                 strangers: Limiter::new(tries, CALLERS_MAX),
                 config,
@@ -383,6 +389,20 @@ impl Taxii {
         Ok(json_answer(String::new()))
     }
 
+    /// The turns of one caller. Those of callers who push no more are forgotten.
+    fn turns_of(&self, caller: &str) -> Arc<Semaphore> {
+        let mut turns = self
+            .inner
+            .turns
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        let turn = turns
+            .entry(caller.to_owned())
+            .or_insert_with(|| Arc::new(Semaphore::new(BODIES_BY_CALLER_MAX)));
+        Arc::clone(turn)
+    }
+
     async fn add(
         &self,
         asked: &Asked,
@@ -410,8 +430,13 @@ impl Taxii {
         if announced.is_some_and(|length| length > bytes_max) {
             return Err(too_large());
         }
-        let turn = tokio::time::timeout(TURN_TIME_MAX, inner.bodies.acquire()).await;
-        let _turn = turn
+        let own = self.turns_of(&asked.caller.name());
+        let turn = async {
+            let own = own.acquire().await?;
+            Ok::<_, AcquireError>((own, inner.bodies.acquire().await?))
+        };
+        let _turn = tokio::time::timeout(TURN_TIME_MAX, turn)
+            .await
             .map_err(|_| TaxiiError::busy("too many pushes at once; nothing was changed"))?
             .map_err(TaxiiError::internal)?;
         let body = axum::body::to_bytes(body, bytes_max);

@@ -544,3 +544,43 @@ async fn a_thousand_malformed_requests() {
         StatusCode::PAYLOAD_TOO_LARGE
     );
 }
+
+/// One member's bodies that never end leave turns for the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_member_keeps_nobody_out() {
+    const SLOW: usize = 20;
+    let mut house = house().await;
+    house
+        .person("colleague", Some(OrgRole::Editor), Some(0))
+        .await;
+    let path = "/civic/collections/open/objects/";
+    let (begun, mut reading) = tokio::sync::mpsc::unbounded_channel();
+    let mut pushes = tokio::task::JoinSet::new();
+    for _ in 0..SLOW {
+        let begun = begun.clone();
+        let body = futures::stream::poll_fn(move |_| {
+            // Gone only when the test has ended.
+            begun.send(()).ok();
+            std::task::Poll::<Option<Result<Vec<u8>, std::io::Error>>>::Pending
+        });
+        let request = house
+            .request("editor", Method::POST, path)
+            .header(header::CONTENT_TYPE, TAXII)
+            .body(Body::from_stream(body))
+            .expect("a request");
+        pushes.spawn(house.router.clone().oneshot(request));
+    }
+    for _ in 0..2 {
+        reading.recv().await.expect("bodies are being read");
+    }
+    let text = json!({ "objects": [indicator(1, Tlp::Clear)] }).to_string();
+    for _ in 0..3 {
+        let answer = house.post("colleague", path, text.clone()).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+    }
+    assert!(
+        reading.try_recv().is_err(),
+        "a caller has two turns, no more"
+    );
+    pushes.shutdown().await;
+}
