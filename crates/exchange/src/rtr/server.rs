@@ -23,6 +23,8 @@ pub const CLIENTS_MAX: usize = 512;
 pub const CLIENTS_PER_ADDRESS_MAX: usize = 16;
 /// How long a router may take to accept 64 KiB.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the first question waits for the first data.
+const FIRST_DATA_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a router may take for its TLS handshake, and from the beginning of a unit to its end.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a router may be silent; they ask at least every refresh interval.
@@ -280,6 +282,10 @@ impl Server {
                 }
                 Err(other) => return Err(other),
             };
+            // A router that is told "no data" asks again only after minutes (RFC 8210 section 8.4):
+            // data that is still being read is worth a moment.
+            let there = news.wait_for(|cache| cache.set().is_some());
+            tokio::time::timeout(FIRST_DATA_TIME_MAX, there).await.ok();
             let cache = news.borrow_and_update().clone();
             self.answer(&mut stream, version.unwrap_or(VERSION_MAX), &cache, pdu)
                 .await?;
