@@ -76,6 +76,9 @@ pub struct LakeStats {
     pub file_rows: u64,
 }
 
+type Running = tokio::task::JoinHandle<Result<QueryResult, LakeError>>;
+type Opening<'a> = std::pin::Pin<Box<dyn Future<Output = Result<Lake, LakeError>> + Send + 'a>>;
+
 impl Lake {
     /// Opens or creates a lake with the machine's clock.
     ///
@@ -91,6 +94,17 @@ impl Lake {
     /// # Errors
     /// As [`Self::open`].
     pub async fn open_with(config: &LakeConfig, clock: Arc<dyn Clock>) -> Result<Self, LakeError> {
+        Self::opening(config, clock).await
+    }
+
+    fn opening(config: &LakeConfig, clock: Arc<dyn Clock>) -> Opening<'_> {
+        Box::pin(Self::open_writing(config, clock))
+    }
+
+    async fn open_writing(
+        config: &LakeConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, LakeError> {
         config.check()?;
         fs::create_dir_all(&config.dir).map_err(|source| LakeError::Open {
             dir: config.dir.clone(),
@@ -162,6 +176,14 @@ impl Lake {
     /// # Errors
     /// When there is no lake, or it cannot be read.
     pub async fn open_read_only(config: &LakeConfig) -> Result<Self, LakeError> {
+        Self::opening_read_only(config).await
+    }
+
+    fn opening_read_only(config: &LakeConfig) -> Opening<'_> {
+        Box::pin(Self::open_reading(config))
+    }
+
+    async fn open_reading(config: &LakeConfig) -> Result<Self, LakeError> {
         config.check()?;
         let files = Files::open(config)?;
         let committed = load(config, &files).await?;
@@ -241,6 +263,13 @@ impl Lake {
     /// When the SQL is wrong or asks for more than reading, when a limit is
     /// reached, or when files cannot be read.
     pub async fn query(&self, sql: &str, options: QueryOptions) -> Result<QueryResult, LakeError> {
+        let mut running = AbortOnDrop(self.start(sql, options)?);
+        (&mut running.0).await.map_err(|_| LakeError::Closed)?
+    }
+
+    // Not `async`: what an async function holds is compiled again in each crate
+    // that awaits it, and here that would be the SQL engine.
+    fn start(&self, sql: &str, options: QueryOptions) -> Result<Running, LakeError> {
         let sources: Vec<Source> = self
             .inner
             .shared
@@ -253,9 +282,7 @@ impl Lake {
         let runtime = self.inner.runtime.as_ref().ok_or(LakeError::Closed)?;
         let engine = Arc::clone(&self.inner.engine);
         let sql = sql.to_owned();
-        let running = runtime.spawn(async move { engine.run(sources, &sql, &options).await });
-        let mut running = AbortOnDrop(running);
-        (&mut running.0).await.map_err(|_| LakeError::Closed)?
+        Ok(runtime.spawn(async move { engine.run(sources, &sql, &options).await }))
     }
 
     /// Writes what is in memory to files now.

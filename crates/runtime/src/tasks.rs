@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -133,6 +134,18 @@ pub struct Stopped {
     pub aborted: Vec<String>,
 }
 
+/// What a task does, of one type for all, so that everything around it is compiled
+/// once and not once for each task of the program.
+type Work = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+fn boxed<F>(future: F) -> Work
+where
+    F: Future + Send + 'static,
+    F::Output: TaskOutput,
+{
+    Box::pin(async move { future.await.into_result() })
+}
+
 /// Owns tasks. Cheap to clone; clones own the same tasks.
 #[derive(Clone)]
 pub struct Supervisor {
@@ -245,7 +258,11 @@ impl Supervisor {
         F: Future + Send + 'static,
         F::Output: TaskOutput,
     {
-        let id = self.enter(name.into(), None);
+        self.spawn_boxed(name.into(), boxed(future));
+    }
+
+    fn spawn_boxed(&self, name: String, future: Work) {
+        let id = self.enter(name, None);
         let this = self.clone();
         self.inner.tracker.spawn(async move {
             let ending = this.attempt(future).await;
@@ -260,7 +277,10 @@ impl Supervisor {
         F: Future + Send + 'static,
         F::Output: TaskOutput,
     {
-        let name = name.into();
+        self.spawn_essential_boxed(name.into(), boxed(future));
+    }
+
+    fn spawn_essential_boxed(&self, name: String, future: Work) {
         let id = self.enter(name.clone(), None);
         let this = self.clone();
         self.inner.tracker.spawn(async move {
@@ -285,7 +305,16 @@ impl Supervisor {
         F: Future + Send + 'static,
         F::Output: TaskOutput,
     {
-        let name = name.into();
+        let make = Box::new(move || boxed(make()));
+        self.spawn_restarting_boxed(name.into(), restart, make);
+    }
+
+    fn spawn_restarting_boxed(
+        &self,
+        name: String,
+        restart: Restart,
+        mut make: Box<dyn FnMut() -> Work + Send>,
+    ) {
         let id = self.enter(name.clone(), None);
         let this = self.clone();
         self.inner.tracker.spawn(async move {
@@ -331,7 +360,15 @@ impl Supervisor {
         F: Future + Send + 'static,
         F::Output: TaskOutput,
     {
-        let name = name.into();
+        self.every_boxed(name.into(), period, Box::new(move || boxed(run())))
+    }
+
+    fn every_boxed(
+        &self,
+        name: String,
+        period: Duration,
+        mut run: Box<dyn FnMut() -> Work + Send>,
+    ) -> Periodic {
         let id = self.enter(
             name.clone(),
             Some(PeriodicInfo {
@@ -352,7 +389,7 @@ impl Supervisor {
                 });
                 let ending = if crate::telemetry::exports() {
                     let span = tracing::info_span!("task", otel.name = name, task = name);
-                    this.attempt(run().instrument(span)).await
+                    this.attempt(Box::pin(run().instrument(span))).await
                 } else {
                     this.attempt(run()).await
                 };
@@ -414,11 +451,7 @@ impl Supervisor {
     }
 
     /// Runs `future` as a task of its own, so that a panic ends only that.
-    async fn attempt<F>(&self, future: F) -> Ending
-    where
-        F: Future + Send + 'static,
-        F::Output: TaskOutput,
-    {
+    async fn attempt(&self, future: Work) -> Ending {
         let mut handle = tokio::spawn(future);
         let joined = tokio::select! {
             joined = &mut handle => joined,
@@ -428,10 +461,8 @@ impl Supervisor {
             }
         };
         match joined {
-            Ok(output) => match output.into_result() {
-                Ok(()) => Ending::Finished,
-                Err(error) => Ending::Failed(error),
-            },
+            Ok(Ok(())) => Ending::Finished,
+            Ok(Err(error)) => Ending::Failed(error),
             Err(error) if error.is_cancelled() => Ending::Aborted,
             Err(error) => Ending::Failed(panic_text(error)),
         }
