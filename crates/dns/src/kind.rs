@@ -49,6 +49,8 @@ kinds! {
     TXT = 16,
     /// RFC 3596
     AAAA = 28,
+    /// RFC 1876
+    LOC = 29,
     /// RFC 2782
     SRV = 33,
     /// RFC 3403

@@ -3,6 +3,7 @@
 //! checked is what is served.
 
 mod lexer;
+mod loc;
 mod rdata;
 mod svcb;
 

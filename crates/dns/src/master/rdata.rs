@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::lexer::Token;
-use super::{Wrong, parse_ttl, svcb};
+use super::{Wrong, loc, parse_ttl, svcb};
 use crate::kind::Kind;
 use crate::name::{Name, unescape, wire_length};
 
@@ -93,6 +93,7 @@ fn known(kind: Kind, f: &mut Fields<'_, '_>, out: &mut Vec<u8>) -> Result<(), Wr
             }
             f.name(out)?;
         }
+        Kind::LOC => loc::parse(f, out)?,
         Kind::CAA => caa(f, out)?,
         Kind::SVCB | Kind::HTTPS => svcb::parse(f, out)?,
         Kind::TLSA => {
@@ -382,6 +383,19 @@ mod tests {
                 b"\0\x01\0\x02\x01u\x07E2U+sip\0\0",
             ),
             ("HINFO PC \"A B\"", b"\x02PC\x03A B"),
+            // The examples of RFC 1876 section 4 and the least that may be written.
+            (
+                "LOC 42 21 54 N 71 06 18 W -24m 30m",
+                b"\0\x33\x16\x13\x89\x17\x2d\xd0\x70\xbe\x15\xf0\0\x98\x8d\x20",
+            ),
+            (
+                "LOC 42 21 43.952 N 71 5 6.344 W -24m 1m 200m 10m",
+                b"\0\x12\x24\x13\x89\x17\x06\x90\x70\xbf\x2d\xd8\0\x98\x8d\x20",
+            ),
+            (
+                "LOC 0 S 180 E 0",
+                b"\0\x12\x16\x13\x80\0\0\0\xa6\x9f\xb2\0\0\x98\x96\x80",
+            ),
             ("DNAME other.example.", b"\x05other\x07example\0"),
             ("TYPE65280 \\# 3 01 0203", b"\x01\x02\x03"),
             ("TYPE65280 \\# 0", b""),
@@ -406,6 +420,15 @@ mod tests {
             ("TXT \\300", "three digits"),
             ("DNSKEY 256 3 5 A", "base64"),
             ("CAA 0 iss-ue x", "letters and digits"),
+            ("LOC 91 N 0 E 0", "0 to 90"),
+            ("LOC 90 0 1 N 0 E 0", "at most 90"),
+            ("LOC 0 N 180 1 E 0", "at most 180"),
+            ("LOC 1 60 N 0 E 0", "0 to 59"),
+            ("LOC 1 2 3.1234 N 0 E 0", "0 to 59"),
+            ("LOC 1 2 3 4 N 0 E 0", "must end with N or S"),
+            ("LOC 1 N 1 E 1.234", "not an altitude"),
+            ("LOC 1 N 1 E -100001", "-100000.00"),
+            ("LOC 1 N 1 E 0 -1", "size and precision"),
         ] {
             let error = rdata(text).expect_err(text);
             assert!(error.contains(rule), "{text}: {error}");
