@@ -1,6 +1,6 @@
 """Cache hits over HTTP/1.1 keep-alive: nginx (tuned), Varnish and a civicnet edge, side by side.
 
-    python3 bench/http.py [--rounds 3] [--seconds 5] [--sizes 1k,16k,1m] [--only collapse]
+    python3 bench/cache_hits.py [--rounds 3] [--seconds 5] [--sizes 1k,16k,1m] [--only collapse]
 
 Method: each server runs alone on core 0 in front of the same nginx origin, wrk with 64
 connections on core 1. Rounds are interleaved, so that what else happens on the machine meets
