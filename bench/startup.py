@@ -75,7 +75,7 @@ def start(config, port, args, log):
             time.sleep(0.002)
         first_hit = time.monotonic() - begun
         memory = resident_mib(child.pid)
-        step = max(1, args.objects // SPREAD)
+        step = max(1, args.objects // SPREAD) | 1  # odd: not always the same few sites
         numbers = range(0, args.objects, step)
         asked = time.monotonic()
         missed = sum(not fetch(connection, number, args.sites) for number in numbers)
