@@ -101,10 +101,7 @@ impl Lake {
         Box::pin(Self::open_writing(config, clock))
     }
 
-    async fn open_writing(
-        config: &LakeConfig,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, LakeError> {
+    async fn open_writing(config: &LakeConfig, clock: Arc<dyn Clock>) -> Result<Self, LakeError> {
         config.check()?;
         fs::create_dir_all(&config.dir).map_err(|source| LakeError::Open {
             dir: config.dir.clone(),

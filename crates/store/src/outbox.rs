@@ -14,6 +14,7 @@ use base::Timestamp;
 use runtime::{BoxError, CancellationToken, error_chain};
 use serde::Serialize;
 use sqlx::{AnyConnection, Row as _};
+use tracing::Instrument as _;
 
 use crate::db::Db;
 use crate::error::StoreError;
@@ -236,7 +237,13 @@ impl Relay {
     }
 
     async fn attempt(&self, message: &OutboxMessage) -> Result<(), String> {
-        match tokio::time::timeout(DELIVERY_MAX, self.target.deliver(message)).await {
+        let span = if runtime::telemetry::exports() {
+            tracing::info_span!("outbox delivery", topic = message.topic, seq = message.seq)
+        } else {
+            tracing::Span::none()
+        };
+        let delivery = self.target.deliver(message).instrument(span);
+        match tokio::time::timeout(DELIVERY_MAX, delivery).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error_chain(&*error)),
             Err(_) => Err(format!("no answer in {} s", DELIVERY_MAX.as_secs())),

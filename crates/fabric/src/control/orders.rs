@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use store::{Actor, AuditEntry, Tx};
+use tracing::Instrument as _;
 
 use super::{Control, ControlError, parse_node, parse_role, signed, unsigned};
 use crate::api::{OrderReport, QuickLine};
@@ -102,6 +103,15 @@ impl Control {
                 body.len()
             )));
         }
+        let span = if runtime::telemetry::exports() {
+            tracing::info_span!("order given", %role, bytes = body.len())
+        } else {
+            tracing::Span::none()
+        };
+        self.number(tx, role, body).instrument(span).await
+    }
+
+    async fn number(&self, tx: &mut Tx, role: Role, body: String) -> Result<u64, ControlError> {
         let seq: i64 = sqlx::query_scalar(
             "UPDATE fabric_counter SET value = value + 1 WHERE name = 'orders' RETURNING value",
         )

@@ -9,6 +9,7 @@ use base::Role;
 use base::event::Severity;
 use base::quick::QuickEntry;
 use tokio::sync::Notify;
+use tracing::Instrument as _;
 
 use super::backoff::Backoff;
 use super::client::{Channel, LinkError};
@@ -236,7 +237,12 @@ async fn apply(
     handler: &dyn QuickHandler,
     entry: &QuickEntry,
 ) -> Result<(), String> {
-    match handler.apply(entry).await {
+    let span = if runtime::telemetry::exports() {
+        tracing::info_span!("order", seq = entry.seq, role = %entry.role)
+    } else {
+        tracing::Span::none()
+    };
+    match handler.apply(entry).instrument(span).await {
         Ok(report) => {
             shared.progress.acknowledge(entry.seq, true, report);
             Ok(())
