@@ -9,6 +9,8 @@
 //!
 //! [`rpki`] says who may announce what, and [`rtr`] tells it to routers.
 //!
+//! [`room`] is the exchange's model in the console, from which the document is compiled.
+//!
 //! Nobody here speaks BGP: BIRD (or OpenBGPD) does, driven from outside.
 
 pub mod community;
@@ -19,6 +21,7 @@ pub mod irr;
 pub mod mrt;
 pub mod prefix_table;
 pub mod render;
+pub mod room;
 pub mod rpki;
 pub mod rtr;
 #[cfg(test)]

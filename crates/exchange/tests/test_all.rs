@@ -5,3 +5,4 @@ mod it {
     pub(crate) mod rtr;
 }
 mod rendering;
+mod room;

@@ -58,6 +58,7 @@ pub(crate) fn migrations() -> Vec<store::Migrations> {
         isac::MIGRATIONS,
         isac::enforce::MIGRATIONS,
         isac::cert::MIGRATIONS,
+        exchange::room::MIGRATIONS,
     ]
 }
 

@@ -289,6 +289,21 @@ fn check_router(
 ) {
     check_name(&router.name, at);
     check_secret(router.password.as_ref(), at);
+    for (terms, key) in [
+        (&router.session_v4, "session_v4"),
+        (&router.session_v6, "session_v6"),
+    ] {
+        if let Some(terms) = terms {
+            at.key(key, |at| {
+                check_secret(terms.password.as_ref(), at);
+                at.require(
+                    terms.max_prefix != Some(0),
+                    "max_prefix",
+                    "must be at least 1",
+                );
+            });
+        }
+    }
     let Some(site) = document.site(&router.site) else {
         let known: Vec<&str> = document
             .sites
@@ -336,8 +351,13 @@ fn check_router(
         );
         check_on_lan(Some(address), lan, key, at);
         let owner = format!("router {:?} of AS{}", router.name, member.asn);
-        if let Some(other) = seen.addresses.insert(address, owner) {
-            at.problem(key, format!("{address} belongs to {other} already"));
+        // A router may be the client of several route servers on one LAN.
+        if let Some(other) = seen.addresses.insert(address, owner.clone()) {
+            at.require(
+                other == owner,
+                key,
+                format!("{address} belongs to {other} already"),
+            );
         }
     }
 }
@@ -426,7 +446,7 @@ fn is_usable_asn(asn: u32) -> bool {
 }
 
 /// A set's or an AS's name in RPSL (RFC 2622, 5), with an optional registry before `::`.
-fn is_set_name(text: &str) -> bool {
+pub(crate) fn is_set_name(text: &str) -> bool {
     let name = match text.split_once("::") {
         Some((source, name))
             if !source.is_empty()

@@ -62,6 +62,40 @@ pub struct Router {
     /// Keep the sessions configured and down.
     #[serde(default)]
     pub disabled: bool,
+    /// What differs for its IPv4 session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_v4: Option<SessionTerms>,
+    /// What differs for its IPv6 session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_v6: Option<SessionTerms>,
+}
+
+/// What differs for one session from what holds for its router and member.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionTerms {
+    /// Keep the session configured and down.
+    #[serde(default)]
+    pub disabled: bool,
+    /// Do not watch it by BFD.
+    #[serde(default)]
+    pub no_bfd: bool,
+    /// Limit of received prefixes, before the member's.
+    #[serde(default)]
+    pub max_prefix: Option<u32>,
+    /// Secret of TCP MD5, before the router's.
+    #[serde(default)]
+    pub password: Option<Secret>,
+}
+
+impl Router {
+    /// What differs for its session of one family.
+    pub fn terms(&self, is_v6: bool) -> Option<&SessionTerms> {
+        match is_v6 {
+            true => self.session_v6.as_ref(),
+            false => self.session_v4.as_ref(),
+        }
+    }
 }
 
 /// Limits of prefixes received in one session, before filters.

@@ -16,7 +16,8 @@ use runtime::config::{self, ConfigError, NoEnv, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use member::{BilateralSession, MaxPrefix, Member, Router, Secret};
+pub(crate) use check::is_set_name;
+pub use member::{BilateralSession, MaxPrefix, Member, Router, Secret, SessionTerms};
 pub use policy::{Bfd, IrrPolicy, Policy, PrefixLengths, Roa, RpkiPolicy, RtrServer};
 
 /// Sites of one exchange.

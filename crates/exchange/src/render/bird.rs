@@ -449,18 +449,18 @@ fn session_part(out: &mut String, policy: &Policy, session: &Session<'_>, hops: 
             say!(out, "  require roles on;");
         }
     }
-    if policy.bfd.is_some() && session.member.bfd {
+    let terms = session.router.terms(session.v6);
+    if policy.bfd.is_some() && session.member.bfd && !terms.is_some_and(|terms| terms.no_bfd) {
         say!(out, "  bfd on;");
     }
-    if let Some(secret) = session
-        .router
-        .password
-        .as_ref()
+    if let Some(secret) = terms
+        .and_then(|terms| terms.password.as_ref())
+        .or(session.router.password.as_ref())
         .or(session.member.password.as_ref())
     {
         say!(out, "  password \"{}\";", Secret::reveal(secret));
     }
-    if session.router.disabled {
+    if session.router.disabled || terms.is_some_and(|terms| terms.disabled) {
         say!(out, "  disabled on;");
     }
     let (kind, table, own, general, default) = if session.v6 {
@@ -483,7 +483,11 @@ fn session_part(out: &mut String, policy: &Policy, session: &Session<'_>, hops: 
     say!(
         out,
         "  {kind} {{\n    table {table};\n    secondary on;\n    import table on;\n    import keep filtered on;\n    receive limit {} action restart;\n    import filter import_{name};\n    export filter export_{name};\n  }};\n}}",
-        own.or(general).unwrap_or(default)
+        terms
+            .and_then(|terms| terms.max_prefix)
+            .or(own)
+            .or(general)
+            .unwrap_or(default)
     );
 }
 

@@ -233,6 +233,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         .into_iter()
         .chain(cdn::SEALED)
         .chain(isac::cert::SEALED)
+        .chain(exchange::room::SEALED)
         .collect();
     let (reseal_db, reseal_vault) = (db.clone(), vault.clone());
     tasks.every("seal again", HOUSEKEEPING_PERIOD, move || {

@@ -1,0 +1,4 @@
+//! The model, its rules, its history and its document, on both databases.
+
+mod house;
+mod model;
