@@ -33,5 +33,5 @@ pub use config::IsacConfig;
 /// The tables of this crate.
 pub const MIGRATIONS: store::Migrations = store::Migrations {
     domain: "isac",
-    steps: &[objects::schema::OBJECTS],
+    steps: &[objects::schema::OBJECTS, objects::schema::SEARCH],
 };

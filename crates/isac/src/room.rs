@@ -1,6 +1,9 @@
-//! This crate's part of the console.
+//! Intelligence's part of the console.
 
-use web::{PolicyText, Room};
+use web::ui::Icon;
+use web::{Locales, NavEntry, NavGroup, PolicyText, Room};
+
+use crate::objects::pages::{Intel, pages};
 
 /// This crate's part of the permission table.
 pub const POLICY: PolicyText = PolicyText {
@@ -9,8 +12,31 @@ pub const POLICY: PolicyText = PolicyText {
     policies: "",
 };
 
+/// The texts.
+pub const LOCALES: Locales = Locales {
+    room: "isac",
+    zh_tw: include_str!("../locales/intel.zh-TW.ftl"),
+    en: include_str!("../locales/intel.en.ftl"),
+};
+
 /// The room for the console.
-pub fn room() -> Room {
+pub fn room(intel: Intel) -> Room {
+    let mut room = Room::new("isac");
+    room.nav = vec![NavEntry {
+        label: "nav-intelligence",
+        path: "/intelligence",
+        icon: Icon::Search,
+        action: "intel:view",
+        group: NavGroup::Work,
+    }];
+    room.pages = pages(intel);
+    room.locales = Some(LOCALES);
+    room.policy = Some(POLICY);
+    room
+}
+
+/// The permission table alone, for a house that serves TAXII and no pages.
+pub fn permissions() -> Room {
     let mut room = Room::new("isac");
     room.policy = Some(POLICY);
     room

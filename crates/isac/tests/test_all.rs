@@ -4,13 +4,19 @@
 mod alerts;
 #[path = "cert/doors.rs"]
 mod doors;
+#[path = "it/enforcements.rs"]
+mod enforcements;
 #[path = "cert/house.rs"]
 mod house;
 #[path = "it/objects.rs"]
 mod objects;
+#[path = "it/pages.rs"]
+mod pages;
 #[path = "it/peers.rs"]
 mod peers;
 #[path = "cert/reports.rs"]
 mod reports;
+#[path = "it/search.rs"]
+mod search;
 #[path = "it/server.rs"]
 mod server;

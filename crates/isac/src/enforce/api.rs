@@ -217,7 +217,8 @@ struct PolicyView {
     policy: Policy,
 }
 
-fn tell(error: EnforceError) -> WebError {
+/// What a person outside is told.
+pub(crate) fn tell(error: EnforceError) -> WebError {
     match error {
         EnforceError::Store(error) => casework::room::tell_store(error),
         EnforceError::NotFound(id) => WebError::not_found("enforcement", id),
@@ -324,6 +325,7 @@ async fn create_enforcements(
             confidence: 100,
             until,
             proposed: policy.manual_approval,
+            tlp: None,
         });
     }
     let made = desk

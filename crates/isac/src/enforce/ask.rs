@@ -90,7 +90,7 @@ impl Enforcements {
         })
     }
 
-    async fn hits(&self, decided: &[Decided]) -> Result<Vec<Hits>, EnforceError> {
+    pub(super) async fn hits(&self, decided: &[Decided]) -> Result<Vec<Hits>, EnforceError> {
         if decided.is_empty() {
             return Ok(Vec::new());
         }
@@ -130,7 +130,7 @@ impl Enforcements {
 }
 
 /// Texts of all targets that would meet `target`.
-fn covering(target: &Target) -> Vec<String> {
+pub(crate) fn covering(target: &Target) -> Vec<String> {
     let mut texts = vec![target.to_string()];
     let mut name_and_above = |name: &str| {
         texts.push(name.to_owned());

@@ -14,6 +14,7 @@ use store::{Actor, AuditEntry, Db, StoreError, Tx};
 use super::policy::Policy;
 use super::rows::{COLUMNS, decided_of, insert, one};
 use super::seams::{Hits, Orders, Past, SeamError};
+use crate::stix::Tlp;
 
 /// Roles that obey today, with the kinds that each can.
 pub(super) const OBEY: [(Role, &[TargetKind]); 2] = [
@@ -96,7 +97,8 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 4] = [Self::Proposed, Self::Active, Self::Lifted, Self::Rejected];
+    /// All, in the order in which they are shown.
+    pub const ALL: [Self; 4] = [Self::Proposed, Self::Active, Self::Lifted, Self::Rejected];
 
     /// As in tables.
     pub const fn name(self) -> &'static str {
@@ -141,6 +143,8 @@ pub struct Decided {
     pub decided_at: Option<Timestamp>,
     /// Why.
     pub decided_why: String,
+    /// The marking of the indicator that it was made from; none for what people made.
+    pub tlp: Option<Tlp>,
 }
 
 /// A decision to make.
@@ -162,6 +166,8 @@ pub struct New {
     pub until: Option<Timestamp>,
     /// Whether it waits for approval.
     pub proposed: bool,
+    /// The marking of the indicator that it is made from; none for what people make.
+    pub tlp: Option<Tlp>,
 }
 
 /// Why something is blocked, or not.
@@ -370,6 +376,7 @@ impl Enforcements {
                 decided_by: None,
                 decided_at: None,
                 decided_why: String::new(),
+                tlp: new.tlp,
             };
             insert(&mut tx, &decided).await?;
             made.push(decided);
@@ -570,7 +577,7 @@ impl Enforcements {
         Ok(())
     }
 
-    async fn order_enforce(
+    pub(super) async fn order_enforce(
         &self,
         tx: &mut Tx,
         decided: impl Iterator<Item = &Decided> + Clone,
@@ -641,7 +648,7 @@ async fn set_mark(tx: &mut Tx, name: &str, value: i64) -> Result<(), EnforceErro
     Ok(())
 }
 
-async fn audit(
+pub(super) async fn audit(
     tx: &mut Tx,
     actor: Actor,
     request: Option<&str>,

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use base::Timestamp;
-use base::enforcement::{Digest, Rule, Target};
+use base::enforcement::{Rule, Target};
 use runtime::CancellationToken;
 use serde::Deserialize;
 use store::Actor;
@@ -19,6 +19,7 @@ use store::Actor;
 use super::engine::{EnforceError, Enforcements, New};
 use super::policy::{Fate, Indicator, Policy};
 use crate::objects::read::{Change, What};
+use crate::objects::search::terms::target_of;
 use crate::objects::{Objects, ObjectsError};
 use crate::stix::{Tlp, pattern, simple, time};
 
@@ -244,26 +245,10 @@ fn wanted(
             confidence: policy.confidence(&indicator),
             until: Some(until),
             proposed,
+            tlp: Some(tlp),
         });
     }
     wanted
-}
-
-fn target_of(simple: simple::Simple) -> Option<Target> {
-    match simple {
-        simple::Simple::Prefix(prefix) => Some(Target::network(prefix)),
-        simple::Simple::Domain(name) => Target::domain(&name).ok(),
-        simple::Simple::Url(url) => Target::url(&url).ok(),
-        simple::Simple::Hash(algorithm, hex) => {
-            let digest = match algorithm.as_str() {
-                "MD5" => Digest::Md5,
-                "SHA-1" => Digest::Sha1,
-                "SHA-256" => Digest::Sha256,
-                _ => return None,
-            };
-            Target::file(digest, &hex).ok()
-        }
-    }
 }
 
 #[cfg(test)]

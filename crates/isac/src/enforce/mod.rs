@@ -4,6 +4,8 @@
 //! - [`policy`]: which indicators become enforcements, at once or after approval: pure.
 //! - [`engine`]: decisions in the database, orders to nodes in the same transaction.
 //! - `ask`: what is in force, how often it was met, why something is blocked.
+//! - `manage`: lists with filters, extension, versions of the policy.
+//! - `pages`: the console's pages.
 //! - [`follow`]: reads the change feed of the STIX store and applies the policy to it.
 //! - [`seams`]: what is asked of the fabric and the lake, joined in the binary.
 //!
@@ -14,13 +16,18 @@ mod api;
 mod ask;
 pub mod engine;
 pub mod follow;
+mod manage;
+pub(crate) mod pages;
 pub mod policy;
 mod room;
 mod rows;
 pub mod seams;
 mod simulate;
 
+pub(crate) use api::tell;
+pub(crate) use ask::covering;
 pub use engine::{Decided, EnforceError, Enforcements, New, State, Why};
+pub use manage::{PolicyVersion, Wanted};
 pub use policy::{Fate, Policy};
 pub use room::{POLICY, room};
 pub use simulate::Simulated;
@@ -65,6 +72,13 @@ CREATE TABLE enforce_mark (
     name TEXT PRIMARY KEY,
     value BIGINT NOT NULL
 );
+",
+    }, Step {
+        version: 2,
+        name: "the marking of what is enforced",
+        sql: "
+ALTER TABLE enforce_rule ADD COLUMN tlp TEXT NOT NULL DEFAULT '';
+CREATE INDEX enforce_rule_kind ON enforce_rule (state, kind, id);
 ",
     }],
 };

@@ -17,7 +17,7 @@ pub const NEVER_MAX: usize = 10_000;
 pub const SOURCES_MAX: usize = 1_000;
 /// Public resolvers, which much of the country stands on: blocking one by a bad
 /// indicator would be an outage. Always in force, besides the policy's own list.
-const NEVER: [&str; 12] = [
+pub(super) const NEVER: [&str; 12] = [
     "1.0.0.1",
     "1.1.1.1",
     "8.8.4.4",

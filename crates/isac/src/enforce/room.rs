@@ -1,10 +1,14 @@
 //! Enforcement's part of the console.
 
-use axum::http::Method;
-use web::{PolicyText, Room, RoutePermission};
+use std::sync::Arc;
 
-use super::api;
+use axum::http::Method;
+use web::ui::Icon;
+use web::{NavEntry, NavGroup, PolicyText, Room, RoutePermission};
+
 use super::engine::Enforcements;
+use super::{api, pages};
+use crate::objects::pages::Intel;
 
 /// Enforcement's part of the permission table.
 pub const POLICY: PolicyText = PolicyText {
@@ -13,11 +17,27 @@ pub const POLICY: PolicyText = PolicyText {
     policies: "",
 };
 
+/// The texts.
+const LOCALES: web::Locales = web::Locales {
+    room: "enforce",
+    zh_tw: include_str!("../../locales/enforce.zh-TW.ftl"),
+    en: include_str!("../../locales/enforce.en.ftl"),
+};
+
 /// The room for the console.
-pub fn room(enforcements: Enforcements) -> Room {
+pub fn room(intel: Intel) -> Room {
     let route = RoutePermission::new;
+    let enforcements: Enforcements = intel.enforcements.clone();
     let mut room = Room::new("enforce");
-    room.api = api::router(enforcements);
+    room.nav = vec![NavEntry {
+        label: "nav-enforcements",
+        path: "/enforcements",
+        icon: Icon::Shield,
+        action: "enforcement:view",
+        group: NavGroup::Operate,
+    }];
+    room.pages = pages::pages(intel, pages::Simulations::default());
+    room.api = api::router(enforcements.clone());
     room.api_permissions = vec![
         route(Method::GET, "/api/v1/enforcements", "enforcement:view"),
         route(Method::POST, "/api/v1/enforcements", "enforcement:edit"),
@@ -50,5 +70,8 @@ pub fn room(enforcements: Enforcements) -> Room {
         ),
     ];
     room.policy = Some(POLICY);
+    room.locales = Some(LOCALES);
+    room.badges = Some(Arc::new(enforcements.clone()));
+    room.alerts = Some(Arc::new(enforcements));
     room
 }

@@ -24,6 +24,17 @@ pub struct Hits {
     pub last: Option<Timestamp>,
 }
 
+/// How often an enforcement was met at one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeHits {
+    /// The node.
+    pub node: String,
+    /// The role in which it was met: `edge`, `dispatch`.
+    pub role: String,
+    /// How often, and when last.
+    pub hits: Hits,
+}
+
 /// What clients asked for, summed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
@@ -49,12 +60,15 @@ pub enum Grouping {
 pub trait Past: Send + Sync {
     /// Hits of each of these enforcements, in their order.
     async fn hits(&self, ids: &[EnforcementId]) -> Result<Vec<Hits>, SeamError>;
-    /// Requests since `from`, the most frequent first, at most `rows` groups; and
+    /// Hits of one enforcement by node and role, the most frequent first.
+    async fn hits_by_node(&self, id: EnforcementId) -> Result<Vec<NodeHits>, SeamError>;
+    /// Requests since `from` and before `to`, the most frequent first, at most `rows` groups; and
     /// whether there were more groups.
     async fn requests(
         &self,
         by: Grouping,
         from: Timestamp,
+        to: Timestamp,
         rows: usize,
     ) -> Result<(Vec<Seen>, bool), SeamError>;
 }

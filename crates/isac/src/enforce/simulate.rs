@@ -1,23 +1,30 @@
-//! What an enforcement would have met, had it been in force during the last day.
+//! What an enforcement would have met, had it been in force during the last day. The day
+//! is looked at in pieces, so that whoever waits sees how far it is.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use base::EnforcementId;
 use base::enforcement::{Action, Rule, Target};
 use enforce::{Found, Set};
+use tokio::sync::watch;
 
 use super::engine::{EnforceError, Enforcements};
 use super::seams::{Grouping, Seen};
 
 /// How far back a simulation looks.
 const LOOK_BACK: Duration = Duration::from_secs(86_400);
-/// Groups of requests that it compares.
+/// Pieces in which the day is looked at.
+pub(super) const PIECES: u32 = 12;
+/// Groups of requests that are compared in one piece.
 const GROUPS_MAX: usize = 200_000;
+/// Groups that are met which are told apart.
+const MET_MAX: usize = 100_000;
 /// Examples that it shows.
 const EXAMPLES_MAX: usize = 20;
 
 /// What would have been met.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Simulated {
     /// Requests.
     pub requests: u64,
@@ -39,6 +46,18 @@ impl Enforcements {
     /// # Errors
     /// [`EnforceError::Seam`] when they cannot be read.
     pub async fn simulate(&self, target: &Target) -> Result<Simulated, EnforceError> {
+        self.simulate_telling(target, &watch::Sender::new(0)).await
+    }
+
+    /// As [`Enforcements::simulate`], telling after each of [`PIECES`].
+    ///
+    /// # Errors
+    /// [`EnforceError::Seam`] when the requests cannot be read.
+    pub async fn simulate_telling(
+        &self,
+        target: &Target,
+        piece: &watch::Sender<u32>,
+    ) -> Result<Simulated, EnforceError> {
         let (_, policy) = self.policy().await?;
         let by = match target {
             Target::Network(_) => Grouping::Client,
@@ -50,13 +69,6 @@ impl Enforcements {
                 ));
             }
         };
-        let from = self.now().minus(LOOK_BACK);
-        let (seen, truncated) = self
-            .inner
-            .past
-            .requests(by, from, GROUPS_MAX)
-            .await
-            .map_err(EnforceError::Seam)?;
         let rule = Rule {
             id: EnforcementId::generate(),
             target: target.clone(),
@@ -66,23 +78,46 @@ impl Enforcements {
         let set =
             Set::build(std::iter::once(&rule)).map_err(|error| EnforceError::Seam(error.into()))?;
         let mut result = Simulated {
-            requests: 0,
-            of: 0,
-            groups: 0,
-            examples: Vec::new(),
-            truncated,
             forbidden: policy.permits(target).err(),
+            ..Simulated::default()
         };
-        for group in seen {
-            result.of += group.requests;
-            if meets(&set, by, &group.what) {
+        let mut met: HashMap<String, u64> = HashMap::new();
+        let (now, each) = (self.now(), LOOK_BACK / PIECES);
+        for number in (0..PIECES).rev() {
+            let to = now.minus(each * number);
+            let (seen, truncated) = self
+                .inner
+                .past
+                .requests(by, to.minus(each), to, GROUPS_MAX)
+                .await
+                .map_err(EnforceError::Seam)?;
+            result.truncated |= truncated;
+            for group in seen {
+                result.of += group.requests;
+                if !meets(&set, by, &group.what) {
+                    continue;
+                }
                 result.requests += group.requests;
-                result.groups += 1;
-                if result.examples.len() < EXAMPLES_MAX {
-                    result.examples.push(group);
+                if let Some(count) = met.get_mut(&group.what) {
+                    *count += group.requests;
+                } else if met.len() < MET_MAX {
+                    met.insert(group.what, group.requests);
+                } else {
+                    result.truncated = true;
                 }
             }
+            piece.send_replace(PIECES - number);
         }
+        result.groups = met.len() as u64;
+        let mut examples: Vec<Seen> = met
+            .into_iter()
+            .map(|(what, requests)| Seen { what, requests })
+            .collect();
+        examples.sort_by(|one, other| {
+            (other.requests, &one.what).cmp(&(one.requests, &other.what))
+        });
+        examples.truncate(EXAMPLES_MAX);
+        result.examples = examples;
         Ok(result)
     }
 }

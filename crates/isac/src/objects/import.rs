@@ -157,6 +157,15 @@ fn indicator(pattern: &str, name: &str, at: i64, about: &About) -> Value {
     out
 }
 
+/// The indicator of one observable; `kind` as in a list.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn observable(kind: &str, value: &str, name: &str, about: &About) -> Result<Value, String> {
+    let pattern = pattern(kind, value)?;
+    Ok(indicator(&pattern, name, about.now, about))
+}
+
 /// A list: a line an observable, `type,value[,name]`, quoted as RFC 4180 says. A first
 /// line that begins with `type` is a heading; lines that begin with `#` are skipped.
 ///

@@ -14,10 +14,14 @@
 //! One task writes ([`writer`]): pushes that arrive together share a transaction.
 
 pub mod collections;
+pub mod graph;
 pub mod import;
+pub mod pages;
 pub mod prepare;
 pub mod read;
 pub mod schema;
+pub mod search;
+pub mod timeline;
 mod writer;
 
 use std::collections::HashMap;

@@ -76,3 +76,21 @@ CREATE INDEX isac_status_at ON isac_status (at);
 INSERT INTO isac_root (name, title, description) VALUES ('civic', 'civicnet', 'Threat intelligence of this network');
 ",
 };
+
+/// The index by which objects are searched.
+pub const SEARCH: Step = Step {
+    version: 2,
+    name: "search of stix objects",
+    sql: "
+CREATE TABLE isac_posting (
+    term BIGINT NOT NULL,
+    first BIGINT NOT NULL,
+    block {blob} NOT NULL,
+    PRIMARY KEY (term, first)
+);
+CREATE TABLE isac_mark (
+    name TEXT PRIMARY KEY,
+    value BIGINT NOT NULL
+);
+",
+};

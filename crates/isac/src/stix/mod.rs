@@ -7,9 +7,11 @@
 //! - [`check`]: the rules, from the table in `spec.txt`; errors name path and rule.
 //! - [`pattern`]: the pattern language; [`matching`]: patterns against observed data;
 //!   [`simple`]: what of a pattern can be enforced as it stands.
+//! - [`explain`]: patterns in words.
 //! - [`time`], [`tlp`]: times and the Traffic Light Protocol 2.0.
 
 pub mod check;
+pub mod explain;
 pub mod json;
 pub mod matching;
 pub mod pattern;

@@ -562,7 +562,7 @@ impl<'a> Parser<'a> {
 }
 
 /// An address or a prefix, whichever is written.
-pub(super) fn prefix_of(text: &str) -> Option<base::Prefix> {
+pub(crate) fn prefix_of(text: &str) -> Option<base::Prefix> {
     match text.split_once('/') {
         Some((address, length)) => {
             base::Prefix::new(address.parse().ok()?, length.parse().ok()?).ok()

@@ -37,7 +37,7 @@ pub(crate) async fn house() -> House {
         WebConfig::default(),
         db.again().await,
         db.vault(),
-        vec![isac::room::room()],
+        vec![isac::room::permissions()],
     )
     .expect("the rooms fit together");
     let objects = Objects::open(db.clone()).await.expect("a store");

@@ -12,7 +12,7 @@ use base::{EnforcementId, Role, Timestamp};
 use cdn::Cdn;
 use cdn::seams::Publisher;
 use isac::enforce::Enforcements;
-use isac::enforce::seams::{Grouping, Hits, Orders, Past, SeamError, Seen};
+use isac::enforce::seams::{Grouping, Hits, NodeHits, Orders, Past, SeamError, Seen};
 use isac::objects::Objects;
 use lake::Lake;
 use lake::query::{QueryOptions, output};
@@ -25,6 +25,9 @@ use crate::run::process::Process;
 /// How often what has changed is folded into snapshots: quick entries carry it at once,
 /// so that this only keeps their log short.
 const FOLD_PERIOD: Duration = Duration::from_secs(60);
+
+/// Nodes whose hits are told apart.
+const NODES_MAX: usize = 1_000;
 
 #[async_trait]
 impl Orders for Fabric {
@@ -75,10 +78,30 @@ impl Past for Met {
         Ok(ids.iter().map(of).collect())
     }
 
+    async fn hits_by_node(&self, id: EnforcementId) -> Result<Vec<NodeHits>, SeamError> {
+        // An id is a UUID: nothing to quote.
+        let sql = format!(
+            "SELECT node, role, CAST(SUM(hits) AS BIGINT) AS hits, CAST(MAX(timestamp) AS BIGINT) AS last FROM enforced WHERE enforcement_id = '{id}' GROUP BY node, role ORDER BY hits DESC"
+        );
+        let (rows, _) = self.rows(&sql, Some(NODES_MAX)).await?;
+        let met = rows.iter().filter_map(|row| {
+            Some(NodeHits {
+                node: row["node"].as_str()?.to_owned(),
+                role: row["role"].as_str()?.to_owned(),
+                hits: Hits {
+                    count: row["hits"].as_u64()?,
+                    last: row["last"].as_i64().map(Timestamp),
+                },
+            })
+        });
+        Ok(met.collect())
+    }
+
     async fn requests(
         &self,
         by: Grouping,
         from: Timestamp,
+        to: Timestamp,
         rows: usize,
     ) -> Result<(Vec<Seen>, bool), SeamError> {
         let what = match by {
@@ -87,8 +110,9 @@ impl Past for Met {
             Grouping::Url => "concat(server_address, url_path)",
         };
         let sql = format!(
-            "SELECT {what} AS what, COUNT(*) AS requests FROM access WHERE timestamp >= to_timestamp_micros({}) AND {what} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC",
-            from.micros()
+            "SELECT {what} AS what, COUNT(*) AS requests FROM access WHERE timestamp >= to_timestamp_micros({}) AND timestamp < to_timestamp_micros({}) AND {what} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC",
+            from.micros(),
+            to.micros()
         );
         let (rows, more) = self.rows(&sql, Some(rows)).await?;
         let seen = rows.iter().filter_map(|row| {

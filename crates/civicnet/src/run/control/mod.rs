@@ -132,11 +132,12 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     if fabric.enforcements.set(enforcements.clone()).is_err() {
         anyhow::bail!("enforcement is joined once");
     }
+    let intel = isac::objects::pages::Intel::new(objects.clone(), enforcements.clone());
     let rooms = vec![
         casework.room(),
         cdn.room(people.clone() as Arc<dyn People>),
-        isac::room::room(),
-        isac::enforce::room(enforcements.clone()),
+        isac::room::room(intel.clone()),
+        isac::enforce::room(intel),
         cert.room(&casework),
     ];
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
@@ -206,6 +207,10 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
     );
     zone_watch(process, &cdn, &fabric);
     enforcement::start(process, &enforcements, objects.clone(), &cdn, &fabric);
+    let (index, stop) = (objects.clone(), tasks.soft());
+    tasks.spawn_essential("intelligence search", async move {
+        index.index_until(stop).await
+    });
 
     let work = casework.clone();
     tasks.every("casework", CASEWORK_PERIOD, move || {

@@ -1,0 +1,266 @@
+//! The console's pages for STIX objects: search, one object with its relations, graph,
+//! times and versions, import, new indicators, feedback, export.
+//!
+//! **Invariant**: every page asks the store with [`seen`], so that collections and
+//! markings that the reader has no right to are left out by the query itself.
+
+mod export;
+mod fields;
+mod import;
+mod list;
+mod make;
+mod one;
+mod pictures;
+
+use std::collections::HashMap;
+
+use base::OrgId;
+use web::ui::{self, Markup};
+use web::{Level, OrgScope, Pages, Streams, Visit, WebError, WebResult};
+
+use super::collections::ROOT;
+use super::search::{Hit, See};
+use super::{Access, Collection, Objects, ObjectsError, Source};
+use crate::enforce::Enforcements;
+use crate::stix::Tlp;
+
+pub(crate) use list::hits as searched;
+
+/// What the pages stand on. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Intel {
+    pub(crate) objects: Objects,
+    pub(crate) enforcements: Enforcements,
+    pub(crate) streams: Streams,
+    imports: import::Imports,
+}
+
+impl Intel {
+    /// Joins the store and what is made from it.
+    pub fn new(objects: Objects, enforcements: Enforcements) -> Self {
+        Self {
+            objects,
+            enforcements,
+            streams: Streams::default(),
+            imports: import::Imports::default(),
+        }
+    }
+}
+
+/// The pages' routes.
+pub(crate) fn pages(intel: Intel) -> Pages<()> {
+    Pages::new()
+        .get("/intelligence", "intel:view", list::list)
+        .get("/intelligence/export", "intel:view", export::of_search)
+        .get("/intelligence/new", "intel:edit", make::ask)
+        .post("/intelligence/new", "intel:edit", make::make)
+        .get("/intelligence/import", "intel:edit", import::ask)
+        .upload(
+            "/intelligence/import",
+            "intel:edit",
+            import::UPLOAD_BYTES_MAX,
+            import::preview,
+        )
+        .get("/intelligence/import/{import}", "intel:edit", import::show_one)
+        .post("/intelligence/import/{import}", "intel:edit", import::begin)
+        .get("/intelligence/import/{import}/live", "intel:edit", import::live)
+        .get("/intelligence/{object}", "intel:view", one::view)
+        .get("/intelligence/{object}/versions", "intel:view", one::versions)
+        .get("/intelligence/{object}/relations", "intel:view", pictures::relations)
+        .get("/intelligence/{object}/graph", "intel:view", pictures::graph)
+        .get("/intelligence/{object}/timeline", "intel:view", pictures::timeline)
+        .get("/intelligence/{object}/export", "intel:view", export::of_object)
+        .get("/intelligence/{object}/feedback", "intel:edit", make::ask_feedback)
+        .post("/intelligence/{object}/feedback", "intel:edit", make::feedback)
+        .with_state(intel)
+}
+
+pub(crate) fn tell(error: ObjectsError) -> WebError {
+    match error {
+        ObjectsError::Store(error) => casework::room::tell_store(error),
+        ObjectsError::NotFound { kind, name } => WebError::not_found(kind, name),
+        ObjectsError::Invalid { field, rule, .. } => WebError::field(field, "rule", rule),
+        ObjectsError::Closing => WebError::unavailable("the store is closing"),
+    }
+}
+
+/// The collections that the reader has any right in, and which.
+pub(crate) async fn rights(intel: &Intel, visit: &Visit) -> WebResult<Vec<(Collection, Access)>> {
+    let read = visit.principal.chosen_scope("intel:view");
+    let write = visit.principal.chosen_scope("intel:edit");
+    let all = intel.objects.collections(ROOT).await.map_err(tell)?;
+    Ok(all
+        .into_iter()
+        .filter_map(|one| one.access(&read, &write).map(|access| (one, access)))
+        .collect())
+}
+
+/// What the reader may see.
+pub(crate) async fn seen(intel: &Intel, visit: &Visit) -> WebResult<Vec<See>> {
+    let all = rights(intel, visit).await?;
+    Ok(all
+        .into_iter()
+        .filter(|(_, access)| access.read)
+        .map(|(collection, access)| See {
+            collection,
+            clearance: access.clearance,
+        })
+        .collect())
+}
+
+/// The collections that the reader may add to.
+async fn writable(intel: &Intel, visit: &Visit) -> WebResult<Vec<Collection>> {
+    let all = rights(intel, visit).await?;
+    Ok(all
+        .into_iter()
+        .filter(|(_, access)| access.write)
+        .map(|(collection, _)| collection)
+        .collect())
+}
+
+/// An object that the reader may see, in its latest version.
+async fn object(intel: &Intel, visit: &Visit, id: &str) -> WebResult<(Vec<See>, Vec<Hit>)> {
+    let see = seen(intel, visit).await?;
+    let versions = intel.objects.versions_of(&see, id).await.map_err(tell)?;
+    if versions.is_empty() {
+        return Err(WebError::not_found("object", id));
+    }
+    Ok((see, versions))
+}
+
+/// Whether the reader may know where something came from: their own, or all for those who
+/// run the house. Others' names are not told.
+fn may_know(visit: &Visit, source: Option<OrgId>) -> bool {
+    match (visit.principal.scope("intel:view"), source) {
+        (OrgScope::All, _) => true,
+        (scope, Some(org)) => scope.contains(org),
+        (OrgScope::Only(_), None) => false,
+    }
+}
+
+/// Where something came from, in words.
+async fn source_name(visit: &Visit, source: Option<OrgId>) -> String {
+    if !may_know(visit, source) {
+        return visit.t("intel-source-withheld");
+    }
+    match source {
+        None => visit.t("intel-source-house"),
+        Some(org) => org_name(visit, org).await,
+    }
+}
+
+/// An organisation's name in the reader's language.
+pub(crate) async fn org_name(visit: &Visit, org: OrgId) -> String {
+    match visit.house().accounts.org(org).await {
+        Ok(found) => match visit.lang {
+            web::Lang::ZhTw => found.name_zh,
+            web::Lang::En => found.name_en,
+        },
+        Err(_) => org.to_string(),
+    }
+}
+
+/// For whom a person writes: nobody in particular for those who run the house.
+fn writes_as(visit: &Visit) -> WebResult<Source> {
+    let user = visit.principal.signed_in()?;
+    let org = match visit.principal.scope("intel:edit") {
+        OrgScope::All => None,
+        scope => match (visit.principal.org, scope) {
+            (Some(org), scope) if scope.contains(org) => Some(org),
+            (None, OrgScope::Only(orgs)) if orgs.len() == 1 => orgs.first().copied(),
+            _ => {
+                return Err(WebError::field(
+                    "collection",
+                    "organisation",
+                    visit.t("intel-choose-org"),
+                ));
+            }
+        },
+    };
+    let mut source = Source::person(user, org);
+    source.request = Some(visit.request_id.clone());
+    Ok(source)
+}
+
+/// A type's name.
+pub(crate) fn kind_name(visit: &Visit, kind: &str) -> String {
+    match KINDS.contains(&kind) {
+        true => visit.t(&format!("kind-{kind}")),
+        false => kind.to_owned(),
+    }
+}
+
+/// Types of STIX 2.1 that have a name in both languages.
+pub(crate) const KINDS: [&str; 40] = [
+    "indicator",
+    "malware",
+    "threat-actor",
+    "intrusion-set",
+    "campaign",
+    "attack-pattern",
+    "tool",
+    "vulnerability",
+    "infrastructure",
+    "course-of-action",
+    "identity",
+    "location",
+    "report",
+    "grouping",
+    "note",
+    "opinion",
+    "incident",
+    "malware-analysis",
+    "observed-data",
+    "sighting",
+    "relationship",
+    "marking-definition",
+    "extension-definition",
+    "language-content",
+    "artifact",
+    "autonomous-system",
+    "directory",
+    "domain-name",
+    "email-addr",
+    "email-message",
+    "file",
+    "ipv4-addr",
+    "ipv6-addr",
+    "mac-addr",
+    "mutex",
+    "network-traffic",
+    "process",
+    "software",
+    "url",
+    "x509-certificate",
+];
+
+/// A marking as a badge.
+pub(crate) fn tlp_badge(tlp: Tlp) -> Markup {
+    let level = match tlp {
+        Tlp::Clear => Level::Neutral,
+        Tlp::Green => Level::Good,
+        Tlp::Amber | Tlp::AmberStrict => Level::Warn,
+        Tlp::Red => Level::Bad,
+    };
+    ui::badge(level, format!("TLP:{}", tlp.name().to_uppercase()))
+}
+
+/// Markings for a select.
+fn tlp_options() -> Vec<(String, String)> {
+    Tlp::ALL
+        .into_iter()
+        .map(|tlp| (tlp.name().to_owned(), format!("TLP:{}", tlp.name().to_uppercase())))
+        .collect()
+}
+
+/// The page of an object.
+pub(crate) fn path_of(id: &str) -> String {
+    format!("/intelligence/{id}")
+}
+
+/// Titles of collections by their number.
+fn titles(see: &[See]) -> HashMap<i64, String> {
+    see.iter()
+        .map(|one| (one.collection.number, one.collection.title.clone()))
+        .collect()
+}

@@ -1,0 +1,245 @@
+//! Search on both databases: words of both languages, values, markings, collections,
+//! pages, relations.
+
+use std::collections::HashSet;
+
+use isac::objects::search::{Hit, Query, See};
+use isac::objects::{Collection, Objects, Prepared, Source, prepare};
+use isac::stix::Tlp;
+use serde_json::{Value, json};
+use store::testing::both;
+
+const AT: &str = "2026-01-01T00:00:00.000Z";
+
+fn id(kind: &str, number: u32) -> String {
+    format!("{kind}--00000000-0000-4000-8000-{number:012}")
+}
+
+fn prepared(mut object: Value, kind: &str, number: u32, tlp: Tlp) -> Prepared {
+    object["type"] = kind.into();
+    object["id"] = id(kind, number).into();
+    object["spec_version"] = "2.1".into();
+    object["created"] = AT.into();
+    if object["modified"].is_null() {
+        object["modified"] = AT.into();
+    }
+    object["object_marking_refs"] = json!([tlp.marking()]);
+    prepare::object(&object.to_string()).expect("a good object")
+}
+
+fn indicator(number: u32, name: &str, pattern: &str, tlp: Tlp) -> Prepared {
+    let object = json!({
+        "name": name, "pattern": pattern, "pattern_type": "stix", "valid_from": AT, "confidence": number % 101,
+    });
+    prepared(object, "indicator", number, tlp)
+}
+
+async fn collection(objects: &Objects, title: &str) -> Collection {
+    objects
+        .create_collection(title, "", None, &[], &Source::house("test"))
+        .await
+        .expect("a collection")
+}
+
+async fn put(objects: &Objects, collection: &Collection, what: Vec<Prepared>) {
+    objects
+        .put(collection, Source::house("test"), what, None)
+        .await
+        .expect("stored");
+}
+
+fn see(collection: &Collection, clearance: Tlp) -> See {
+    See {
+        collection: collection.clone(),
+        clearance,
+    }
+}
+
+async fn all(objects: &Objects, see: &[See], query: &Query, limit: usize) -> Vec<Hit> {
+    let (mut hits, mut before) = (Vec::new(), None);
+    loop {
+        let page = objects
+            .find(see, query, before, limit)
+            .await
+            .expect("a page");
+        assert!(page.hits.len() <= limit);
+        hits.extend(page.hits);
+        match page.next {
+            Some(next) => before = Some(next),
+            None => return hits,
+        }
+    }
+}
+
+fn text(text: &str) -> Query {
+    Query {
+        text: text.to_owned(),
+        ..Query::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_values_markings_and_collections() {
+    both(&[web::MIGRATIONS, isac::MIGRATIONS], async |db| {
+        let objects = Objects::open(db.clone()).await.expect("a store");
+        let here = collection(&objects, "here").await;
+        let there = collection(&objects, "there").await;
+        put(
+            &objects,
+            &here,
+            vec![
+                indicator(1, "釣魚網站中繼站", "[domain-name:value = 'www.evil.example']", Tlp::Clear),
+                indicator(2, "魚釣站網 other", "[ipv4-addr:value = '198.51.100.7']", Tlp::Green),
+                indicator(90, "APT29 beacon", "[ipv4-addr:value = '198.51.100.0/24']", Tlp::Red),
+                prepared(json!({"name": "Cobalt", "is_family": false, "description": "釣魚 payload"}), "malware", 5, Tlp::Clear),
+            ],
+        )
+        .await;
+        put(&objects, &there, vec![indicator(7, "釣魚網站二", "[url:value = 'http://a.example/x']", Tlp::Clear)]).await;
+        assert_eq!(objects.index().await.expect("indexed"), 5);
+        assert_eq!(objects.index().await.expect("indexed"), 0);
+        let red = [see(&here, Tlp::Red)];
+        let ids = async |see: &[See], query: &Query| {
+            let found: Vec<String> = all(&objects, see, query, 2)
+                .await
+                .into_iter()
+                .map(|hit| hit.id.trim_start_matches("indicator--").trim_start_matches("malware--")[34..].to_owned())
+                .collect();
+            found
+        };
+        assert_eq!(ids(&red, &text("釣魚")).await, ["05", "01"]);
+        assert_eq!(ids(&red, &text("釣魚網站")).await, ["01"], "neighbours, in this order");
+        assert_eq!(ids(&red, &text("釣")).await, ["02", "01"], "one Han: in names");
+        assert_eq!(ids(&red, &text("ａｐｔ29")).await, ["90"]);
+        assert_eq!(ids(&red, &text("釣魚 PAYLOAD")).await, ["05"]);
+        assert_eq!(ids(&red, &text("198.51.100.7")).await, ["90", "02"], "and what covers it");
+        assert_eq!(ids(&red, &text("evil.example")).await, ["01"], "names below");
+        assert_eq!(ids(&red, &text(&id("malware", 5))).await, ["05"]);
+        assert!(ids(&red, &text("nowhere")).await.is_empty());
+        // Marking and collection.
+        let green = [see(&here, Tlp::Green)];
+        assert_eq!(ids(&green, &text("198.51.100.7")).await, ["02"]);
+        assert!(ids(&green, &text("apt29")).await.is_empty());
+        assert!(ids(&[see(&there, Tlp::Red)], &text("中繼站")).await.is_empty());
+        assert!(ids(&[], &text("釣魚")).await.is_empty());
+        let both_of_them = [see(&here, Tlp::Red), see(&there, Tlp::Red)];
+        assert_eq!(ids(&both_of_them, &text("釣魚網站")).await, ["07", "01"]);
+        // Facets.
+        let some = |query: Query| query;
+        let by = some(Query { kinds: vec!["malware".into()], ..Query::default() });
+        assert_eq!(ids(&red, &by).await, ["05"]);
+        let by = some(Query { confidence: Some(80), ..Query::default() });
+        assert_eq!(ids(&red, &by).await, ["90"]);
+        let by = some(Query { value: Some("domain".into()), ..Query::default() });
+        assert_eq!(ids(&red, &by).await, ["01"]);
+        let by = some(Query { tlp: Some(Tlp::Green), ..Query::default() });
+        assert_eq!(ids(&red, &by).await, ["02"]);
+        let by = some(Query { source: Some(Some(base::OrgId::generate())), ..Query::default() });
+        assert!(ids(&red, &by).await.is_empty());
+        let by = some(Query { source: Some(None), text: "魚釣".into(), ..Query::default() });
+        assert_eq!(ids(&red, &by).await, ["02"]);
+        assert_eq!(ids(&red, &Query::default()).await.len(), 4);
+        // A newer version replaces what is found; what is deleted is not found.
+        let newer = json!({
+            "name": "改名", "pattern": "[url:value = 'http://b.example/']", "pattern_type": "stix", "valid_from": AT,
+            "modified": "2026-02-01T00:00:00.000Z",
+        });
+        put(&objects, &here, vec![prepared(newer, "indicator", 1, Tlp::Clear)]).await;
+        objects.index().await.expect("indexed");
+        assert_eq!(ids(&red, &text("釣魚")).await, ["05"]);
+        assert_eq!(ids(&red, &text("改名")).await, ["01"]);
+        let versions = objects.versions_of(&red, &id("indicator", 1)).await.expect("versions");
+        assert_eq!(versions.iter().map(|hit| hit.latest).collect::<Vec<_>>(), [true, false]);
+        assert!(objects.versions_of(&[see(&there, Tlp::Red)], &id("indicator", 1)).await.expect("versions").is_empty());
+        assert!(objects.versions_of(&green, &id("indicator", 90)).await.expect("versions").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_lose_and_repeat_nothing() {
+    const COUNT: u32 = 1_200;
+    both(&[web::MIGRATIONS, isac::MIGRATIONS], async |db| {
+        let objects = Objects::open(db.clone()).await.expect("a store");
+        let here = collection(&objects, "here").await;
+        for base in (0..COUNT).step_by(100) {
+            let some = (base..base + 100).map(|number| {
+                let kind = if number % 3 == 0 { "odd 垃圾郵件" } else { "even" };
+                indicator(number, kind, "[ipv4-addr:value = '198.51.100.7']", Tlp::ALL[number as usize % 5])
+            });
+            put(&objects, &here, some.collect()).await;
+            if base % 300 == 0 {
+                // Lists filled in several goes, by several processes.
+                objects.index().await.expect("indexed");
+            }
+        }
+        objects.index().await.expect("indexed");
+        for (query, clearance, expected) in [
+            (text("垃圾郵件"), Tlp::Red, 400),
+            (text("垃圾郵件"), Tlp::Clear, 80),
+            (text("even 198.51.100.7"), Tlp::Red, 800),
+            (Query::default(), Tlp::Green, 480),
+        ] {
+            for limit in [7, 50, 1_000] {
+                let hits = all(&objects, &[see(&here, clearance)], &query, limit).await;
+                let distinct: HashSet<&String> = hits.iter().map(|hit| &hit.id).collect();
+                assert_eq!((hits.len(), distinct.len()), (expected, expected), "{query:?} {limit}");
+                assert!(hits.windows(2).all(|pair| pair[0].seq > pair[1].seq), "newest first");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relations_go_both_ways_and_no_further_than_one_may_see() {
+    both(&[web::MIGRATIONS, isac::MIGRATIONS], async |db| {
+        let objects = Objects::open(db.clone()).await.expect("a store");
+        let here = collection(&objects, "here").await;
+        let secret = collection(&objects, "secret").await;
+        let relation = |number, from: &str, to: &str, kind: &str| {
+            prepared(json!({"relationship_type": kind, "source_ref": from, "target_ref": to}), "relationship", number, Tlp::Clear)
+        };
+        let (bad, actor, hidden) = (id("malware", 2), id("threat-actor", 3), id("campaign", 4));
+        put(
+            &objects,
+            &here,
+            vec![
+                indicator(1, "C2", "[ipv4-addr:value = '198.51.100.7']", Tlp::Clear),
+                prepared(json!({"name": "Cobalt", "is_family": true}), "malware", 2, Tlp::Clear),
+                prepared(json!({"name": "某組織"}), "threat-actor", 3, Tlp::Clear),
+                relation(10, &id("indicator", 1), &bad, "indicates"),
+                relation(11, &actor, &bad, "uses"),
+                prepared(json!({"sighting_of_ref": id("indicator", 1), "count": 3}), "sighting", 20, Tlp::Clear),
+            ],
+        )
+        .await;
+        put(
+            &objects,
+            &secret,
+            vec![
+                prepared(json!({"name": "hidden"}), "campaign", 4, Tlp::Clear),
+                relation(12, &hidden, &bad, "uses"),
+            ],
+        )
+        .await;
+        objects.index().await.expect("indexed");
+        let mine = [see(&here, Tlp::Red)];
+        let hit = objects.versions_of(&mine, &bad).await.expect("there").remove(0);
+        let (edges, more) = objects.relations(&mine, &hit).await.expect("relations");
+        assert!(!more);
+        let mut labels: Vec<&str> = edges.iter().map(|edge| edge.label.as_str()).collect();
+        labels.sort_unstable();
+        assert_eq!(labels, ["indicates", "uses"], "the secret one is not there");
+        let root = objects.versions_of(&mine, &id("indicator", 1)).await.expect("there").remove(0);
+        let graph = objects.graph(&mine, &root).await.expect("a graph");
+        assert_eq!(graph.nodes.len(), 4, "itself, the sighting, the malware, and the actor one step on");
+        assert!(!graph.nodes.contains_key(&hidden));
+        let svg = graph.svg("x", str::to_owned, |id| format!("/intelligence/{id}"));
+        assert!(svg.as_str().contains("某組織") && svg.as_str().contains(&bad));
+        let whole = [see(&here, Tlp::Red), see(&secret, Tlp::Red)];
+        let (edges, _) = objects.relations(&whole, &hit).await.expect("relations");
+        assert_eq!(edges.len(), 3);
+    })
+    .await;
+}
