@@ -175,12 +175,21 @@ impl Enforcements {
             .bind(until.map(Timestamp::micros))
             .execute(&mut *tx)
             .await?;
-        self.order_enforce(&mut tx, std::iter::once(&decided)).await?;
+        self.order_enforce(&mut tx, std::iter::once(&decided))
+            .await?;
         let detail = json!({
             "from": before.map(Timestamp::micros), "until": until.map(Timestamp::micros), "why": why,
             "target": decided.rule.target.to_string(),
         });
-        audit(&mut tx, actor, request, "enforcement.extend", format!("enforcement:{id}"), detail).await?;
+        audit(
+            &mut tx,
+            actor,
+            request,
+            "enforcement.extend",
+            format!("enforcement:{id}"),
+            detail,
+        )
+        .await?;
         tx.commit().await?;
         Ok(decided)
     }
@@ -202,7 +211,10 @@ impl Enforcements {
     ///
     /// # Errors
     /// [`EnforceError::Store`]; [`EnforceError::Row`] for a document that cannot be read.
-    pub async fn policies(&self, request: &PageRequest) -> Result<Page<PolicyVersion>, EnforceError> {
+    pub async fn policies(
+        &self,
+        request: &PageRequest,
+    ) -> Result<Page<PolicyVersion>, EnforceError> {
         const LIST: &str = "enforcement policies";
         let before: i64 = request.after(LIST)?.unwrap_or(i64::MAX);
         let rows: Vec<(i64, String, String, i64)> = sqlx::query_as(

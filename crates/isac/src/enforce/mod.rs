@@ -37,10 +37,11 @@ use store::{Migrations, Step};
 /// The tables of enforcement.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "enforce",
-    steps: &[Step {
-        version: 1,
-        name: "enforcements, their policy, the place in the feed",
-        sql: "
+    steps: &[
+        Step {
+            version: 1,
+            name: "enforcements, their policy, the place in the feed",
+            sql: "
 CREATE TABLE enforce_rule (
     id TEXT PRIMARY KEY,
     target TEXT NOT NULL,
@@ -73,12 +74,14 @@ CREATE TABLE enforce_mark (
     value BIGINT NOT NULL
 );
 ",
-    }, Step {
-        version: 2,
-        name: "the marking of what is enforced",
-        sql: "
+        },
+        Step {
+            version: 2,
+            name: "the marking of what is enforced",
+            sql: "
 ALTER TABLE enforce_rule ADD COLUMN tlp TEXT NOT NULL DEFAULT '';
 CREATE INDEX enforce_rule_kind ON enforce_rule (state, kind, id);
 ",
-    }],
+        },
+    ],
 };

@@ -113,9 +113,8 @@ impl Enforcements {
             .into_iter()
             .map(|(what, requests)| Seen { what, requests })
             .collect();
-        examples.sort_by(|one, other| {
-            (other.requests, &one.what).cmp(&(one.requests, &other.what))
-        });
+        examples
+            .sort_by(|one, other| (other.requests, &one.what).cmp(&(one.requests, &other.what)));
         examples.truncate(EXAMPLES_MAX);
         result.examples = examples;
         Ok(result)

@@ -127,7 +127,11 @@ impl Objects {
 }
 
 fn other<'a>(edge: &'a Edge, id: &str) -> &'a str {
-    if edge.from == id { &edge.to } else { &edge.from }
+    if edge.from == id {
+        &edge.to
+    } else {
+        &edge.from
+    }
 }
 
 /// What an object itself says about relations.
@@ -150,7 +154,10 @@ fn forward(id: &str, object: &Value) -> Vec<Edge> {
         return edges;
     };
     for (name, value) in map {
-        let label = match name.strip_suffix("_refs").or_else(|| name.strip_suffix("_ref")) {
+        let label = match name
+            .strip_suffix("_refs")
+            .or_else(|| name.strip_suffix("_ref"))
+        {
             Some(label) if label != "object_marking" => label,
             _ => continue,
         };
@@ -175,11 +182,16 @@ fn forward(id: &str, object: &Value) -> Vec<Edge> {
 pub fn title(hit: &Hit) -> String {
     let object = hit.object();
     let text = |name: &str| object[name].as_str().filter(|text| !text.trim().is_empty());
-    let named = ["name", "value", "path", "subject", "key", "pattern", "opinion", "abstract"];
+    let named = [
+        "name", "value", "path", "subject", "key", "pattern", "opinion", "abstract",
+    ];
     if let Some(text) = named.into_iter().find_map(text) {
         return text.chars().take(200).collect();
     }
-    if let Some((name, hex)) = object["hashes"].as_object().and_then(|map| map.iter().next()) {
+    if let Some((name, hex)) = object["hashes"]
+        .as_object()
+        .and_then(|map| map.iter().next())
+    {
         return format!("{name} {}", hex.as_str().unwrap_or_default());
     }
     let end = hit.id.split("--").nth(1).unwrap_or(&hit.id);
@@ -293,15 +305,31 @@ fn node(out: &mut String, hit: &Hit, ring: u8, at: (f64, f64, f64), kind: &str, 
             .collect(),
         false => name.clone(),
     };
-    let size = if ring == 0 { 13.0 } else { 9.0 - f64::from(ring) };
+    let size = if ring == 0 {
+        13.0
+    } else {
+        9.0 - f64::from(ring)
+    };
     // Shape says the family, besides colour: what attacks, what defends, what is seen.
     let (shape, colour) = match hit.kind.as_str() {
         "indicator" | "sighting" | "observed-data" => (
-            format!("<path d=\"M{x:.1} {:.1}l{size} {:.1}h-{:.1}z\"/>", y - size, size * 1.8, size * 2.0),
+            format!(
+                "<path d=\"M{x:.1} {:.1}l{size} {:.1}h-{:.1}z\"/>",
+                y - size,
+                size * 1.8,
+                size * 2.0
+            ),
             "--warn",
         ),
-        "malware" | "threat-actor" | "intrusion-set" | "campaign" | "attack-pattern" | "tool" | "vulnerability" => (
-            format!("<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>", x - size, y - size, size * 2.0, size * 2.0),
+        "malware" | "threat-actor" | "intrusion-set" | "campaign" | "attack-pattern" | "tool"
+        | "vulnerability" => (
+            format!(
+                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+                x - size,
+                y - size,
+                size * 2.0,
+                size * 2.0
+            ),
             "--bad",
         ),
         "course-of-action" | "identity" | "report" | "note" | "opinion" | "grouping" => (
@@ -309,7 +337,10 @@ fn node(out: &mut String, hit: &Hit, ring: u8, at: (f64, f64, f64), kind: &str, 
             "--good",
         ),
         _ => (
-            format!("<path d=\"M{x:.1} {:.1}l{size} {size}l-{size} {size}l-{size} -{size}z\"/>", y - size),
+            format!(
+                "<path d=\"M{x:.1} {:.1}l{size} {size}l-{size} {size}l-{size} -{size}z\"/>",
+                y - size
+            ),
             "--info",
         ),
     };
@@ -337,7 +368,14 @@ mod tests {
             &json!({"type": "relationship", "source_ref": "a--1", "target_ref": "b--2", "relationship_type": "uses", "created_by_ref": "c--3"}),
         );
         assert_eq!(edges.len(), 1);
-        assert_eq!((edges[0].from.as_str(), edges[0].to.as_str(), edges[0].label.as_str()), ("a--1", "b--2", "uses"));
+        assert_eq!(
+            (
+                edges[0].from.as_str(),
+                edges[0].to.as_str(),
+                edges[0].label.as_str()
+            ),
+            ("a--1", "b--2", "uses")
+        );
         let edges = forward(
             "report--1",
             &json!({"type": "report", "object_refs": ["a--1", "b--2"], "object_marking_refs": ["m--1"]}),
@@ -365,7 +403,12 @@ mod tests {
             root: hit.id.clone(),
             order: vec![(hit.id.clone(), 0, String::new())],
             nodes: HashMap::from([(hit.id.clone(), hit)]),
-            edges: vec![Edge { from: "a".into(), to: "b".into(), label: evil.into(), via: None }],
+            edges: vec![Edge {
+                from: "a".into(),
+                to: "b".into(),
+                label: evil.into(),
+                via: None,
+            }],
             more: false,
         };
         let svg = graph.svg(evil, |_| evil.to_owned(), |_| evil.to_owned());

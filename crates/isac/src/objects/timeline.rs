@@ -36,7 +36,11 @@ pub fn of(object: &Value) -> Vec<Moment> {
             });
         }
     };
-    let count = |name: &str| object[name].as_u64().map_or(String::new(), |n| format!(" × {n}"));
+    let count = |name: &str| {
+        object[name]
+            .as_u64()
+            .map_or(String::new(), |n| format!(" × {n}"))
+    };
     match object["type"].as_str().unwrap_or_default() {
         "indicator" => span("valid", at("valid_from"), at("valid_until"), String::new()),
         "sighting" => span("seen", at("first_seen"), at("last_seen"), count("count")),
@@ -59,7 +63,12 @@ const LANE: f64 = 34.0;
 pub const MOMENTS_MAX: usize = 300;
 
 /// The picture; `name` gives a lane's name. Empty when there is nothing to show.
-pub fn svg(label: &str, moments: &[Moment], now: Timestamp, name: impl Fn(&str) -> String) -> Markup {
+pub fn svg(
+    label: &str,
+    moments: &[Moment],
+    now: Timestamp,
+    name: impl Fn(&str) -> String,
+) -> Markup {
     let (Some(first), Some(last)) = (
         moments.iter().map(|one| one.from).min(),
         moments.iter().map(|one| one.to.unwrap_or(one.from)).max(),
@@ -91,7 +100,12 @@ pub fn svg(label: &str, moments: &[Moment], now: Timestamp, name: impl Fn(&str) 
             WIDTH - 20.0
         );
         for moment in moments.iter().filter(|moment| moment.lane == *lane) {
-            let title = format!("{} {}{}", name(lane), time::format(moment.from), moment.what);
+            let title = format!(
+                "{} {}{}",
+                name(lane),
+                time::format(moment.from),
+                moment.what
+            );
             let shape = match moment.to {
                 Some(to) => format!(
                     "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"12\" rx=\"3\"/>",
@@ -99,7 +113,10 @@ pub fn svg(label: &str, moments: &[Moment], now: Timestamp, name: impl Fn(&str) 
                     y - 6.0,
                     (x(to) - x(moment.from)).max(3.0)
                 ),
-                None => format!("<circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\"/>", x(moment.from)),
+                None => format!(
+                    "<circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"5\"/>",
+                    x(moment.from)
+                ),
             };
             let _ok = write!(
                 out,
@@ -140,18 +157,32 @@ mod tests {
 
     #[test]
     fn objects_say_when() {
-        let moments = of(&json!({"type": "indicator", "valid_from": "2026-01-01T00:00:00Z", "valid_until": "2026-02-01T00:00:00Z"}));
+        let moments = of(
+            &json!({"type": "indicator", "valid_from": "2026-01-01T00:00:00Z", "valid_until": "2026-02-01T00:00:00Z"}),
+        );
         assert_eq!((moments[0].lane, moments[0].to.is_some()), ("valid", true));
-        let moments = of(&json!({"type": "sighting", "last_seen": "2026-01-01T00:00:00Z", "count": 3}));
-        assert_eq!((moments[0].lane, moments[0].to, moments[0].what.as_str()), ("seen", None, " × 3"));
+        let moments =
+            of(&json!({"type": "sighting", "last_seen": "2026-01-01T00:00:00Z", "count": 3}));
+        assert_eq!(
+            (moments[0].lane, moments[0].to, moments[0].what.as_str()),
+            ("seen", None, " × 3")
+        );
         assert!(of(&json!({"type": "tool", "first_seen": 7})).is_empty());
     }
 
     #[test]
     fn a_moment_alone_and_none_at_all_are_drawn() {
-        let one = [Moment { lane: "seen", what: "<".into(), from: 5, to: None }];
+        let one = [Moment {
+            lane: "seen",
+            what: "<".into(),
+            from: 5,
+            to: None,
+        }];
         let svg = svg("x", &one, Timestamp(5), str::to_owned);
         assert!(svg.as_str().contains("<circle") && !svg.as_str().contains("NaN"));
-        assert_eq!(super::svg("x", &[], Timestamp(5), str::to_owned), Markup::default());
+        assert_eq!(
+            super::svg("x", &[], Timestamp(5), str::to_owned),
+            Markup::default()
+        );
     }
 }

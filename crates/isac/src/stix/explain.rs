@@ -42,30 +42,54 @@ fn observation(tree: &Observation, zh: bool, depth: usize, lines: &mut Vec<Line>
     };
     match tree {
         Observation::One(comparison) => comparisons(comparison, zh, depth, lines),
-        Observation::And(one, other) => pair(pick(zh, "下列兩次觀測都要有:", "both of these observations:"), one, other),
+        Observation::And(one, other) => pair(
+            pick(zh, "下列兩次觀測都要有:", "both of these observations:"),
+            one,
+            other,
+        ),
         Observation::Or(one, other) => pair(pick(zh, "下列任一:", "either of these:"), one, other),
-        Observation::FollowedBy(one, other) => pair(pick(zh, "先有前者,之後有後者:", "the first, and after it the second:"), one, other),
+        Observation::FollowedBy(one, other) => pair(
+            pick(
+                zh,
+                "先有前者,之後有後者:",
+                "the first, and after it the second:",
+            ),
+            one,
+            other,
+        ),
         Observation::Within(one, micros) => {
             let seconds = micros / 1_000_000;
-            say(lines, depth, match zh {
-                true => format!("在 {seconds} 秒之內:"),
-                false => format!("within {seconds} s:"),
-            });
+            say(
+                lines,
+                depth,
+                match zh {
+                    true => format!("在 {seconds} 秒之內:"),
+                    false => format!("within {seconds} s:"),
+                },
+            );
             observation(one, zh, depth + 1, lines);
         }
         Observation::Repeats(one, times) => {
-            say(lines, depth, match zh {
-                true => format!("至少 {times} 次:"),
-                false => format!("at least {times} times:"),
-            });
+            say(
+                lines,
+                depth,
+                match zh {
+                    true => format!("至少 {times} 次:"),
+                    false => format!("at least {times} times:"),
+                },
+            );
             observation(one, zh, depth + 1, lines);
         }
         Observation::During(one, from, to) => {
             let (from, to) = (time::format(*from), time::format(*to));
-            say(lines, depth, match zh {
-                true => format!("自 {from} 起、{to} 之前:"),
-                false => format!("from {from}, before {to}:"),
-            });
+            say(
+                lines,
+                depth,
+                match zh {
+                    true => format!("自 {from} 起、{to} 之前:"),
+                    false => format!("from {from}, before {to}:"),
+                },
+            );
             observation(one, zh, depth + 1, lines);
         }
     }
@@ -74,7 +98,11 @@ fn observation(tree: &Observation, zh: bool, depth: usize, lines: &mut Vec<Line>
 fn comparisons(tree: &Comparison, zh: bool, depth: usize, lines: &mut Vec<Line>) {
     match tree {
         Comparison::And(one, other) => {
-            say(lines, depth, pick(zh, "同一觀測中兩者皆成立:", "both in one observation:"));
+            say(
+                lines,
+                depth,
+                pick(zh, "同一觀測中兩者皆成立:", "both in one observation:"),
+            );
             comparisons(one, zh, depth + 1, lines);
             comparisons(other, zh, depth + 1, lines);
         }
@@ -104,23 +132,40 @@ fn test(test: &Test, zh: bool) -> String {
         Operator::In(set) => {
             let some: Vec<String> = set.iter().take(20).map(constant).collect();
             let more = if set.len() > 20 { " …" } else { "" };
-            (pick(zh, "是其中之一:", "is one of"), format!("{}{more}", some.join(", ")))
+            (
+                pick(zh, "是其中之一:", "is one of"),
+                format!("{}{more}", some.join(", ")),
+            )
         }
-        Operator::Like(text, _) => (pick(zh, "形如(% 為任意字串)", "looks like (% is any text)"), text.clone()),
-        Operator::Matches(regex) => (pick(zh, "符合正規表示式", "matches the regular expression"), regex.as_str().to_owned()),
+        Operator::Like(text, _) => (
+            pick(zh, "形如(% 為任意字串)", "looks like (% is any text)"),
+            text.clone(),
+        ),
+        Operator::Matches(regex) => (
+            pick(zh, "符合正規表示式", "matches the regular expression"),
+            regex.as_str().to_owned(),
+        ),
         Operator::IsSubset(prefix) => (pick(zh, "在網段之內:", "lies within"), prefix.to_string()),
         Operator::IsSuperset(prefix) => (pick(zh, "涵蓋網段:", "covers"), prefix.to_string()),
         Operator::Exists => (pick(zh, "存在", "is there"), String::new()),
     };
-    format!("{subject} {not}{verb} {what}").trim_end().to_owned()
+    format!("{subject} {not}{verb} {what}")
+        .trim_end()
+        .to_owned()
 }
 
 fn subject(kind: &str, steps: &[PathStep], zh: bool) -> String {
     let simple = match (kind, steps) {
-        ("ipv4-addr" | "ipv6-addr", [PathStep::Key(key)]) if key == "value" => Some(("位址", "the address")),
-        ("domain-name", [PathStep::Key(key)]) if key == "value" => Some(("網域名稱", "the domain name")),
+        ("ipv4-addr" | "ipv6-addr", [PathStep::Key(key)]) if key == "value" => {
+            Some(("位址", "the address"))
+        }
+        ("domain-name", [PathStep::Key(key)]) if key == "value" => {
+            Some(("網域名稱", "the domain name"))
+        }
         ("url", [PathStep::Key(key)]) if key == "value" => Some(("網址", "the URL")),
-        ("email-addr", [PathStep::Key(key)]) if key == "value" => Some(("電子郵件位址", "the mail address")),
+        ("email-addr", [PathStep::Key(key)]) if key == "value" => {
+            Some(("電子郵件位址", "the mail address"))
+        }
         ("file", [PathStep::Key(key)]) if key == "name" => Some(("檔名", "the file name")),
         ("mutex", [PathStep::Key(key)]) if key == "name" => Some(("互斥鎖名稱", "the mutex")),
         _ => None,
@@ -173,14 +218,30 @@ mod tests {
 
     #[test]
     fn patterns_are_said_in_words() {
-        assert_eq!(of("[ipv4-addr:value = '198.51.100.7']", true), ["位址 等於 198.51.100.7"]);
         assert_eq!(
-            of("[file:hashes.MD5 = 'aa' AND file:size > 7] FOLLOWEDBY [domain-name:value LIKE '%.evil'] WITHIN 60 SECONDS", false)[..2],
-            ["the first, and after it the second:", ".both in one observation:"]
+            of("[ipv4-addr:value = '198.51.100.7']", true),
+            ["位址 等於 198.51.100.7"]
         );
         assert_eq!(
-            of("[ipv4-addr:value ISSUBSET '192.0.2.0/24' OR url:value NOT IN ('a','b')]", false),
-            ["either of these:", ".the address lies within 192.0.2.0/24", ".the URL not is one of a, b"]
+            of(
+                "[file:hashes.MD5 = 'aa' AND file:size > 7] FOLLOWEDBY [domain-name:value LIKE '%.evil'] WITHIN 60 SECONDS",
+                false
+            )[..2],
+            [
+                "the first, and after it the second:",
+                ".both in one observation:"
+            ]
+        );
+        assert_eq!(
+            of(
+                "[ipv4-addr:value ISSUBSET '192.0.2.0/24' OR url:value NOT IN ('a','b')]",
+                false
+            ),
+            [
+                "either of these:",
+                ".the address lies within 192.0.2.0/24",
+                ".the URL not is one of a, b"
+            ]
         );
     }
 }

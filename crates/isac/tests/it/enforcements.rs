@@ -101,7 +101,14 @@ fn target(text: &str) -> Target {
 }
 
 impl House {
-    async fn push(&self, number: u32, pattern: &str, confidence: u8, more: serde_json::Value, org: Option<OrgId>) {
+    async fn push(
+        &self,
+        number: u32,
+        pattern: &str,
+        confidence: u8,
+        more: serde_json::Value,
+        org: Option<OrgId>,
+    ) {
         let mut object = json!({
             "type": "indicator", "spec_version": "2.1", "id": format!("indicator--00000000-0000-4000-8000-{number:012}"),
             "created": "2026-01-01T00:00:00.000Z", "modified": "2026-01-01T00:00:00.000Z", "name": format!("indicator {number}"),
@@ -114,14 +121,24 @@ impl House {
         let prepared = prepare::object(&object.to_string()).expect("a good indicator");
         let mut source = Source::house("test");
         source.org = org;
-        self.objects.put(&self.here, source, vec![prepared], None).await.expect("stored");
-        self.enforcements.follow(&self.objects).await.expect("followed");
+        self.objects
+            .put(&self.here, source, vec![prepared], None)
+            .await
+            .expect("stored");
+        self.enforcements
+            .follow(&self.objects)
+            .await
+            .expect("followed");
     }
 
     async fn found(&self, wanted: Wanted) -> Vec<Decided> {
         let (mut all, mut request) = (Vec::new(), PageRequest::first(2));
         loop {
-            let page = self.enforcements.search(&wanted, &request).await.expect("a page");
+            let page = self
+                .enforcements
+                .search(&wanted, &request)
+                .await
+                .expect("a page");
             all.extend(page.items.into_iter().map(|(decided, hits)| {
                 assert_eq!(hits.count, 7);
                 decided
@@ -152,45 +169,118 @@ fn by_hand(text: &str, user: UserId, proposed: bool) -> New {
     }
 }
 
-const DOMAINS: [store::Migrations; 3] = [web::MIGRATIONS, isac::MIGRATIONS, isac::enforce::MIGRATIONS];
+const DOMAINS: [store::Migrations; 3] =
+    [web::MIGRATIONS, isac::MIGRATIONS, isac::enforce::MIGRATIONS];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_an_indicator_to_orders_and_back() {
     both(&DOMAINS, async |db| {
         let house = house(&db).await;
-        house.push(1, "[ipv4-addr:value = '198.51.100.7']", 90, json!({}), None).await;
-        let active = house.found(Wanted { state: Some(State::Active), in_force: true, ..Wanted::default() }).await;
+        house
+            .push(1, "[ipv4-addr:value = '198.51.100.7']", 90, json!({}), None)
+            .await;
+        let active = house
+            .found(Wanted {
+                state: Some(State::Active),
+                in_force: true,
+                ..Wanted::default()
+            })
+            .await;
         assert_eq!(active.len(), 1);
-        assert_eq!((active[0].tlp, active[0].confidence), (Some(Tlp::Green), 90));
+        assert_eq!(
+            (active[0].tlp, active[0].confidence),
+            (Some(Tlp::Green), 90)
+        );
         let orders = house.orders();
-        assert_eq!(orders.iter().map(|(role, _)| *role).collect::<Vec<_>>(), [Role::Edge, Role::Dispatch]);
+        assert_eq!(
+            orders.iter().map(|(role, _)| *role).collect::<Vec<_>>(),
+            [Role::Edge, Role::Dispatch]
+        );
         // Followed again: nothing changes.
-        house.enforcements.follow(&house.objects).await.expect("followed");
+        house
+            .enforcements
+            .follow(&house.objects)
+            .await
+            .expect("followed");
         assert!(house.orders().is_empty());
         // Another organisation's version under the same id does not undo the first's.
         let other = OrgId::generate();
-        house.push(1, "[ipv4-addr:value = '198.51.100.9']", 90, json!({"modified": "2026-02-01T00:00:00.000Z"}), Some(other)).await;
-        let made = house.enforcements.of_indicator("indicator--00000000-0000-4000-8000-000000000001").await.expect("made");
+        house
+            .push(
+                1,
+                "[ipv4-addr:value = '198.51.100.9']",
+                90,
+                json!({"modified": "2026-02-01T00:00:00.000Z"}),
+                Some(other),
+            )
+            .await;
+        let made = house
+            .enforcements
+            .of_indicator("indicator--00000000-0000-4000-8000-000000000001")
+            .await
+            .expect("made");
         assert_eq!(made.len(), 2);
-        assert!(made.iter().all(|(decided, _)| decided.state == State::Active));
+        assert!(
+            made.iter()
+                .all(|(decided, _)| decided.state == State::Active)
+        );
         // The same organisation takes its own back.
         house.orders();
         house
-            .push(1, "[ipv4-addr:value = '198.51.100.9']", 90, json!({"modified": "2026-03-01T00:00:00.000Z", "revoked": true}), Some(other))
+            .push(
+                1,
+                "[ipv4-addr:value = '198.51.100.9']",
+                90,
+                json!({"modified": "2026-03-01T00:00:00.000Z", "revoked": true}),
+                Some(other),
+            )
             .await;
-        let lifted = house.found(Wanted { state: Some(State::Lifted), ..Wanted::default() }).await;
-        assert_eq!(lifted.iter().map(|one| one.rule.target.to_string()).collect::<Vec<_>>(), ["198.51.100.9"]);
+        let lifted = house
+            .found(Wanted {
+                state: Some(State::Lifted),
+                ..Wanted::default()
+            })
+            .await;
+        assert_eq!(
+            lifted
+                .iter()
+                .map(|one| one.rule.target.to_string())
+                .collect::<Vec<_>>(),
+            ["198.51.100.9"]
+        );
         assert!(matches!(house.orders()[0].1, Order::Lift(_)));
         // Deleted from the collection: all that it made goes.
         let gone = house
             .objects
-            .delete(&house.here, Tlp::Red, "indicator--00000000-0000-4000-8000-000000000001", &Filter::default(), &Source::house("test"))
+            .delete(
+                &house.here,
+                Tlp::Red,
+                "indicator--00000000-0000-4000-8000-000000000001",
+                &Filter::default(),
+                &Source::house("test"),
+            )
             .await;
         assert_eq!(gone.expect("deleted"), 3);
-        house.enforcements.follow(&house.objects).await.expect("followed");
-        assert!(house.found(Wanted { state: Some(State::Active), ..Wanted::default() }).await.is_empty());
+        house
+            .enforcements
+            .follow(&house.objects)
+            .await
+            .expect("followed");
+        assert!(
+            house
+                .found(Wanted {
+                    state: Some(State::Active),
+                    ..Wanted::default()
+                })
+                .await
+                .is_empty()
+        );
         // Ids with the same beginning are not taken for each other.
-        let none = house.enforcements.of_indicator("indicator--0").await.expect("asked");
+        let none = house
+            .enforcements
+            .of_indicator("indicator--0")
+            .await
+            .expect("asked");
         assert!(none.is_empty());
     })
     .await;
@@ -203,7 +293,11 @@ async fn two_people_decide_and_one_alone_does_not() {
         let (one, other) = (UserId::generate(), UserId::generate());
         let desk = &house.enforcements;
         let made = desk
-            .enforce(Actor::User(one), None, vec![by_hand("evil.example", one, true)])
+            .enforce(
+                Actor::User(one),
+                None,
+                vec![by_hand("evil.example", one, true)],
+            )
             .await
             .expect("proposed");
         assert!(house.orders().is_empty(), "only proposed");
@@ -211,32 +305,79 @@ async fn two_people_decide_and_one_alone_does_not() {
         let id = made[0].rule.id;
         let alone = desk.decide(one, None, id, true, "me").await;
         assert!(matches!(alone, Err(EnforceError::Conflict(_))));
-        assert!(matches!(desk.lift(Actor::User(other), None, id, "").await, Err(EnforceError::Conflict(_))));
-        let decided = desk.decide(other, None, id, true, "也看到了").await.expect("approved");
+        assert!(matches!(
+            desk.lift(Actor::User(other), None, id, "").await,
+            Err(EnforceError::Conflict(_))
+        ));
+        let decided = desk
+            .decide(other, None, id, true, "也看到了")
+            .await
+            .expect("approved");
         assert_eq!(decided.state, State::Active);
         assert_eq!(house.orders().len(), 2);
-        assert!(matches!(desk.decide(other, None, id, false, "").await, Err(EnforceError::Conflict(_))));
+        assert!(matches!(
+            desk.decide(other, None, id, false, "").await,
+            Err(EnforceError::Conflict(_))
+        ));
         // Extended: nodes are told the new end; what is past is refused.
         let ahead = db.clock().now().plus(std::time::Duration::from_secs(3_600));
-        let extended = desk.extend(Actor::User(other), None, id, Some(ahead), "longer").await.expect("extended");
+        let extended = desk
+            .extend(Actor::User(other), None, id, Some(ahead), "longer")
+            .await
+            .expect("extended");
         assert_eq!(extended.rule.until, Some(ahead));
         assert_eq!(desk.get(id).await.expect("there").0.rule.until, Some(ahead));
         match &house.orders()[0].1 {
-            Order::Enforce(rules) => assert_eq!(rules.iter().map(|rule: &Rule| (rule.id, rule.until)).collect::<Vec<_>>(), [(id, Some(ahead))]),
+            Order::Enforce(rules) => assert_eq!(
+                rules
+                    .iter()
+                    .map(|rule: &Rule| (rule.id, rule.until))
+                    .collect::<Vec<_>>(),
+                [(id, Some(ahead))]
+            ),
             other => panic!("{other:?}"),
         }
-        let past = desk.extend(Actor::User(other), None, id, Some(Timestamp(1)), "").await;
+        let past = desk
+            .extend(Actor::User(other), None, id, Some(Timestamp(1)), "")
+            .await;
         assert!(matches!(past, Err(EnforceError::Conflict(_))));
-        desk.lift(Actor::User(other), None, id, "誤判").await.expect("lifted");
-        assert!(matches!(desk.extend(Actor::User(other), None, id, None, "").await, Err(EnforceError::Conflict(_))));
+        desk.lift(Actor::User(other), None, id, "誤判")
+            .await
+            .expect("lifted");
+        assert!(matches!(
+            desk.extend(Actor::User(other), None, id, None, "").await,
+            Err(EnforceError::Conflict(_))
+        ));
         // Refused ones never reach a node.
-        let made = desk.enforce(Actor::User(one), None, vec![by_hand("b.example", one, true)]).await.expect("proposed");
+        let made = desk
+            .enforce(
+                Actor::User(one),
+                None,
+                vec![by_hand("b.example", one, true)],
+            )
+            .await
+            .expect("proposed");
         house.orders();
-        desk.decide(other, None, made[0].rule.id, false, "no").await.expect("refused");
+        desk.decide(other, None, made[0].rule.id, false, "no")
+            .await
+            .expect("refused");
         assert!(house.orders().is_empty());
-        let actions: Vec<String> = sqlx::query_scalar("SELECT action FROM audit_entry ORDER BY seq").fetch_all(db.pool()).await.expect("the trail");
-        for action in ["enforcement.propose", "enforcement.approve", "enforcement.extend", "enforcement.lift", "enforcement.reject"] {
-            assert!(actions.iter().any(|one| one == action), "{action} in {actions:?}");
+        let actions: Vec<String> =
+            sqlx::query_scalar("SELECT action FROM audit_entry ORDER BY seq")
+                .fetch_all(db.pool())
+                .await
+                .expect("the trail");
+        for action in [
+            "enforcement.propose",
+            "enforcement.approve",
+            "enforcement.extend",
+            "enforcement.lift",
+            "enforcement.reject",
+        ] {
+            assert!(
+                actions.iter().any(|one| one == action),
+                "{action} in {actions:?}"
+            );
         }
     })
     .await;
@@ -247,43 +388,129 @@ async fn lists_questions_policies_and_simulation() {
     both(&DOMAINS, async |db| {
         let house = house(&db).await;
         let (user, desk) = (UserId::generate(), &house.enforcements);
-        let wanted = ["198.51.100.0/24", "*.evil.example", "evil.test", "http://a.example/x"];
-        let news = wanted.iter().map(|text| by_hand(text, user, false)).collect();
-        desk.enforce(Actor::User(user), None, news).await.expect("made");
-        house.push(3, "[domain-name:value = 'c.example']", 50, json!({}), None).await;
+        let wanted = [
+            "198.51.100.0/24",
+            "*.evil.example",
+            "evil.test",
+            "http://a.example/x",
+        ];
+        let news = wanted
+            .iter()
+            .map(|text| by_hand(text, user, false))
+            .collect();
+        desk.enforce(Actor::User(user), None, news)
+            .await
+            .expect("made");
+        house
+            .push(3, "[domain-name:value = 'c.example']", 50, json!({}), None)
+            .await;
         let count = async |wanted: Wanted| house.found(wanted).await.len();
         assert_eq!(count(Wanted::default()).await, 5);
-        assert_eq!(count(Wanted { from_indicator: Some(true), ..Wanted::default() }).await, 1);
-        assert_eq!(count(Wanted { from_indicator: Some(false), ..Wanted::default() }).await, 4);
-        assert_eq!(count(Wanted { target: Some("evil".into()), ..Wanted::default() }).await, 1);
-        assert_eq!(count(Wanted { target: Some("*.".into()), ..Wanted::default() }).await, 1);
-        assert_eq!(count(Wanted { kind: Some(base::enforcement::TargetKind::Domain), ..Wanted::default() }).await, 3);
-        assert_eq!(count(Wanted { state: Some(State::Proposed), ..Wanted::default() }).await, 1);
+        assert_eq!(
+            count(Wanted {
+                from_indicator: Some(true),
+                ..Wanted::default()
+            })
+            .await,
+            1
+        );
+        assert_eq!(
+            count(Wanted {
+                from_indicator: Some(false),
+                ..Wanted::default()
+            })
+            .await,
+            4
+        );
+        assert_eq!(
+            count(Wanted {
+                target: Some("evil".into()),
+                ..Wanted::default()
+            })
+            .await,
+            1
+        );
+        assert_eq!(
+            count(Wanted {
+                target: Some("*.".into()),
+                ..Wanted::default()
+            })
+            .await,
+            1
+        );
+        assert_eq!(
+            count(Wanted {
+                kind: Some(base::enforcement::TargetKind::Domain),
+                ..Wanted::default()
+            })
+            .await,
+            3
+        );
+        assert_eq!(
+            count(Wanted {
+                state: Some(State::Proposed),
+                ..Wanted::default()
+            })
+            .await,
+            1
+        );
         // Why: by itself, by what covers it, or not at all.
-        let why = async |text: &str| desk.why(target(text)).await.expect("answered").decisions.len();
+        let why = async |text: &str| {
+            desk.why(target(text))
+                .await
+                .expect("answered")
+                .decisions
+                .len()
+        };
         assert_eq!(why("198.51.100.7").await, 1);
         assert_eq!(why("x.y.evil.example").await, 1);
         assert_eq!(why("http://a.example/x?y").await, 1);
         assert_eq!(why("203.0.113.1").await, 0);
         // The policy: versions, and what it forbids from then on.
-        let bad = Policy { days: 0, ..Policy::default() };
-        assert!(matches!(desk.set_policy(Actor::User(user), None, bad).await, Err(EnforceError::Policy(_))));
+        let bad = Policy {
+            days: 0,
+            ..Policy::default()
+        };
+        assert!(matches!(
+            desk.set_policy(Actor::User(user), None, bad).await,
+            Err(EnforceError::Policy(_))
+        ));
         for never in ["203.0.113.0/24", "own.example"] {
-            let policy = Policy { never: vec![target(never)], ..Policy::default() };
-            desk.set_policy(Actor::User(user), None, policy).await.expect("kept");
+            let policy = Policy {
+                never: vec![target(never)],
+                ..Policy::default()
+            };
+            desk.set_policy(Actor::User(user), None, policy)
+                .await
+                .expect("kept");
         }
         let versions = desk.policies(&PageRequest::first(1)).await.expect("a page");
         assert_eq!(versions.items[0].version, 2);
         assert!(versions.next.is_some());
-        let forbidden = desk.enforce(Actor::User(user), None, vec![by_hand("own.example", user, false)]).await;
+        let forbidden = desk
+            .enforce(
+                Actor::User(user),
+                None,
+                vec![by_hand("own.example", user, false)],
+            )
+            .await;
         assert!(matches!(forbidden, Err(EnforceError::Forbidden { .. })));
         // A simulation looks at the day in pieces and sums them.
         let piece = tokio::sync::watch::Sender::new(0);
-        let seen = desk.simulate_telling(&target("198.51.100.0/24"), &piece).await.expect("simulated");
+        let seen = desk
+            .simulate_telling(&target("198.51.100.0/24"), &piece)
+            .await
+            .expect("simulated");
         let pieces = u64::from(*piece.borrow());
         assert!(pieces > 1);
-        assert_eq!((seen.requests, seen.of, seen.groups), (3 * pieces, 8 * pieces, 1));
-        let seen = desk.simulate(&target("*.evil.example")).await.expect("simulated");
+        assert_eq!(
+            (seen.requests, seen.of, seen.groups),
+            (3 * pieces, 8 * pieces, 1)
+        );
+        let seen = desk
+            .simulate(&target("*.evil.example"))
+            .await
+            .expect("simulated");
         assert_eq!(seen.requests, 2 * pieces);
         assert!(desk.simulate(&target(&"0".repeat(64))).await.is_err());
         let met = desk.met_at(EnforcementId::generate()).await.expect("told");

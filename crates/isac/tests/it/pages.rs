@@ -33,7 +33,12 @@ struct House {
 
 async fn house() -> House {
     runtime::crypto::install_provider();
-    let domains = [web::MIGRATIONS, casework::MIGRATIONS, isac::MIGRATIONS, isac::enforce::MIGRATIONS];
+    let domains = [
+        web::MIGRATIONS,
+        casework::MIGRATIONS,
+        isac::MIGRATIONS,
+        isac::enforce::MIGRATIONS,
+    ];
     let db = sqlite(&domains).await;
     let people = Arc::new(AccountPeople::default());
     let config = CaseworkConfig::default();
@@ -55,7 +60,11 @@ async fn house() -> House {
         WebConfig::default(),
         db.again().await,
         db.vault(),
-        vec![casework.room(), isac::room::room(intel.clone()), isac::enforce::room(intel)],
+        vec![
+            casework.room(),
+            isac::room::room(intel.clone()),
+            isac::enforce::room(intel),
+        ],
     )
     .expect("the rooms fit together");
     people.join(web.house().accounts.clone());
@@ -84,7 +93,15 @@ impl House {
             .expect("a collection")
     }
 
-    async fn put(&self, collection: &Collection, id: &str, name: &str, address: &str, tlp: Tlp, org: Option<OrgId>) {
+    async fn put(
+        &self,
+        collection: &Collection,
+        id: &str,
+        name: &str,
+        address: &str,
+        tlp: Tlp,
+        org: Option<OrgId>,
+    ) {
         let object = json!({
             "type": "indicator", "spec_version": "2.1", "id": id, "created": "2026-01-01T00:00:00.000Z",
             "modified": "2026-01-01T00:00:00.000Z", "name": name, "pattern": format!("[ipv4-addr:value = '{address}']"),
@@ -94,7 +111,10 @@ impl House {
         let mut source = Source::house("test");
         source.org = org;
         let prepared = prepare::object(&object.to_string()).expect("a good indicator");
-        self.objects.put(collection, source, vec![prepared], None).await.expect("stored");
+        self.objects
+            .put(collection, source, vec![prepared], None)
+            .await
+            .expect("stored");
     }
 }
 
@@ -104,20 +124,64 @@ async fn filled<'a>(house: &'a House, walk: &Walk<'a>) -> (Collection, Collectio
     let open = house
         .collection(
             "公開情資",
-            &[right(None, false, Tlp::Green), right(Some(walk.org), true, Tlp::Amber)],
+            &[
+                right(None, false, Tlp::Green),
+                right(Some(walk.org), true, Tlp::Amber),
+            ],
         )
         .await;
-    let secret = house.collection("甲機關內部", &[right(Some(walk.org), true, Tlp::Red)]).await;
-    house.put(&open, INDICATOR, "釣魚中繼站", "198.51.100.7", Tlp::Green, Some(walk.org)).await;
-    house.put(&open, RED, "紅色機密", "198.51.100.8", Tlp::Red, Some(walk.org)).await;
-    house.put(&secret, SECRET, "內部事件", "198.51.100.9", Tlp::Green, Some(walk.org)).await;
+    let secret = house
+        .collection("甲機關內部", &[right(Some(walk.org), true, Tlp::Red)])
+        .await;
+    house
+        .put(
+            &open,
+            INDICATOR,
+            "釣魚中繼站",
+            "198.51.100.7",
+            Tlp::Green,
+            Some(walk.org),
+        )
+        .await;
+    house
+        .put(
+            &open,
+            RED,
+            "紅色機密",
+            "198.51.100.8",
+            Tlp::Red,
+            Some(walk.org),
+        )
+        .await;
+    house
+        .put(
+            &secret,
+            SECRET,
+            "內部事件",
+            "198.51.100.9",
+            Tlp::Green,
+            Some(walk.org),
+        )
+        .await;
     house.objects.index().await.expect("indexed");
-    house.enforcements.follow(&house.objects).await.expect("followed");
+    house
+        .enforcements
+        .follow(&house.objects)
+        .await
+        .expect("followed");
     (open, secret)
 }
 
 const PEOPLE: [&str; 9] = [
-    "operator", "officer", "auditor", "admin", "editor", "viewer", "stranger", "applicant", "anonymous",
+    "operator",
+    "officer",
+    "auditor",
+    "admin",
+    "editor",
+    "viewer",
+    "stranger",
+    "applicant",
+    "anonymous",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,14 +190,18 @@ async fn every_role_sees_what_it_may_and_nothing_else() {
     let walk = Walk::new(&house.web).await.expect("people");
     filled(&house, &walk).await;
     // Who may open the page of which object, and finds it by search.
-    let expected = |who: &str, id: &str| match (who, id) {
-        ("operator" | "officer", _) => true,
-        ("admin" | "editor" | "viewer", INDICATOR | SECRET) => true,
-        ("stranger", INDICATOR) => true,
-        _ => false,
+    let expected = |who: &str, id: &str| {
+        matches!(
+            (who, id),
+            ("operator" | "officer", _)
+                | ("admin" | "editor" | "viewer", INDICATOR | SECRET)
+                | ("stranger", INDICATOR)
+        )
     };
     for who in PEOPLE {
-        let browser = Browser::new(&house.web, walk.person(who)).await.expect("a session");
+        let browser = Browser::new(&house.web, walk.person(who))
+            .await
+            .expect("a session");
         let member = !matches!(who, "auditor" | "applicant" | "anonymous");
         for (id, name, address) in [
             (INDICATOR, "釣魚中繼站", "198.51.100.7"),
@@ -141,16 +209,40 @@ async fn every_role_sees_what_it_may_and_nothing_else() {
             (SECRET, "內部事件", "198.51.100.9"),
         ] {
             let sees = expected(who, id);
-            for page in ["", "/versions", "/relations", "/graph", "/timeline", "/export"] {
+            for page in [
+                "",
+                "/versions",
+                "/relations",
+                "/graph",
+                "/timeline",
+                "/export",
+            ] {
                 let answer = browser.get(&format!("/intelligence/{id}{page}")).await;
-                assert_eq!(answer.status == StatusCode::OK, sees, "{who} {id}{page}: {}", answer.status);
-                assert!(answer.status != StatusCode::INTERNAL_SERVER_ERROR, "{}", answer.text);
+                assert_eq!(
+                    answer.status == StatusCode::OK,
+                    sees,
+                    "{who} {id}{page}: {}",
+                    answer.status
+                );
+                assert!(
+                    answer.status != StatusCode::INTERNAL_SERVER_ERROR,
+                    "{}",
+                    answer.text
+                );
                 assert_eq!(answer.text.contains(name), sees, "{who} {id}{page}");
             }
             for question in [name, address, id] {
-                let path = format!("/intelligence?q={}", url::form_urlencoded::byte_serialize(question.as_bytes()).collect::<String>());
+                let path = format!(
+                    "/intelligence?q={}",
+                    url::form_urlencoded::byte_serialize(question.as_bytes()).collect::<String>()
+                );
                 let answer = browser.get(&path).await;
-                assert_eq!(answer.status == StatusCode::OK, member, "{who} {path}: {}", answer.status);
+                assert_eq!(
+                    answer.status == StatusCode::OK,
+                    member,
+                    "{who} {path}: {}",
+                    answer.status
+                );
                 let link = format!("href=\"/intelligence/{id}\"");
                 assert_eq!(answer.text.contains(&link), sees, "{who} {path}");
             }
@@ -165,45 +257,98 @@ async fn a_member_does_not_learn_who_else_sends_how_much_or_when() {
     let house = house().await;
     let walk = Walk::new(&house.web).await.expect("people");
     filled(&house, &walk).await;
-    let stranger = Browser::new(&house.web, walk.person("stranger")).await.expect("a session");
+    let stranger = Browser::new(&house.web, walk.person("stranger"))
+        .await
+        .expect("a session");
     let page = stranger.get(&format!("/intelligence/{INDICATOR}")).await;
-    assert!(page.text.contains("Withheld") && !page.text.contains("Tested"), "the sender's name");
+    assert!(
+        page.text.contains("Withheld") && !page.text.contains("Tested"),
+        "the sender's name"
+    );
     let list = stranger.get("/intelligence").await;
     assert!(!list.text.contains("Tested") && !list.text.contains(&walk.org.to_string()));
-    assert!(!list.text.contains("甲機關內部"), "a collection that is not theirs");
+    assert!(
+        !list.text.contains("甲機關內部"),
+        "a collection that is not theirs"
+    );
     for source in [walk.org.to_string(), "house".to_owned()] {
-        let told = stranger.get(&format!("/intelligence?source={source}")).await;
-        assert_eq!(told.status, StatusCode::UNPROCESSABLE_ENTITY, "no counting by another's name");
+        let told = stranger
+            .get(&format!("/intelligence?source={source}"))
+            .await;
+        assert_eq!(
+            told.status,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "no counting by another's name"
+        );
     }
-    let own = stranger.get(&format!("/intelligence?source={}", walk.other)).await;
+    let own = stranger
+        .get(&format!("/intelligence?source={}", walk.other))
+        .await;
     assert_eq!(own.status, StatusCode::OK);
     // Enforcement is the house's: not a page of it for members.
-    for path in ["/enforcements", "/enforcements/why?target=198.51.100.7", "/enforcements/policy"] {
+    for path in [
+        "/enforcements",
+        "/enforcements/why?target=198.51.100.7",
+        "/enforcements/policy",
+    ] {
         for who in ["stranger", "admin", "viewer", "applicant"] {
-            let browser = Browser::new(&house.web, walk.person(who)).await.expect("a session");
-            assert_eq!(browser.get(path).await.status, StatusCode::FORBIDDEN, "{who} {path}");
+            let browser = Browser::new(&house.web, walk.person(who))
+                .await
+                .expect("a session");
+            assert_eq!(
+                browser.get(path).await.status,
+                StatusCode::FORBIDDEN,
+                "{who} {path}"
+            );
         }
     }
-    let officer = Browser::new(&house.web, walk.person("officer")).await.expect("a session");
+    let officer = Browser::new(&house.web, walk.person("officer"))
+        .await
+        .expect("a session");
     let page = officer.get(&format!("/intelligence/{INDICATOR}")).await;
     assert!(page.text.contains("Tested"), "those who run the house know");
     // Nor may one write where one only reads.
-    let form = [("kind", "ip"), ("value", "198.51.100.77"), ("name", "x"), ("tlp", "green"), ("confidence", "80"), ("days", "3")];
+    let form = [
+        ("kind", "ip"),
+        ("value", "198.51.100.77"),
+        ("name", "x"),
+        ("tlp", "green"),
+        ("confidence", "80"),
+        ("days", "3"),
+    ];
     let (open, _) = collections(&house).await;
     let mut fields = form.to_vec();
     fields.push(("collection", &open));
     let told = stranger.post("/intelligence/new", &fields).await;
     assert_eq!(told.status, StatusCode::UNPROCESSABLE_ENTITY);
-    let viewer = Browser::new(&house.web, walk.person("viewer")).await.expect("a session");
-    assert_eq!(viewer.post("/intelligence/new", &fields).await.status, StatusCode::FORBIDDEN);
-    let editor = Browser::new(&house.web, walk.person("editor")).await.expect("a session");
-    assert_eq!(editor.forge("/intelligence/new", &fields).await.status, StatusCode::FORBIDDEN);
+    let viewer = Browser::new(&house.web, walk.person("viewer"))
+        .await
+        .expect("a session");
+    assert_eq!(
+        viewer.post("/intelligence/new", &fields).await.status,
+        StatusCode::FORBIDDEN
+    );
+    let editor = Browser::new(&house.web, walk.person("editor"))
+        .await
+        .expect("a session");
+    assert_eq!(
+        editor.forge("/intelligence/new", &fields).await.status,
+        StatusCode::FORBIDDEN
+    );
     let made = editor.post("/intelligence/new", &fields).await;
-    assert!(made.location().starts_with("/intelligence/indicator--"), "{}", made.text);
+    assert!(
+        made.location().starts_with("/intelligence/indicator--"),
+        "{}",
+        made.text
+    );
 }
 
 async fn collections(house: &House) -> (String, String) {
-    let all = house.objects.collections("civic").await.expect("collections");
+    let all = house
+        .objects
+        .collections("civic")
+        .await
+        .expect("collections");
     (all[0].id.to_string(), all[1].id.to_string())
 }
 
@@ -214,64 +359,172 @@ async fn an_officer_finds_asks_undoes_imports_and_answers() {
     filled(&house, &walk).await;
     let (open, _) = collections(&house).await;
     for lang in [Lang::ZhTw, Lang::En] {
-        let mut officer = Browser::new(&house.web, walk.person("officer")).await.expect("a session");
+        let mut officer = Browser::new(&house.web, walk.person("officer"))
+            .await
+            .expect("a session");
         officer.lang = lang;
         let pages = [
-            "/intelligence", "/intelligence?q=%E9%87%A3%E9%AD%9A&tlp=green&confidence=80&days=7&value=address&kind=indicator",
-            "/intelligence?q=!!", "/intelligence/new", "/intelligence/import", "/enforcements", "/enforcements?state=all",
-            "/enforcements?state=proposed", "/enforcements/why", "/enforcements/why?target=198.51.100.7",
-            "/enforcements/why?target=%21", "/enforcements/new", "/enforcements/simulate", "/enforcements/policy",
+            "/intelligence",
+            "/intelligence?q=%E9%87%A3%E9%AD%9A&tlp=green&confidence=80&days=7&value=address&kind=indicator",
+            "/intelligence?q=!!",
+            "/intelligence/new",
+            "/intelligence/import",
+            "/enforcements",
+            "/enforcements?state=all",
+            "/enforcements?state=proposed",
+            "/enforcements/why",
+            "/enforcements/why?target=198.51.100.7",
+            "/enforcements/why?target=%21",
+            "/enforcements/new",
+            "/enforcements/simulate",
+            "/enforcements/policy",
         ];
         for path in pages {
             let answer = officer.get(path).await;
             assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
         }
-        for path in ["/intelligence?tlp=blue", "/intelligence?confidence=7", "/enforcements?kind=x", "/intelligence?cursor=x"] {
+        for path in [
+            "/intelligence?tlp=blue",
+            "/intelligence?confidence=7",
+            "/enforcements?kind=x",
+            "/intelligence?cursor=x",
+        ] {
             let answer = officer.get(path).await;
             assert!(answer.status.is_client_error(), "{path}: {}", answer.status);
         }
     }
-    let officer = Browser::new(&house.web, walk.person("officer")).await.expect("a session");
+    let officer = Browser::new(&house.web, walk.person("officer"))
+        .await
+        .expect("a session");
     let page = officer.get(&format!("/intelligence/{INDICATOR}")).await;
-    assert!(page.text.contains("the address is 198.51.100.7"), "the pattern in words");
-    let at = page.text.split("href=\"/enforcements/").nth(1).and_then(|rest| rest.split('"').next()).expect("what was made").to_owned();
+    assert!(
+        page.text.contains("the address is 198.51.100.7"),
+        "the pattern in words"
+    );
+    let at = page
+        .text
+        .split("href=\"/enforcements/")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .expect("what was made")
+        .to_owned();
     let why = officer.get("/enforcements/why?target=198.51.100.7").await;
-    assert!(why.text.contains("198.51.100.7 is blocked") && why.text.contains(&at), "{}", why.text);
+    assert!(
+        why.text.contains("198.51.100.7 is blocked") && why.text.contains(&at),
+        "{}",
+        why.text
+    );
     let one = officer.get(&format!("/enforcements/{at}")).await;
-    assert!(one.text.contains("釣魚中繼站") && one.text.contains("edge-hsinchu"), "the thread: {}", one.text);
+    assert!(
+        one.text.contains("釣魚中繼站") && one.text.contains("edge-hsinchu"),
+        "the thread: {}",
+        one.text
+    );
     // Undo asks, wants a reason, and does.
     let ask = officer.get(&format!("/enforcements/{at}/undo")).await;
-    assert!(ask.text.contains(&format!("action=\"/enforcements/{at}/undo\"")));
-    let without = officer.post(&format!("/enforcements/{at}/undo"), &[("why", " ")]).await;
+    assert!(
+        ask.text
+            .contains(&format!("action=\"/enforcements/{at}/undo\""))
+    );
+    let without = officer
+        .post(&format!("/enforcements/{at}/undo"), &[("why", " ")])
+        .await;
     assert_eq!(without.status, StatusCode::UNPROCESSABLE_ENTITY);
-    let extended = officer.post(&format!("/enforcements/{at}/extend"), &[("hours", "5"), ("why", "x")]).await;
+    let extended = officer
+        .post(
+            &format!("/enforcements/{at}/extend"),
+            &[("hours", "5"), ("why", "x")],
+        )
+        .await;
     assert_eq!(extended.status, StatusCode::SEE_OTHER, "{}", extended.text);
-    let wrong = officer.post(&format!("/enforcements/{at}/extend"), &[("hours", "-1"), ("why", "")]).await;
+    let wrong = officer
+        .post(
+            &format!("/enforcements/{at}/extend"),
+            &[("hours", "-1"), ("why", "")],
+        )
+        .await;
     assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
-    let done = officer.post(&format!("/enforcements/{at}/undo"), &[("why", "誤判")]).await;
+    let done = officer
+        .post(&format!("/enforcements/{at}/undo"), &[("why", "誤判")])
+        .await;
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     let why = officer.get("/enforcements/why?target=198.51.100.7").await;
     assert!(why.text.contains("198.51.100.7 is not blocked"));
     // By hand, and the warning list.
-    let told = officer.post("/enforcements/new", &[("targets", "8.8.8.8"), ("action", "refuse"), ("hours", "1"), ("reason", "x")]).await;
-    assert!(told.status == StatusCode::UNPROCESSABLE_ENTITY && told.text.contains("warning list"), "{}", told.text);
-    let made = officer.post("/enforcements/new", &[("targets", "203.0.113.9\nevil.test"), ("action", "refuse"), ("hours", "1"), ("reason", "x")]).await;
+    let told = officer
+        .post(
+            "/enforcements/new",
+            &[
+                ("targets", "8.8.8.8"),
+                ("action", "refuse"),
+                ("hours", "1"),
+                ("reason", "x"),
+            ],
+        )
+        .await;
+    assert!(
+        told.status == StatusCode::UNPROCESSABLE_ENTITY && told.text.contains("warning list"),
+        "{}",
+        told.text
+    );
+    let made = officer
+        .post(
+            "/enforcements/new",
+            &[
+                ("targets", "203.0.113.9\nevil.test"),
+                ("action", "refuse"),
+                ("hours", "1"),
+                ("reason", "x"),
+            ],
+        )
+        .await;
     assert_eq!(made.location(), "/enforcements", "{}", made.text);
     // What an indicator is thought of goes back as an opinion.
-    let said = officer.post(&format!("/intelligence/{INDICATOR}/feedback"), &[("opinion", "strongly-disagree"), ("explanation", "我方的監測主機")]).await;
+    let said = officer
+        .post(
+            &format!("/intelligence/{INDICATOR}/feedback"),
+            &[
+                ("opinion", "strongly-disagree"),
+                ("explanation", "我方的監測主機"),
+            ],
+        )
+        .await;
     assert_eq!(said.status, StatusCode::SEE_OTHER, "{}", said.text);
     house.objects.index().await.expect("indexed");
     let page = officer.get(&format!("/intelligence/{INDICATOR}")).await;
     assert!(page.text.contains("我方的監測主機") && page.text.contains("False alarm"));
     // Import: shown first, stored when told so.
-    let fields = [("format", "csv"), ("collection", open.as_str()), ("tlp", "green"), ("confidence", "40"), ("days", "9")];
-    let answer = officer.upload("/intelligence/import", &fields, "list.csv", "ip,198.51.100.50,壞東西\nip,999\n").await;
+    let fields = [
+        ("format", "csv"),
+        ("collection", open.as_str()),
+        ("tlp", "green"),
+        ("confidence", "40"),
+        ("days", "9"),
+    ];
+    let answer = officer
+        .upload(
+            "/intelligence/import",
+            &fields,
+            "list.csv",
+            "ip,198.51.100.50,壞東西\nip,999\n",
+        )
+        .await;
     let path = answer.location().to_owned();
     assert!(path.starts_with("/intelligence/import/"), "{}", answer.text);
     let shown = officer.get(&path).await;
-    assert!(shown.text.contains("壞東西") && shown.text.contains("line 2"), "{}", shown.text);
-    let other = Browser::new(&house.web, walk.person("operator")).await.expect("a session");
-    assert_eq!(other.get(&path).await.status, StatusCode::NOT_FOUND, "somebody else's");
+    assert!(
+        shown.text.contains("壞東西") && shown.text.contains("line 2"),
+        "{}",
+        shown.text
+    );
+    let other = Browser::new(&house.web, walk.person("operator"))
+        .await
+        .expect("a session");
+    assert_eq!(
+        other.get(&path).await.status,
+        StatusCode::NOT_FOUND,
+        "somebody else's"
+    );
     assert_eq!(officer.post(&path, &[]).await.status, StatusCode::SEE_OTHER);
     let stored = async || {
         loop {
@@ -282,8 +535,12 @@ async fn an_officer_finds_asks_undoes_imports_and_answers() {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), stored()).await.expect("stored in time");
-    let bad = officer.upload("/intelligence/import", &fields[1..], "x", "{").await;
+    tokio::time::timeout(std::time::Duration::from_secs(20), stored())
+        .await
+        .expect("stored in time");
+    let bad = officer
+        .upload("/intelligence/import", &fields[1..], "x", "{")
+        .await;
     assert_eq!(bad.status, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
@@ -292,12 +549,24 @@ async fn the_policy_is_shown_before_it_is_in_force() {
     let house = house().await;
     let walk = Walk::new(&house.web).await.expect("people");
     filled(&house, &walk).await;
-    let officer = Browser::new(&house.web, walk.person("officer")).await.expect("a session");
-    assert_eq!(officer.get("/enforcements/policy/edit").await.status, StatusCode::FORBIDDEN);
-    let operator = Browser::new(&house.web, walk.person("operator")).await.expect("a session");
+    let officer = Browser::new(&house.web, walk.person("officer"))
+        .await
+        .expect("a session");
+    assert_eq!(
+        officer.get("/enforcements/policy/edit").await.status,
+        StatusCode::FORBIDDEN
+    );
+    let operator = Browser::new(&house.web, walk.person("operator"))
+        .await
+        .expect("a session");
     let page = operator.get("/enforcements/policy/edit").await;
     let mut fields = page.fields("/enforcements/policy/edit");
-    assert!(fields.iter().any(|(name, value)| name == "automatic_min" && value == "80"), "{fields:?}");
+    assert!(
+        fields
+            .iter()
+            .any(|(name, value)| name == "automatic_min" && value == "80"),
+        "{fields:?}"
+    );
     for (name, value) in &mut fields {
         match name.as_str() {
             "confidence_min" | "automatic_min" => "95".clone_into(value),
@@ -306,50 +575,98 @@ async fn the_policy_is_shown_before_it_is_in_force() {
         }
     }
     let send = async |fields: &[(String, String)], step| {
-        let mut all: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut all: Vec<(&str, &str)> = fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         all.push(("step", step));
         operator.post("/enforcements/policy/edit", &all).await
     };
     let preview = send(&fields, "preview").await;
     assert_eq!(preview.status, StatusCode::OK, "{}", preview.text);
-    assert!(preview.text.contains("198.51.100.7"), "what would no longer be made: {}", preview.text);
-    assert_eq!(house.enforcements.policy().await.expect("read").0, 0, "not in force");
+    assert!(
+        preview.text.contains("198.51.100.7"),
+        "what would no longer be made: {}",
+        preview.text
+    );
+    assert_eq!(
+        house.enforcements.policy().await.expect("read").0,
+        0,
+        "not in force"
+    );
     let kept = preview.fields("/enforcements/policy/edit");
     let saved = operator
         .post(
             "/enforcements/policy/edit",
-            &kept.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>(),
+            &kept
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect::<Vec<_>>(),
         )
         .await;
     assert_eq!(saved.location(), "/enforcements/policy", "{}", saved.text);
     let (version, policy) = house.enforcements.policy().await.expect("read");
-    assert_eq!((version, policy.automatic_min, policy.never.len()), (1, 95, 2));
-    assert_eq!(operator.get("/enforcements/policy/1").await.status, StatusCode::OK);
-    assert_eq!(operator.get("/enforcements/policy/9").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        (version, policy.automatic_min, policy.never.len()),
+        (1, 95, 2)
+    );
+    assert_eq!(
+        operator.get("/enforcements/policy/1").await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        operator.get("/enforcements/policy/9").await.status,
+        StatusCode::NOT_FOUND
+    );
     // A form from before somebody else's change, and a wrong one, change nothing.
-    assert_eq!(send(&fields, "save").await.status, StatusCode::UNPROCESSABLE_ENTITY);
-    let mut wrong = operator.get("/enforcements/policy/edit").await.fields("/enforcements/policy/edit");
+    assert_eq!(
+        send(&fields, "save").await.status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    let mut wrong = operator
+        .get("/enforcements/policy/edit")
+        .await
+        .fields("/enforcements/policy/edit");
     for (name, value) in &mut wrong {
         if name == "never" {
             "nonsense here".clone_into(value);
         }
     }
     let told = send(&wrong, "save").await;
-    assert!(told.status == StatusCode::UNPROCESSABLE_ENTITY && told.text.contains("to enforce"), "{}", told.text);
+    assert!(
+        told.status == StatusCode::UNPROCESSABLE_ENTITY && told.text.contains("to enforce"),
+        "{}",
+        told.text
+    );
     // A simulation is begun on a page and ends on it.
-    let run = operator.post("/enforcements/simulate", &[("target", "198.51.100.7")]).await;
+    let run = operator
+        .post("/enforcements/simulate", &[("target", "198.51.100.7")])
+        .await;
     let path = run.location().to_owned();
     assert!(path.starts_with("/enforcements/simulate/"), "{}", run.text);
     let ended = async || {
         loop {
-            if operator.get(&path).await.text.contains("requests of the last day") {
+            if operator
+                .get(&path)
+                .await
+                .text
+                .contains("requests of the last day")
+            {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), ended()).await.expect("ends in time");
-    assert_eq!(operator.post("/enforcements/simulate", &[("target", "")]).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    tokio::time::timeout(std::time::Duration::from_secs(20), ended())
+        .await
+        .expect("ends in time");
+    assert_eq!(
+        operator
+            .post("/enforcements/simulate", &[("target", "")])
+            .await
+            .status,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
     // Somebody else's proposal is decided by another person.
     let user = walk.person("officer").expect("there");
     let new = isac::enforce::New {
@@ -363,13 +680,29 @@ async fn the_policy_is_shown_before_it_is_in_force() {
         proposed: true,
         tlp: None,
     };
-    let made = house.enforcements.enforce(Actor::User(user), None, vec![new]).await.expect("proposed");
+    let made = house
+        .enforcements
+        .enforce(Actor::User(user), None, vec![new])
+        .await
+        .expect("proposed");
     let path = format!("/enforcements/{}", made[0].rule.id);
-    let alone = officer.post(&format!("{path}/decide"), &[("choice", "approve"), ("why", "x")]).await;
+    let alone = officer
+        .post(
+            &format!("{path}/decide"),
+            &[("choice", "approve"), ("why", "x")],
+        )
+        .await;
     assert_eq!(alone.status, StatusCode::CONFLICT);
-    let none = operator.post(&format!("{path}/decide"), &[("why", "x")]).await;
+    let none = operator
+        .post(&format!("{path}/decide"), &[("why", "x")])
+        .await;
     assert_eq!(none.status, StatusCode::UNPROCESSABLE_ENTITY);
-    let done = operator.post(&format!("{path}/decide"), &[("choice", "approve"), ("why", "x")]).await;
+    let done = operator
+        .post(
+            &format!("{path}/decide"),
+            &[("choice", "approve"), ("why", "x")],
+        )
+        .await;
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     drop(house.db);
 }

@@ -164,8 +164,17 @@ async fn pages_lose_and_repeat_nothing() {
         let here = collection(&objects, "here").await;
         for base in (0..COUNT).step_by(100) {
             let some = (base..base + 100).map(|number| {
-                let kind = if number % 3 == 0 { "odd 垃圾郵件" } else { "even" };
-                indicator(number, kind, "[ipv4-addr:value = '198.51.100.7']", Tlp::ALL[number as usize % 5])
+                let kind = if number % 3 == 0 {
+                    "odd 垃圾郵件"
+                } else {
+                    "even"
+                };
+                indicator(
+                    number,
+                    kind,
+                    "[ipv4-addr:value = '198.51.100.7']",
+                    Tlp::ALL[number as usize % 5],
+                )
             });
             put(&objects, &here, some.collect()).await;
             if base % 300 == 0 {
@@ -183,8 +192,15 @@ async fn pages_lose_and_repeat_nothing() {
             for limit in [7, 50, 1_000] {
                 let hits = all(&objects, &[see(&here, clearance)], &query, limit).await;
                 let distinct: HashSet<&String> = hits.iter().map(|hit| &hit.id).collect();
-                assert_eq!((hits.len(), distinct.len()), (expected, expected), "{query:?} {limit}");
-                assert!(hits.windows(2).all(|pair| pair[0].seq > pair[1].seq), "newest first");
+                assert_eq!(
+                    (hits.len(), distinct.len()),
+                    (expected, expected),
+                    "{query:?} {limit}"
+                );
+                assert!(
+                    hits.windows(2).all(|pair| pair[0].seq > pair[1].seq),
+                    "newest first"
+                );
             }
         }
     })
@@ -198,7 +214,12 @@ async fn relations_go_both_ways_and_no_further_than_one_may_see() {
         let here = collection(&objects, "here").await;
         let secret = collection(&objects, "secret").await;
         let relation = |number, from: &str, to: &str, kind: &str| {
-            prepared(json!({"relationship_type": kind, "source_ref": from, "target_ref": to}), "relationship", number, Tlp::Clear)
+            prepared(
+                json!({"relationship_type": kind, "source_ref": from, "target_ref": to}),
+                "relationship",
+                number,
+                Tlp::Clear,
+            )
         };
         let (bad, actor, hidden) = (id("malware", 2), id("threat-actor", 3), id("campaign", 4));
         put(
@@ -206,11 +227,21 @@ async fn relations_go_both_ways_and_no_further_than_one_may_see() {
             &here,
             vec![
                 indicator(1, "C2", "[ipv4-addr:value = '198.51.100.7']", Tlp::Clear),
-                prepared(json!({"name": "Cobalt", "is_family": true}), "malware", 2, Tlp::Clear),
+                prepared(
+                    json!({"name": "Cobalt", "is_family": true}),
+                    "malware",
+                    2,
+                    Tlp::Clear,
+                ),
                 prepared(json!({"name": "某組織"}), "threat-actor", 3, Tlp::Clear),
                 relation(10, &id("indicator", 1), &bad, "indicates"),
                 relation(11, &actor, &bad, "uses"),
-                prepared(json!({"sighting_of_ref": id("indicator", 1), "count": 3}), "sighting", 20, Tlp::Clear),
+                prepared(
+                    json!({"sighting_of_ref": id("indicator", 1), "count": 3}),
+                    "sighting",
+                    20,
+                    Tlp::Clear,
+                ),
             ],
         )
         .await;
@@ -225,15 +256,27 @@ async fn relations_go_both_ways_and_no_further_than_one_may_see() {
         .await;
         objects.index().await.expect("indexed");
         let mine = [see(&here, Tlp::Red)];
-        let hit = objects.versions_of(&mine, &bad).await.expect("there").remove(0);
+        let hit = objects
+            .versions_of(&mine, &bad)
+            .await
+            .expect("there")
+            .remove(0);
         let (edges, more) = objects.relations(&mine, &hit).await.expect("relations");
         assert!(!more);
         let mut labels: Vec<&str> = edges.iter().map(|edge| edge.label.as_str()).collect();
         labels.sort_unstable();
         assert_eq!(labels, ["indicates", "uses"], "the secret one is not there");
-        let root = objects.versions_of(&mine, &id("indicator", 1)).await.expect("there").remove(0);
+        let root = objects
+            .versions_of(&mine, &id("indicator", 1))
+            .await
+            .expect("there")
+            .remove(0);
         let graph = objects.graph(&mine, &root).await.expect("a graph");
-        assert_eq!(graph.nodes.len(), 4, "itself, the sighting, the malware, and the actor one step on");
+        assert_eq!(
+            graph.nodes.len(),
+            4,
+            "itself, the sighting, the malware, and the actor one step on"
+        );
         assert!(!graph.nodes.contains_key(&hidden));
         let svg = graph.svg("x", str::to_owned, |id| format!("/intelligence/{id}"));
         assert!(svg.as_str().contains("某組織") && svg.as_str().contains(&bad));

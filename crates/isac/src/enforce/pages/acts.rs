@@ -36,7 +36,12 @@ const ACTIONS: [Action; 3] = [Action::Refuse, Action::Drop, Action::Observe];
 fn form(visit: &Visit, wish: &Wish, errors: &[FieldError]) -> Body {
     let actions = ACTIONS
         .iter()
-        .map(|action| (action.name().to_owned(), visit.t(&format!("action-{}", action.name()))))
+        .map(|action| {
+            (
+                action.name().to_owned(),
+                visit.t(&format!("action-{}", action.name())),
+            )
+        })
         .collect();
     let inner = Body::new()
         .add(
@@ -46,7 +51,11 @@ fn form(visit: &Visit, wish: &Wish, errors: &[FieldError]) -> Body {
                 .errors(errors)
                 .required(),
         )
-        .add(Field::select("action", visit.t("enforce-action"), actions).value(&wish.action).errors(errors))
+        .add(
+            Field::select("action", visit.t("enforce-action"), actions)
+                .value(&wish.action)
+                .errors(errors),
+        )
         .add(
             Field::input("number", "hours", visit.t("enforce-hours"))
                 .value(&wish.hours)
@@ -70,7 +79,11 @@ fn form(visit: &Visit, wish: &Wish, errors: &[FieldError]) -> Body {
         );
     Body::new()
         .text(visit.t("enforce-new-intro"))
-        .add_some(other_errors(visit, errors, &["targets", "action", "hours", "reason"]))
+        .add_some(other_errors(
+            visit,
+            errors,
+            &["targets", "action", "hours", "reason"],
+        ))
         .form(&visit.frame_titled(""), "/enforcements/new", inner)
 }
 
@@ -101,10 +114,17 @@ fn end(visit: &Visit, text: &str) -> Result<Option<Timestamp>, FieldError> {
     if text.is_empty() {
         return Ok(None);
     }
-    match text.parse::<u64>().ok().filter(|hours| (1..=HOURS_MAX).contains(hours)) {
+    match text
+        .parse::<u64>()
+        .ok()
+        .filter(|hours| (1..=HOURS_MAX).contains(hours))
+    {
         Some(hours) => Ok(Some(visit.now.plus(Duration::from_secs(hours * 3_600)))),
         None => {
-            let rule = visit.ta("intel-number-wrong", &[("from", "1"), ("to", &HOURS_MAX.to_string())]);
+            let rule = visit.ta(
+                "intel-number-wrong",
+                &[("from", "1"), ("to", &HOURS_MAX.to_string())],
+            );
             Err(FieldError::new("hours", "range", rule).value(text))
         }
     }
@@ -116,29 +136,52 @@ fn reason(visit: &Visit, field: &'static str, text: &str) -> Result<String, Fiel
         true => Err(FieldError::new(
             field,
             "length",
-            visit.ta("intel-text-wrong", &[("max", &REASON_CHARS_MAX.to_string())]),
+            visit.ta(
+                "intel-text-wrong",
+                &[("max", &REASON_CHARS_MAX.to_string())],
+            ),
         )),
         false => Ok(text.to_owned()),
     }
 }
 
-pub(super) async fn make(Shared(desk): Shared<Desk>, visit: Visit, PageForm(wish): PageForm<Wish>) -> WebResult {
+pub(super) async fn make(
+    Shared(desk): Shared<Desk>,
+    visit: Visit,
+    PageForm(wish): PageForm<Wish>,
+) -> WebResult {
     let by = visit.principal.signed_in()?;
     let mut errors = Vec::new();
     let mut targets = Vec::new();
-    for line in wish.targets.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for line in wish
+        .targets
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
         match line.parse::<Target>() {
             Ok(target) => targets.push(target),
-            Err(error) => errors.push(FieldError::new("targets", "target", error.to_string()).value(line)),
+            Err(error) => {
+                errors.push(FieldError::new("targets", "target", error.to_string()).value(line))
+            }
         }
     }
     if errors.is_empty() && (targets.is_empty() || targets.len() > TARGETS_MAX) {
-        let rule = visit.ta("enforce-targets-wrong", &[("max", &TARGETS_MAX.to_string())]);
+        let rule = visit.ta(
+            "enforce-targets-wrong",
+            &[("max", &TARGETS_MAX.to_string())],
+        );
         errors.push(FieldError::new("targets", "limit", rule));
     }
-    let action = ACTIONS.into_iter().find(|action| action.name() == wish.action);
+    let action = ACTIONS
+        .into_iter()
+        .find(|action| action.name() == wish.action);
     if action.is_none() {
-        errors.push(FieldError::new("action", "enum", visit.t("intel-filter-wrong")));
+        errors.push(FieldError::new(
+            "action",
+            "enum",
+            visit.t("intel-filter-wrong"),
+        ));
     }
     let until = end(&visit, &wish.hours).map_err(|error| errors.push(error));
     let why = reason(&visit, "reason", &wish.reason).map_err(|error| errors.push(error));
@@ -176,7 +219,11 @@ pub(super) async fn make(Shared(desk): Shared<Desk>, visit: Visit, PageForm(wish
                 return Ok(visit.done(&path, key));
             }
             Err(error @ (EnforceError::Forbidden { .. } | EnforceError::TooMany { .. })) => {
-                errors.push(FieldError::new("targets", "warning-list", error.to_string()));
+                errors.push(FieldError::new(
+                    "targets",
+                    "warning-list",
+                    error.to_string(),
+                ));
             }
             Err(error) => return Err(tell(error)),
         }
@@ -184,12 +231,22 @@ pub(super) async fn make(Shared(desk): Shared<Desk>, visit: Visit, PageForm(wish
     show_with(AGAIN, frame(&visit), form(&visit, &wish, &errors))
 }
 
-pub(super) async fn ask_undo(Shared(desk): Shared<Desk>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn ask_undo(
+    Shared(desk): Shared<Desk>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let (decided, hits) = one::decided(&desk, &id).await?;
     if decided.state != State::Active {
         return Ok(visit.to(&format!("/enforcements/{id}")));
     }
-    undo_page(&visit, &decided.rule.target.to_string(), &id, hits.count, &[])
+    undo_page(
+        &visit,
+        &decided.rule.target.to_string(),
+        &id,
+        hits.count,
+        &[],
+    )
 }
 
 fn undo_page(visit: &Visit, target: &str, id: &str, hits: u64, errors: &[FieldError]) -> WebResult {
@@ -198,7 +255,11 @@ fn undo_page(visit: &Visit, target: &str, id: &str, hits: u64, errors: &[FieldEr
         .crumb("/enforcements", visit.t("nav-enforcements"))
         .crumb(format!("/enforcements/{id}"), target);
     let inner = Body::new()
-        .add(Field::area("why", visit.t("enforce-reason"), 3).errors(errors).required())
+        .add(
+            Field::area("why", visit.t("enforce-reason"), 3)
+                .errors(errors)
+                .required(),
+        )
         .group(
             "actions",
             [
@@ -236,11 +297,22 @@ pub(super) async fn undo(
         Ok(why) => why,
         Err(error) => {
             let (decided, hits) = one::decided(&desk, &id).await?;
-            return undo_page(&visit, &decided.rule.target.to_string(), &id, hits.count, &[error]);
+            return undo_page(
+                &visit,
+                &decided.rule.target.to_string(),
+                &id,
+                hits.count,
+                &[error],
+            );
         }
     };
     desk.enforcements()
-        .lift(Actor::User(by), Some(&visit.request_id), one::id_of(&id)?, &why)
+        .lift(
+            Actor::User(by),
+            Some(&visit.request_id),
+            one::id_of(&id)?,
+            &why,
+        )
         .await
         .map_err(tell)?;
     Ok(visit.done(&format!("/enforcements/{id}"), "enforce-undone"))
@@ -261,7 +333,13 @@ pub(super) async fn extend(
         }
     };
     desk.enforcements()
-        .extend(Actor::User(by), Some(&visit.request_id), one::id_of(&id)?, until, &why)
+        .extend(
+            Actor::User(by),
+            Some(&visit.request_id),
+            one::id_of(&id)?,
+            until,
+            &why,
+        )
         .await
         .map_err(tell)?;
     Ok(visit.done(&format!("/enforcements/{id}"), "enforce-extended"))
@@ -277,12 +355,17 @@ pub(super) async fn decide(
     let approve = match word.choice.as_str() {
         "approve" => Ok(true),
         "reject" => Ok(false),
-        _ => Err(FieldError::new("choice", "required", visit.t("intel-filter-wrong"))),
+        _ => Err(FieldError::new(
+            "choice",
+            "required",
+            visit.t("intel-filter-wrong"),
+        )),
     };
     let (approve, why) = match (approve, reason(&visit, "why", &word.why)) {
         (Ok(approve), Ok(why)) => (approve, why),
         (approve, why) => {
-            let errors: Vec<FieldError> = [approve.err(), why.err()].into_iter().flatten().collect();
+            let errors: Vec<FieldError> =
+                [approve.err(), why.err()].into_iter().flatten().collect();
             return one::again(&desk, &visit, &id, &errors).await;
         }
     };
@@ -290,6 +373,10 @@ pub(super) async fn decide(
         .decide(by, Some(&visit.request_id), one::id_of(&id)?, approve, &why)
         .await
         .map_err(tell)?;
-    let key = if approve { "enforce-approved" } else { "enforce-refused" };
+    let key = if approve {
+        "enforce-approved"
+    } else {
+        "enforce-refused"
+    };
     Ok(visit.done(&format!("/enforcements/{id}"), key))
 }

@@ -28,7 +28,8 @@ pub(super) struct Asked {
 
 impl Asked {
     fn wanted(&self, visit: &Visit) -> WebResult<Wanted> {
-        let wrong = |field: &'static str| WebError::field(field, "enum", visit.t("intel-filter-wrong"));
+        let wrong =
+            |field: &'static str| WebError::field(field, "enum", visit.t("intel-filter-wrong"));
         let mut wanted = Wanted::default();
         match self.state.as_str() {
             // What is in force is what people come for.
@@ -88,7 +89,11 @@ pub(super) async fn list(
     let queue = wanted.state == Some(State::Proposed);
     let mut body = Body::new().add(tabs(
         &visit,
-        if queue { "/enforcements?state=proposed" } else { "/enforcements" },
+        if queue {
+            "/enforcements?state=proposed"
+        } else {
+            "/enforcements"
+        },
     ));
     let waiting = desk.enforcements().waiting(1_000).await.map_err(tell)?;
     body = body.text(visit.ta("enforce-waiting", &[("count", &waiting.to_string())]));
@@ -99,8 +104,18 @@ pub(super) async fn list(
         );
     }
     let empty = match queue {
-        true => ui::empty(Icon::Check, visit.t("enforce-queue-empty-title"), visit.t("enforce-queue-empty"), None),
-        false => ui::empty(Icon::Shield, visit.t("enforce-none-title"), visit.t("enforce-none"), None),
+        true => ui::empty(
+            Icon::Check,
+            visit.t("enforce-queue-empty-title"),
+            visit.t("enforce-queue-empty"),
+            None,
+        ),
+        false => ui::empty(
+            Icon::Shield,
+            visit.t("enforce-none-title"),
+            visit.t("enforce-none"),
+            None,
+        ),
     };
     body = body
         .search("/enforcements", filters(&visit, &asked))
@@ -111,25 +126,29 @@ pub(super) async fn list(
 
 fn filters(visit: &Visit, asked: &Asked) -> Body {
     let mut states = vec![(String::new(), visit.t("enforce-in-force"))];
-    states.extend(
-        State::ALL
-            .into_iter()
-            .map(|state| (state.name().to_owned(), visit.t(&format!("enforce-{}", state.name())))),
-    );
+    states.extend(State::ALL.into_iter().map(|state| {
+        (
+            state.name().to_owned(),
+            visit.t(&format!("enforce-{}", state.name())),
+        )
+    }));
     states.push(("all".to_owned(), visit.t("intel-any")));
     let mut kinds = vec![(String::new(), visit.t("intel-any"))];
-    kinds.extend(
-        TargetKind::ALL
-            .into_iter()
-            .map(|kind| (kind.name().to_owned(), visit.t(&format!("target-{}", kind.name())))),
-    );
+    kinds.extend(TargetKind::ALL.into_iter().map(|kind| {
+        (
+            kind.name().to_owned(),
+            visit.t(&format!("target-{}", kind.name())),
+        )
+    }));
     let from = vec![
         (String::new(), visit.t("intel-any")),
         ("indicator".to_owned(), visit.t("enforce-from-indicator")),
         ("person".to_owned(), visit.t("enforce-from-person")),
     ];
     Body::new()
-        .add(Field::input("search", "target", visit.t("enforce-target-begins")).value(&asked.target))
+        .add(
+            Field::input("search", "target", visit.t("enforce-target-begins")).value(&asked.target),
+        )
         .add(Field::select("state", visit.t("enforce-state"), states).value(&asked.state))
         .add(Field::select("kind", visit.t("enforce-kind"), kinds).value(&asked.kind))
         .add(Field::select("from", visit.t("enforce-source"), from).value(&asked.from))

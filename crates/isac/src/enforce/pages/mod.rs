@@ -32,18 +32,54 @@ pub(crate) fn pages(intel: Intel, simulations: simulate::Simulations) -> Pages<(
         .get("/enforcements/new", "enforcement:edit", acts::ask)
         .post("/enforcements/new", "enforcement:edit", acts::make)
         .get("/enforcements/simulate", "enforcement:view", simulate::ask)
-        .post("/enforcements/simulate", "enforcement:view", simulate::begin)
-        .get("/enforcements/simulate/{run}", "enforcement:view", simulate::show_one)
-        .get("/enforcements/simulate/{run}/live", "enforcement:view", simulate::live)
+        .post(
+            "/enforcements/simulate",
+            "enforcement:view",
+            simulate::begin,
+        )
+        .get(
+            "/enforcements/simulate/{run}",
+            "enforcement:view",
+            simulate::show_one,
+        )
+        .get(
+            "/enforcements/simulate/{run}/live",
+            "enforcement:view",
+            simulate::live,
+        )
         .get("/enforcements/policy", "enforcement:view", policy::view)
-        .get("/enforcements/policy/edit", "enforcement:policy", policy::ask)
-        .post("/enforcements/policy/edit", "enforcement:policy", policy::save)
-        .get("/enforcements/policy/{version}", "enforcement:view", policy::version)
+        .get(
+            "/enforcements/policy/edit",
+            "enforcement:policy",
+            policy::ask,
+        )
+        .post(
+            "/enforcements/policy/edit",
+            "enforcement:policy",
+            policy::save,
+        )
+        .get(
+            "/enforcements/policy/{version}",
+            "enforcement:view",
+            policy::version,
+        )
         .get("/enforcements/{id}", "enforcement:view", one::view)
-        .get("/enforcements/{id}/undo", "enforcement:edit", acts::ask_undo)
+        .get(
+            "/enforcements/{id}/undo",
+            "enforcement:edit",
+            acts::ask_undo,
+        )
         .post("/enforcements/{id}/undo", "enforcement:edit", acts::undo)
-        .post("/enforcements/{id}/extend", "enforcement:edit", acts::extend)
-        .post("/enforcements/{id}/decide", "enforcement:edit", acts::decide)
+        .post(
+            "/enforcements/{id}/extend",
+            "enforcement:edit",
+            acts::extend,
+        )
+        .post(
+            "/enforcements/{id}/decide",
+            "enforcement:edit",
+            acts::decide,
+        )
         .with_state(desk)
 }
 
@@ -137,7 +173,9 @@ fn table(visit: &Visit, rows: &[(Decided, Hits)], empty: Markup) -> Table {
             state_badge(visit, decided),
             Markup::text(&decided.reason),
             source(visit, decided),
-            decided.tlp.map_or_else(|| Markup::text("–"), crate::objects::pages::tlp_badge),
+            decided
+                .tlp
+                .map_or_else(|| Markup::text("–"), crate::objects::pages::tlp_badge),
             Markup::text(ui::number(hits.count)),
             until(visit, decided.rule.until),
         ]);
@@ -146,9 +184,18 @@ fn table(visit: &Visit, rows: &[(Decided, Hits)], empty: Markup) -> Table {
 }
 
 /// What was made from an indicator, for the indicator's page.
-pub(crate) async fn made_from(enforcements: &Enforcements, visit: &Visit, id: &str) -> WebResult<Body> {
+pub(crate) async fn made_from(
+    enforcements: &Enforcements,
+    visit: &Visit,
+    id: &str,
+) -> WebResult<Body> {
     let made = enforcements.of_indicator(id).await.map_err(tell)?;
-    let empty = ui::empty(Icon::Shield, visit.t("enforce-none-title"), visit.t("enforce-none-from"), None);
+    let empty = ui::empty(
+        Icon::Shield,
+        visit.t("enforce-none-title"),
+        visit.t("enforce-none-from"),
+        None,
+    );
     Ok(Body::new().add(table(visit, &made, empty)))
 }
 

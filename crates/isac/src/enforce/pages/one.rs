@@ -22,14 +22,23 @@ pub(super) async fn decided(desk: &Desk, id: &str) -> WebResult<(Decided, Hits)>
     desk.enforcements().get(id_of(id)?).await.map_err(tell)
 }
 
-pub(super) async fn view(Shared(desk): Shared<Desk>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn view(
+    Shared(desk): Shared<Desk>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let (decided, hits) = decided(&desk, &id).await?;
     let (frame, body) = whole(&desk, &visit, &decided, hits, &[]).await?;
     show(frame, body)
 }
 
 /// The page again with what was wrong with a form on it.
-pub(super) async fn again(desk: &Desk, visit: &Visit, id: &str, errors: &[FieldError]) -> WebResult {
+pub(super) async fn again(
+    desk: &Desk,
+    visit: &Visit,
+    id: &str,
+    errors: &[FieldError],
+) -> WebResult {
     let (decided, hits) = decided(desk, id).await?;
     let (frame, body) = whole(desk, visit, &decided, hits, errors).await?;
     show_with(axum::http::StatusCode::UNPROCESSABLE_ENTITY, frame, body)
@@ -59,16 +68,28 @@ async fn whole(
     if may && decided.state == State::Active {
         body = body.group(
             "actions",
-            [ui::button_link(format!("/enforcements/{}/undo", decided.rule.id), visit.t("enforce-undo"))],
+            [ui::button_link(
+                format!("/enforcements/{}/undo", decided.rule.id),
+                visit.t("enforce-undo"),
+            )],
         );
     }
     if may && decided.state == State::Proposed {
-        body = body.section(visit.t("enforce-decide"), decide_form(visit, decided, errors));
+        body = body.section(
+            visit.t("enforce-decide"),
+            decide_form(visit, decided, errors),
+        );
     }
-    body = body.section(visit.t("enforce-thread"), thread(desk, visit, decided, hits).await?);
+    body = body.section(
+        visit.t("enforce-thread"),
+        thread(desk, visit, decided, hits).await?,
+    );
     body = body.section(visit.t("enforce-facts"), facts(visit, decided).await);
     if may && decided.state == State::Active {
-        body = body.section(visit.t("enforce-extend"), extend_form(visit, decided, errors));
+        body = body.section(
+            visit.t("enforce-extend"),
+            extend_form(visit, decided, errors),
+        );
     }
     Ok((frame, body))
 }
@@ -87,16 +108,21 @@ async fn thread(desk: &Desk, visit: &Visit, decided: &Decided, hits: Hits) -> We
                 .map_err(intel::tell)?;
             match there.get(id) {
                 Some(hit) => {
-                    let name = Markup::link(intel::path_of(id), title(hit)).and(&intel::tlp_badge(hit.tlp));
+                    let name = Markup::link(intel::path_of(id), title(hit))
+                        .and(&intel::tlp_badge(hit.tlp));
                     steps.push(Markup::text(visit.t("enforce-step-indicator")).and(&name));
                 }
-                None => steps.push(Markup::text(visit.t("enforce-step-indicator-gone")).and(&Markup::code(id))),
+                None => steps.push(
+                    Markup::text(visit.t("enforce-step-indicator-gone")).and(&Markup::code(id)),
+                ),
             }
         }
         Some(_) => steps.push(Markup::text(visit.t("enforce-step-indicator"))),
         None => {
             let who = actor(visit, &decided.made_by).await;
-            steps.push(Markup::text(visit.ta("enforce-step-person", &[("who", &who)])));
+            steps.push(Markup::text(
+                visit.ta("enforce-step-person", &[("who", &who)]),
+            ));
         }
     }
     steps.push(Markup::text(visit.ta(
@@ -106,9 +132,7 @@ async fn thread(desk: &Desk, visit: &Visit, decided: &Decided, hits: Hits) -> We
             ("confidence", &decided.confidence.to_string()),
         ],
     )));
-    steps.push(
-        Markup::text(visit.t("enforce-step-made")).and(&ui::time(decided.made_at)),
-    );
+    steps.push(Markup::text(visit.t("enforce-step-made")).and(&ui::time(decided.made_at)));
     if let Some(at) = decided.decided_at {
         let who = match &decided.decided_by {
             Some(by) => actor(visit, by).await,
@@ -131,20 +155,39 @@ async fn thread(desk: &Desk, visit: &Visit, decided: &Decided, hits: Hits) -> We
         list.push_str(&format!("<li>{step}</li>"));
     }
     list.push_str("</ol>");
-    let met = desk.enforcements().met_at(decided.rule.id).await.map_err(tell)?;
-    let most = met.iter().map(|one| one.hits.count).max().unwrap_or(1).max(1);
+    let met = desk
+        .enforcements()
+        .met_at(decided.rule.id)
+        .await
+        .map_err(tell)?;
+    let most = met
+        .iter()
+        .map(|one| one.hits.count)
+        .max()
+        .unwrap_or(1)
+        .max(1);
     let mut table = Table::new(visit.t("enforce-met-at"))
         .column(Column::text(visit.t("enforce-node")))
         .column(Column::text(visit.t("enforce-role")))
         .column(Column::text(visit.t("enforce-hits")))
         .column(Column::text(visit.t("enforce-last-hit")))
-        .empty(ui::empty(Icon::Server, visit.t("enforce-step-no-hits"), "", None));
+        .empty(ui::empty(
+            Icon::Server,
+            visit.t("enforce-step-no-hits"),
+            "",
+            None,
+        ));
     for one in met {
         table.push(vec![
             Markup::text(&one.node),
             Markup::text(&one.role),
-            ui::bar(one.hits.count as f64 / most as f64, ui::number(one.hits.count)),
-            one.hits.last.map_or_else(|| Markup::text("–"), |at| ui::ago(visit, at)),
+            ui::bar(
+                one.hits.count as f64 / most as f64,
+                ui::number(one.hits.count),
+            ),
+            one.hits
+                .last
+                .map_or_else(|| Markup::text("–"), |at| ui::ago(visit, at)),
         ]);
     }
     Ok(Body::new().add(Markup::new(list)).add(table))
@@ -161,26 +204,50 @@ async fn facts(visit: &Visit, decided: &Decided) -> Body {
             .join(", "),
     };
     let facts = vec![
-        (visit.t("enforce-target"), ui::copyable(visit.t("enforce-target"), decided.rule.target.to_string())),
-        (visit.t("enforce-kind"), Markup::text(visit.t(&format!("target-{}", decided.rule.target.kind().name())))),
-        (visit.t("enforce-action"), Markup::text(visit.t(&format!("action-{}", decided.rule.action.name())))),
+        (
+            visit.t("enforce-target"),
+            ui::copyable(visit.t("enforce-target"), decided.rule.target.to_string()),
+        ),
+        (
+            visit.t("enforce-kind"),
+            Markup::text(visit.t(&format!("target-{}", decided.rule.target.kind().name()))),
+        ),
+        (
+            visit.t("enforce-action"),
+            Markup::text(visit.t(&format!("action-{}", decided.rule.action.name()))),
+        ),
         (visit.t("enforce-where"), Markup::text(roles)),
         (visit.t("enforce-why"), Markup::text(&decided.reason)),
         (visit.t("enforce-source"), source(visit, decided)),
         (
             visit.t("intel-tlp"),
-            decided.tlp.map_or_else(|| Markup::text("–"), intel::tlp_badge),
+            decided
+                .tlp
+                .map_or_else(|| Markup::text("–"), intel::tlp_badge),
         ),
-        (visit.t("intel-confidence"), Markup::text(decided.confidence.to_string())),
-        (visit.t("enforce-made-by"), Markup::text(actor(visit, &decided.made_by).await)),
+        (
+            visit.t("intel-confidence"),
+            Markup::text(decided.confidence.to_string()),
+        ),
+        (
+            visit.t("enforce-made-by"),
+            Markup::text(actor(visit, &decided.made_by).await),
+        ),
         (visit.t("enforce-until"), until(visit, decided.rule.until)),
-        (visit.t("enforce-reference"), ui::copyable(visit.t("enforce-reference"), decided.rule.id.to_string())),
+        (
+            visit.t("enforce-reference"),
+            ui::copyable(visit.t("enforce-reference"), decided.rule.id.to_string()),
+        ),
     ];
     Body::new().add(ui::definition_list(facts))
 }
 
 fn decide_form(visit: &Visit, decided: &Decided, errors: &[FieldError]) -> Body {
-    if visit.principal.user().is_some_and(|user| decided.made_by == format!("user:{user}")) {
+    if visit
+        .principal
+        .user()
+        .is_some_and(|user| decided.made_by == format!("user:{user}"))
+    {
         return Body::new().text(visit.t("enforce-decide-other"));
     }
     let choices = vec![
@@ -188,8 +255,16 @@ fn decide_form(visit: &Visit, decided: &Decided, errors: &[FieldError]) -> Body 
         ("reject".to_owned(), visit.t("enforce-reject")),
     ];
     let inner = Body::new()
-        .add(Field::radio("choice", visit.t("enforce-choice"), choices).errors(errors).required())
-        .add(Field::area("why", visit.t("enforce-reason"), 3).errors(errors).required())
+        .add(
+            Field::radio("choice", visit.t("enforce-choice"), choices)
+                .errors(errors)
+                .required(),
+        )
+        .add(
+            Field::area("why", visit.t("enforce-reason"), 3)
+                .errors(errors)
+                .required(),
+        )
         .group("actions", [ui::button(visit.t("enforce-decide-do"))]);
     Body::new().text(visit.t("enforce-decide-text")).form(
         &visit.frame_titled(""),
@@ -206,7 +281,11 @@ fn extend_form(visit: &Visit, decided: &Decided, errors: &[FieldError]) -> Body 
                 .help(visit.t("enforce-hours-help"))
                 .errors(errors),
         )
-        .add(Field::text("why", visit.t("enforce-reason")).errors(errors).required())
+        .add(
+            Field::text("why", visit.t("enforce-reason"))
+                .errors(errors)
+                .required(),
+        )
         .group("actions", [ui::button(visit.t("enforce-extend-do"))]);
     Body::new().form(
         &visit.frame_titled(""),

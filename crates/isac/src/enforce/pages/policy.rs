@@ -39,11 +39,17 @@ pub(super) async fn view(
         .crumb("/enforcements", visit.t("nav-enforcements"));
     let mut body = Body::new()
         .add(tabs(&visit, "/enforcements/policy"))
-        .text(visit.ta("enforce-policy-version", &[("version", &version.to_string())]));
+        .text(visit.ta(
+            "enforce-policy-version",
+            &[("version", &version.to_string())],
+        ));
     if frame.could("enforcement:policy") {
         body = body.group(
             "actions",
-            [ui::button_link("/enforcements/policy/edit", visit.t("enforce-policy-edit"))],
+            [ui::button_link(
+                "/enforcements/policy/edit",
+                visit.t("enforce-policy-edit"),
+            )],
         );
     }
     body = body
@@ -53,10 +59,18 @@ pub(super) async fn view(
         .column(Column::number(visit.t("enforce-version")))
         .column(Column::text(visit.t("enforce-made-by")))
         .column(Column::text(visit.t("enforce-made-at")))
-        .empty(ui::empty(Icon::List, visit.t("enforce-policy-built-in"), "", None));
+        .empty(ui::empty(
+            Icon::List,
+            visit.t("enforce-policy-built-in"),
+            "",
+            None,
+        ));
     for one in &versions.items {
         table.push(vec![
-            Markup::link(format!("/enforcements/policy/{}", one.version), one.version.to_string()),
+            Markup::link(
+                format!("/enforcements/policy/{}", one.version),
+                one.version.to_string(),
+            ),
             Markup::text(actor(&visit, &one.made_by).await),
             ui::time(one.made_at),
         ]);
@@ -70,27 +84,44 @@ pub(super) async fn view(
     show(frame, body)
 }
 
-pub(super) async fn version(Shared(desk): Shared<Desk>, visit: Visit, Path(version): Path<String>) -> WebResult {
+pub(super) async fn version(
+    Shared(desk): Shared<Desk>,
+    visit: Visit,
+    Path(version): Path<String>,
+) -> WebResult {
     let missing = || WebError::not_found("policy", &version);
     let number: i64 = version.parse().map_err(|_| missing())?;
     let request = PageRequest {
-        cursor: Some(store::Cursor::encode("enforcement policies", &number.saturating_add(1)).map_err(casework::room::tell_store)?),
+        cursor: Some(
+            store::Cursor::encode("enforcement policies", &number.saturating_add(1))
+                .map_err(casework::room::tell_store)?,
+        ),
         limit: Some(2),
     };
     let page = desk.enforcements().policies(&request).await.map_err(tell)?;
-    let one = page.items.first().filter(|one| one.version == number).ok_or_else(missing)?;
+    let one = page
+        .items
+        .first()
+        .filter(|one| one.version == number)
+        .ok_or_else(missing)?;
     let frame = visit
         .frame_titled(visit.ta("enforce-policy-of", &[("version", &version)]))
         .crumb("/enforcements", visit.t("nav-enforcements"))
         .crumb("/enforcements/policy", visit.t("enforce-tab-policy"));
     let mut body = Body::new().text(visit.ta(
         "enforce-policy-made",
-        &[("who", &actor(&visit, &one.made_by).await), ("at", &one.made_at.taipei())],
+        &[
+            ("who", &actor(&visit, &one.made_by).await),
+            ("at", &one.made_at.taipei()),
+        ],
     ));
     let built_in = Policy::default();
     let before = page.items.get(1).map_or(&built_in, |one| &one.policy);
     body = body
-        .section(visit.t("enforce-policy-changed"), changed(&visit, before, &one.policy))
+        .section(
+            visit.t("enforce-policy-changed"),
+            changed(&visit, before, &one.policy),
+        )
         .section(visit.t("enforce-policy-says"), says(&visit, &one.policy))
         .section(visit.t("enforce-never"), never(&visit, &one.policy));
     show(frame, body)
@@ -111,7 +142,12 @@ fn kinds(visit: &Visit, kinds: &[TargetKind]) -> String {
 fn lines(visit: &Visit, policy: &Policy) -> Vec<(String, String)> {
     let roles = match policy.roles.is_empty() {
         true => visit.t("enforce-everywhere"),
-        false => policy.roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        false => policy
+            .roles
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     let yes = |on: bool| visit.t(if on { "intel-yes" } else { "intel-no" });
     let trust = policy
@@ -123,18 +159,45 @@ fn lines(visit: &Visit, policy: &Policy) -> Vec<(String, String)> {
     vec![
         (visit.t("policy-on"), yes(policy.on)),
         (visit.t("policy-kinds"), kinds(visit, &policy.kinds)),
-        (visit.t("policy-approval-kinds"), kinds(visit, &policy.approval_kinds)),
-        (visit.t("policy-confidence-min"), policy.confidence_min.to_string()),
-        (visit.t("policy-automatic-min"), policy.automatic_min.to_string()),
-        (visit.t("policy-confidence-unstated"), policy.confidence_unstated.to_string()),
-        (visit.t("policy-tlp-max"), format!("TLP:{}", policy.tlp_max.to_uppercase())),
-        (visit.t("policy-trust-default"), format!("{} %", policy.trust_default)),
+        (
+            visit.t("policy-approval-kinds"),
+            kinds(visit, &policy.approval_kinds),
+        ),
+        (
+            visit.t("policy-confidence-min"),
+            policy.confidence_min.to_string(),
+        ),
+        (
+            visit.t("policy-automatic-min"),
+            policy.automatic_min.to_string(),
+        ),
+        (
+            visit.t("policy-confidence-unstated"),
+            policy.confidence_unstated.to_string(),
+        ),
+        (
+            visit.t("policy-tlp-max"),
+            format!("TLP:{}", policy.tlp_max.to_uppercase()),
+        ),
+        (
+            visit.t("policy-trust-default"),
+            format!("{} %", policy.trust_default),
+        ),
         (visit.t("policy-trust"), trust),
-        (visit.t("policy-action"), visit.t(&format!("action-{}", policy.action.name()))),
+        (
+            visit.t("policy-action"),
+            visit.t(&format!("action-{}", policy.action.name())),
+        ),
         (visit.t("policy-roles"), roles),
         (visit.t("policy-days"), policy.days.to_string()),
-        (visit.t("policy-prefix-v4"), format!("/{}", policy.prefix_v4_min)),
-        (visit.t("policy-prefix-v6"), format!("/{}", policy.prefix_v6_min)),
+        (
+            visit.t("policy-prefix-v4"),
+            format!("/{}", policy.prefix_v4_min),
+        ),
+        (
+            visit.t("policy-prefix-v6"),
+            format!("/{}", policy.prefix_v6_min),
+        ),
         (visit.t("policy-manual"), yes(policy.manual_approval)),
     ]
 }
@@ -175,7 +238,11 @@ fn changed(visit: &Visit, before: &Policy, after: &Policy) -> Body {
         .empty(Markup::text(visit.t("intel-diff-none")));
     for ((label, old), (_, new)) in lines(visit, before).into_iter().zip(lines(visit, after)) {
         if old != new {
-            table.push(vec![Markup::text(label), Markup::text(old), Markup::text(new)]);
+            table.push(vec![
+                Markup::text(label),
+                Markup::text(old),
+                Markup::text(new),
+            ]);
         }
     }
     let names = |of: &Policy, other: &Policy| {
@@ -188,7 +255,11 @@ fn changed(visit: &Visit, before: &Policy, after: &Policy) -> Body {
     };
     let (gone, come) = (names(before, after), names(after, before));
     if !gone.is_empty() || !come.is_empty() {
-        table.push(vec![Markup::text(visit.t("enforce-never")), Markup::text(gone), Markup::text(come)]);
+        table.push(vec![
+            Markup::text(visit.t("enforce-never")),
+            Markup::text(gone),
+            Markup::text(come),
+        ]);
     }
     Body::new().add(table)
 }
@@ -244,10 +315,16 @@ fn pairs(policy: &Policy) -> FormPairs {
     }
     put("confidence_min", policy.confidence_min.to_string());
     put("automatic_min", policy.automatic_min.to_string());
-    put("confidence_unstated", policy.confidence_unstated.to_string());
+    put(
+        "confidence_unstated",
+        policy.confidence_unstated.to_string(),
+    );
     put("tlp_max", policy.tlp_max.clone());
     put("trust_default", policy.trust_default.to_string());
-    let trust = policy.trust.iter().map(|(org, percent)| format!("{org} {percent}"));
+    let trust = policy
+        .trust
+        .iter()
+        .map(|(org, percent)| format!("{org} {percent}"));
     put("trust", trust.collect::<Vec<_>>().join("\n"));
     put("action", policy.action.name().to_owned());
     put("days", policy.days.to_string());
@@ -285,7 +362,12 @@ fn form(visit: &Visit, version: i64, pairs: &FormPairs, errors: &[FieldError]) -
         let chosen = all(pairs, name);
         let options = TargetKind::ALL
             .into_iter()
-            .map(|kind| (kind.name().to_owned(), visit.t(&format!("target-{}", kind.name()))))
+            .map(|kind| {
+                (
+                    kind.name().to_owned(),
+                    visit.t(&format!("target-{}", kind.name())),
+                )
+            })
             .collect();
         let on = chosen.into_iter().map(str::to_owned).collect();
         Field::checks(name, visit.t(key), options, on).errors(errors)
@@ -297,21 +379,39 @@ fn form(visit: &Visit, version: i64, pairs: &FormPairs, errors: &[FieldError]) -
     let on = all(pairs, "roles").into_iter().map(str::to_owned).collect();
     let actions = [Action::Refuse, Action::Drop, Action::Observe]
         .into_iter()
-        .map(|action| (action.name().to_owned(), visit.t(&format!("action-{}", action.name()))))
+        .map(|action| {
+            (
+                action.name().to_owned(),
+                visit.t(&format!("action-{}", action.name())),
+            )
+        })
         .collect();
     let markings = Tlp::ALL
         .into_iter()
-        .map(|tlp| (tlp.name().to_owned(), format!("TLP:{}", tlp.name().to_uppercase())))
+        .map(|tlp| {
+            (
+                tlp.name().to_owned(),
+                format!("TLP:{}", tlp.name().to_uppercase()),
+            )
+        })
         .collect();
     let inner = Body::new()
         .add(hidden("version", version))
-        .add(Field::check("on", visit.t("policy-on"), !one(pairs, "on").is_empty()))
+        .add(Field::check(
+            "on",
+            visit.t("policy-on"),
+            !one(pairs, "on").is_empty(),
+        ))
         .add(kinds("kinds", "policy-kinds"))
         .add(kinds("approval_kinds", "policy-approval-kinds"))
         .add(number("confidence_min", "policy-confidence-min"))
         .add(number("automatic_min", "policy-automatic-min").help(visit.t("policy-automatic-help")))
         .add(number("confidence_unstated", "policy-confidence-unstated"))
-        .add(Field::select("tlp_max", visit.t("policy-tlp-max"), markings).value(one(pairs, "tlp_max")).errors(errors))
+        .add(
+            Field::select("tlp_max", visit.t("policy-tlp-max"), markings)
+                .value(one(pairs, "tlp_max"))
+                .errors(errors),
+        )
         .add(number("trust_default", "policy-trust-default"))
         .add(
             Field::area("trust", visit.t("policy-trust"), 3)
@@ -320,12 +420,24 @@ fn form(visit: &Visit, version: i64, pairs: &FormPairs, errors: &[FieldError]) -
                 .optional(visit.t("case-optional"))
                 .errors(errors),
         )
-        .add(Field::select("action", visit.t("policy-action"), actions).value(one(pairs, "action")).errors(errors))
-        .add(Field::checks("roles", visit.t("policy-roles"), roles, on).help(visit.t("policy-roles-help")).errors(errors))
+        .add(
+            Field::select("action", visit.t("policy-action"), actions)
+                .value(one(pairs, "action"))
+                .errors(errors),
+        )
+        .add(
+            Field::checks("roles", visit.t("policy-roles"), roles, on)
+                .help(visit.t("policy-roles-help"))
+                .errors(errors),
+        )
         .add(number("days", "policy-days"))
         .add(number("prefix_v4_min", "policy-prefix-v4"))
         .add(number("prefix_v6_min", "policy-prefix-v6"))
-        .add(Field::check("manual_approval", visit.t("policy-manual"), !one(pairs, "manual_approval").is_empty()))
+        .add(Field::check(
+            "manual_approval",
+            visit.t("policy-manual"),
+            !one(pairs, "manual_approval").is_empty(),
+        ))
         .add(
             Field::area("never", visit.t("enforce-never"), 8)
                 .value(one(pairs, "never"))
@@ -352,12 +464,19 @@ fn form(visit: &Visit, version: i64, pairs: &FormPairs, errors: &[FieldError]) -
 /// The document that the form's fields make.
 fn read(visit: &Visit, pairs: &FormPairs) -> Result<Policy, Vec<FieldError>> {
     let mut errors = Vec::new();
-    fn number<T: std::str::FromStr>(visit: &Visit, pairs: &FormPairs, name: &str, errors: &mut Vec<FieldError>) -> Option<T> {
+    fn number<T: std::str::FromStr>(
+        visit: &Visit,
+        pairs: &FormPairs,
+        name: &str,
+        errors: &mut Vec<FieldError>,
+    ) -> Option<T> {
         let text = one(pairs, name).trim();
         match text.parse() {
             Ok(number) => Some(number),
             Err(_) => {
-                errors.push(FieldError::new(name, "number", visit.t("policy-number-wrong")).value(text));
+                errors.push(
+                    FieldError::new(name, "number", visit.t("policy-number-wrong")).value(text),
+                );
                 None
             }
         }
@@ -366,9 +485,18 @@ fn read(visit: &Visit, pairs: &FormPairs) -> Result<Policy, Vec<FieldError>> {
         on: !one(pairs, "on").is_empty(),
         manual_approval: !one(pairs, "manual_approval").is_empty(),
         tlp_max: one(pairs, "tlp_max").to_owned(),
-        kinds: all(pairs, "kinds").into_iter().filter_map(|kind| kind.parse().ok()).collect(),
-        approval_kinds: all(pairs, "approval_kinds").into_iter().filter_map(|kind| kind.parse().ok()).collect(),
-        roles: all(pairs, "roles").into_iter().filter_map(|role| role.parse().ok()).collect(),
+        kinds: all(pairs, "kinds")
+            .into_iter()
+            .filter_map(|kind| kind.parse().ok())
+            .collect(),
+        approval_kinds: all(pairs, "approval_kinds")
+            .into_iter()
+            .filter_map(|kind| kind.parse().ok())
+            .collect(),
+        roles: all(pairs, "roles")
+            .into_iter()
+            .filter_map(|role| role.parse().ok())
+            .collect(),
         trust: BTreeMap::new(),
         never: Vec::new(),
         ..Policy::default()
@@ -392,7 +520,11 @@ fn read(visit: &Visit, pairs: &FormPairs) -> Result<Policy, Vec<FieldError>> {
         .find(|action| action.name() == one(pairs, "action"))
     {
         Some(action) => policy.action = action,
-        None => errors.push(FieldError::new("action", "enum", visit.t("intel-filter-wrong"))),
+        None => errors.push(FieldError::new(
+            "action",
+            "enum",
+            visit.t("intel-filter-wrong"),
+        )),
     }
     for line in lines_of(pairs, "trust") {
         let parts: Vec<&str> = line.split_whitespace().collect();
@@ -405,18 +537,25 @@ fn read(visit: &Visit, pairs: &FormPairs) -> Result<Policy, Vec<FieldError>> {
         };
         match read {
             Some((org, percent)) => drop(policy.trust.insert(org.to_string(), percent)),
-            None => errors.push(FieldError::new("trust", "format", visit.t("policy-trust-help")).value(line)),
+            None => errors
+                .push(FieldError::new("trust", "format", visit.t("policy-trust-help")).value(line)),
         }
     }
     for line in lines_of(pairs, "never") {
         match line.parse::<Target>() {
             Ok(target) => policy.never.push(target),
-            Err(error) => errors.push(FieldError::new("never", "target", error.to_string()).value(line)),
+            Err(error) => {
+                errors.push(FieldError::new("never", "target", error.to_string()).value(line))
+            }
         }
     }
     let problems = policy.problems().into_iter();
     errors.extend(problems.map(|(field, rule)| FieldError::new(field, "policy", rule)));
-    if errors.is_empty() { Ok(policy) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(policy)
+    } else {
+        Err(errors)
+    }
 }
 
 fn lines_of<'a>(pairs: &'a FormPairs, name: &str) -> impl Iterator<Item = &'a str> {
@@ -446,7 +585,11 @@ pub(super) async fn save(
     };
     // Somebody else may have put a version in force since the form was opened.
     if one(&pairs, "version") != version.to_string() {
-        return again(vec![FieldError::new("version", "stale", visit.t("policy-stale"))]);
+        return again(vec![FieldError::new(
+            "version",
+            "stale",
+            visit.t("policy-stale"),
+        )]);
     }
     if one(&pairs, "step") != "save" {
         let body = preview(&desk, &visit, version, &present, &policy, &pairs).await?;
@@ -490,7 +633,12 @@ async fn preview(
     let mut table = Table::new(visit.t("policy-would"))
         .column(Column::text(visit.t("enforce-target")))
         .column(Column::text(visit.t("policy-would-be")))
-        .empty(ui::empty(Icon::Check, visit.t("policy-would-none"), "", None));
+        .empty(ui::empty(
+            Icon::Check,
+            visit.t("policy-would-none"),
+            "",
+            None,
+        ));
     for (decided, _) in &page.items {
         let fate = match decided.source.starts_with("stix:") {
             true => {
@@ -502,7 +650,9 @@ async fn preview(
                 };
                 policy.decide(&decided.rule.target, &indicator)
             }
-            false => policy.permits(&decided.rule.target).map_or_else(Fate::Leave, |()| Fate::Enforce),
+            false => policy
+                .permits(&decided.rule.target)
+                .map_or_else(Fate::Leave, |()| Fate::Enforce),
         };
         let said = match fate {
             Fate::Enforce => continue,
@@ -515,7 +665,10 @@ async fn preview(
         ]);
     }
     let mut inner = Body::new().add(hidden("step", "save"));
-    for (name, value) in pairs.iter().filter(|(name, _)| name != "step" && name != "csrf") {
+    for (name, value) in pairs
+        .iter()
+        .filter(|(name, _)| name != "step" && name != "csrf")
+    {
         inner = match value.contains('\n') {
             // A hidden field would lose the ends of lines.
             true => inner.add(Markup::new(format!(
@@ -539,7 +692,10 @@ async fn preview(
             visit.ta("policy-preview", &[("version", &(version + 1).to_string())]),
             visit.t("policy-preview-text"),
         ))
-        .section(visit.t("enforce-policy-changed"), changed(visit, present, policy))
+        .section(
+            visit.t("enforce-policy-changed"),
+            changed(visit, present, policy),
+        )
         .section(visit.t("policy-would"), Body::new().add(table))
         .form(&visit.frame_titled(""), "/enforcements/policy/edit", inner))
 }

@@ -46,7 +46,10 @@ struct Run {
 
 impl Run {
     fn end(&self) -> End {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.end
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -58,7 +61,10 @@ impl Simulations {
     fn keep(&self, run: Arc<Run>) -> Option<Uuid> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, one| matches!(one.end(), End::Runs) || run.at.since(one.at) < KEPT);
-        let running = all.values().filter(|one| matches!(one.end(), End::Runs)).count();
+        let running = all
+            .values()
+            .filter(|one| matches!(one.end(), End::Runs))
+            .count();
         if all.len() >= RUNS_MAX || running >= RUNNING_MAX {
             return None;
         }
@@ -158,17 +164,27 @@ pub(super) async fn begin(
     Ok(visit.to(&format!("/enforcements/simulate/{id}")))
 }
 
-pub(super) async fn show_one(Shared(desk): Shared<Desk>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn show_one(
+    Shared(desk): Shared<Desk>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let run = desk.simulations.of(&visit, &id)?;
     let frame = frame(&visit).crumb("/enforcements/simulate", visit.t("enforce-tab-simulate"));
-    let inner = Markup::new(format!("<div id=\"simulation\">{}</div>", state(&visit, &run)));
+    let inner = Markup::new(format!(
+        "<div id=\"simulation\">{}</div>",
+        state(&visit, &run)
+    ));
     let shown = match run.end() {
         End::Runs => ui::live(format!("/enforcements/simulate/{id}/live"), inner),
         _ => inner,
     };
     let body = Body::new()
         .add(tabs(&visit, "/enforcements/simulate"))
-        .text(visit.ta("enforce-simulate-of", &[("target", &run.target.to_string())]))
+        .text(visit.ta(
+            "enforce-simulate-of",
+            &[("target", &run.target.to_string())],
+        ))
         .add(shown);
     show(frame, body)
 }
@@ -197,10 +213,18 @@ fn state(visit: &Visit, run: &Run) -> Markup {
             ("groups", &ui::number(result.groups)),
         ],
     );
-    let level = if result.requests == 0 { Level::Good } else { Level::Warn };
+    let level = if result.requests == 0 {
+        Level::Good
+    } else {
+        Level::Warn
+    };
     let mut body = Body::new().add(ui::notice(level, answer, visit.t("enforce-simulate-hint")));
     if let Some(protected) = &result.forbidden {
-        body = body.add(ui::notice(Level::Info, visit.t("enforce-protected"), protected.as_str()));
+        body = body.add(ui::notice(
+            Level::Info,
+            visit.t("enforce-protected"),
+            protected.as_str(),
+        ));
     }
     if result.truncated {
         body = body.text(visit.t("enforce-simulate-cut"));
@@ -209,11 +233,19 @@ fn state(visit: &Visit, run: &Run) -> Markup {
     let mut table = Table::new(visit.t("enforce-simulate-most"))
         .column(Column::text(visit.t("enforce-simulate-what")))
         .column(Column::text(visit.t("enforce-simulate-requests")))
-        .empty(ui::empty(Icon::Check, visit.t("enforce-simulate-nobody"), "", None));
+        .empty(ui::empty(
+            Icon::Check,
+            visit.t("enforce-simulate-nobody"),
+            "",
+            None,
+        ));
     for seen in &result.examples {
         table.push(vec![
             Markup::code(&seen.what),
-            ui::bar(seen.requests as f64 / most as f64, ui::number(seen.requests)),
+            ui::bar(
+                seen.requests as f64 / most as f64,
+                ui::number(seen.requests),
+            ),
         ]);
     }
     body = body.add(table);
@@ -223,13 +255,20 @@ fn state(visit: &Visit, run: &Run) -> Markup {
             .finish();
         body = body.group(
             "actions",
-            [ui::button_link(format!("/enforcements/new?{query}"), visit.t("enforce-new"))],
+            [ui::button_link(
+                format!("/enforcements/new?{query}"),
+                visit.t("enforce-new"),
+            )],
         );
     }
     body.markup()
 }
 
-pub(super) async fn live(Shared(desk): Shared<Desk>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn live(
+    Shared(desk): Shared<Desk>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let run = desk.simulations.of(&visit, &id)?;
     let updates = futures::stream::unfold(
         (run.piece.subscribe(), run, true),
@@ -249,5 +288,7 @@ pub(super) async fn live(Shared(desk): Shared<Desk>, visit: Visit, Path(id): Pat
         target: "simulation".into(),
         html: state(&visit, &run),
     });
-    desk.intel.streams.open(updates.boxed(), std::future::pending())
+    desk.intel
+        .streams
+        .open(updates.boxed(), std::future::pending())
 }

@@ -23,7 +23,11 @@ pub(super) struct Asked {
     target: String,
 }
 
-pub(super) async fn why(Shared(desk): Shared<Desk>, visit: Visit, ApiQuery(asked): ApiQuery<Asked>) -> WebResult {
+pub(super) async fn why(
+    Shared(desk): Shared<Desk>,
+    visit: Visit,
+    ApiQuery(asked): ApiQuery<Asked>,
+) -> WebResult {
     let text = asked.target.trim();
     let mut errors = Vec::new();
     let target = match text {
@@ -80,7 +84,10 @@ async fn answer(desk: &Desk, visit: &Visit, mut body: Body, why: &Why) -> WebRes
             visit.ta("enforce-blocked", &[("target", &target)]),
             Markup::text(visit.ta(
                 "enforce-blocked-by",
-                &[("by", &decided.rule.target.to_string()), ("why", &decided.reason)],
+                &[
+                    ("by", &decided.rule.target.to_string()),
+                    ("why", &decided.reason),
+                ],
             ))
             .and(&Markup::link(path_of(decided), visit.t("enforce-open"))),
         ),
@@ -91,9 +98,18 @@ async fn answer(desk: &Desk, visit: &Visit, mut body: Body, why: &Why) -> WebRes
         ),
     });
     if let Some(protected) = &why.forbidden {
-        body = body.add(ui::notice(Level::Info, visit.t("enforce-protected"), protected.as_str()));
+        body = body.add(ui::notice(
+            Level::Info,
+            visit.t("enforce-protected"),
+            protected.as_str(),
+        ));
     }
-    let empty = ui::empty(Icon::Shield, visit.t("enforce-none-title"), visit.t("enforce-none-met"), None);
+    let empty = ui::empty(
+        Icon::Shield,
+        visit.t("enforce-none-title"),
+        visit.t("enforce-none-met"),
+        None,
+    );
     body = body.section(
         visit.t("enforce-decisions"),
         Body::new().add(table(visit, &why.decisions, empty)),

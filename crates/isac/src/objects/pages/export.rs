@@ -21,7 +21,10 @@ fn bundle<'a>(hits: impl Iterator<Item = &'a Hit>, name: &str) -> Response {
     );
     (
         [
-            (header::CONTENT_TYPE, "application/stix+json;version=2.1".to_owned()),
+            (
+                header::CONTENT_TYPE,
+                "application/stix+json;version=2.1".to_owned(),
+            ),
             (
                 header::CONTENT_DISPOSITION,
                 format!("attachment; filename=\"{name}.json\""),
@@ -39,13 +42,24 @@ pub(super) async fn of_search(
 ) -> WebResult {
     let query = asked.query(&visit)?;
     let see = seen(&intel, &visit).await?;
-    let found = intel.objects.find(&see, &query, None, HITS_MAX).await.map_err(tell)?;
+    let found = intel
+        .objects
+        .find(&see, &query, None, HITS_MAX)
+        .await
+        .map_err(tell)?;
     let mut known = std::collections::HashSet::new();
-    let hits = found.hits.iter().filter(|hit| known.insert((&hit.id, hit.version)));
+    let hits = found
+        .hits
+        .iter()
+        .filter(|hit| known.insert((&hit.id, hit.version)));
     Ok(bundle(hits, "intelligence"))
 }
 
-pub(super) async fn of_object(State(intel): State<Intel>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn of_object(
+    State(intel): State<Intel>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let (see, versions) = object(&intel, &visit, &id).await?;
     let hit = &versions[0];
     let (edges, _) = intel.objects.relations(&see, hit).await.map_err(tell)?;

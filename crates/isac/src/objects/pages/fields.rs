@@ -103,13 +103,18 @@ fn value_of(visit: &Visit, name: &str, value: &Value) -> Markup {
             for item in items.iter().take(ITEMS_MAX) {
                 let inner = match item {
                     Value::String(id) if name.ends_with("_refs") => Markup::link(path_of(id), id),
-                    Value::String(text) => Markup::text(text.chars().take(VALUE_CHARS_MAX).collect::<String>()),
+                    Value::String(text) => {
+                        Markup::text(text.chars().take(VALUE_CHARS_MAX).collect::<String>())
+                    }
                     other => Markup::text(short(other)),
                 };
                 out.push_str(&format!("<li>{inner}</li>"));
             }
             if items.len() > ITEMS_MAX {
-                let more = visit.ta("intel-more", &[("count", &(items.len() - ITEMS_MAX).to_string())]);
+                let more = visit.ta(
+                    "intel-more",
+                    &[("count", &(items.len() - ITEMS_MAX).to_string())],
+                );
                 out.push_str(&format!("<li>{}</li>", ui::escape(&more)));
             }
             out.push_str("</ul>");
@@ -175,7 +180,10 @@ pub(super) fn difference(visit: &Visit, older: &Hit, newer: &Hit) -> Table {
     let (old, new) = (flat(&older.object()), flat(&newer.object()));
     let mut table = Table::new(visit.ta(
         "intel-diff",
-        &[("from", &time::format(older.version)), ("to", &time::format(newer.version))],
+        &[
+            ("from", &time::format(older.version)),
+            ("to", &time::format(newer.version)),
+        ],
     ))
     .column(Column::text(visit.t("intel-diff-path")))
     .column(Column::text(visit.t("intel-diff-old")))
@@ -227,8 +235,10 @@ fn flat(value: &Value) -> BTreeMap<String, String> {
 /// Type and name of an object that is referred to, with a link if it may be seen.
 pub(super) fn reference(visit: &Visit, id: &str, hit: Option<&Hit>) -> Markup {
     match hit {
-        Some(hit) => Markup::text(format!("{} ", kind_name(visit, &hit.kind)))
-            .and(&Markup::link(path_of(id), crate::objects::graph::title(hit))),
+        Some(hit) => Markup::text(format!("{} ", kind_name(visit, &hit.kind))).and(&Markup::link(
+            path_of(id),
+            crate::objects::graph::title(hit),
+        )),
         None => Markup::text(format!(
             "{} ({})",
             kind_name(visit, id.split("--").next().unwrap_or_default()),
@@ -245,7 +255,10 @@ mod tests {
     #[test]
     fn values_lie_flat() {
         let flat = flat(&json!({"a": {"b": ["x", 7]}, "c": true}));
-        let pairs: Vec<(&str, &str)> = flat.iter().map(|(path, value)| (path.as_str(), value.as_str())).collect();
+        let pairs: Vec<(&str, &str)> = flat
+            .iter()
+            .map(|(path, value)| (path.as_str(), value.as_str()))
+            .collect();
         assert_eq!(pairs, [("a.b[0]", "x"), ("a.b[1]", "7"), ("c", "true")]);
     }
 }

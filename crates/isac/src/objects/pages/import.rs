@@ -127,7 +127,12 @@ fn frame(visit: &Visit) -> web::Frame {
 }
 
 /// The collections for a select.
-pub(super) fn collection_field(visit: &Visit, collections: &[Collection], value: &str, errors: &[FieldError]) -> Field {
+pub(super) fn collection_field(
+    visit: &Visit,
+    collections: &[Collection],
+    value: &str,
+    errors: &[FieldError],
+) -> Field {
     let options = collections
         .iter()
         .map(|one| (one.id.to_string(), one.title.clone()))
@@ -149,7 +154,12 @@ fn form(visit: &Visit, collections: &[Collection], wanted: &Wanted, errors: &[Fi
     }
     let formats = FORMATS
         .iter()
-        .map(|format| ((*format).to_owned(), visit.t(&format!("intel-format-{format}"))))
+        .map(|format| {
+            (
+                (*format).to_owned(),
+                visit.t(&format!("intel-format-{format}")),
+            )
+        })
         .collect();
     let inner = Body::new()
         .add(
@@ -158,8 +168,17 @@ fn form(visit: &Visit, collections: &[Collection], wanted: &Wanted, errors: &[Fi
                 .errors(errors)
                 .required(),
         )
-        .add(Field::select("format", visit.t("intel-format"), formats).value(&wanted.format).errors(errors))
-        .add(collection_field(visit, collections, &wanted.collection, errors))
+        .add(
+            Field::select("format", visit.t("intel-format"), formats)
+                .value(&wanted.format)
+                .errors(errors),
+        )
+        .add(collection_field(
+            visit,
+            collections,
+            &wanted.collection,
+            errors,
+        ))
         .add(
             Field::select("tlp", visit.t("intel-tlp"), tlp_options())
                 .value(&wanted.tlp)
@@ -190,32 +209,53 @@ fn form(visit: &Visit, collections: &[Collection], wanted: &Wanted, errors: &[Fi
         );
     Body::new()
         .text(visit.t("intel-import-intro"))
-        .add_some(other_errors(visit, errors, &["file", "format", "collection", "tlp", "confidence", "days"]))
+        .add_some(other_errors(
+            visit,
+            errors,
+            &["file", "format", "collection", "tlp", "confidence", "days"],
+        ))
         .upload(&visit.frame_titled(""), "/intelligence/import", inner)
 }
 
 /// A number of a field between bounds.
-pub(super) fn number(visit: &Visit, field: &'static str, text: &str, from: u32, to: u32) -> Result<u32, FieldError> {
+pub(super) fn number(
+    visit: &Visit,
+    field: &'static str,
+    text: &str,
+    from: u32,
+    to: u32,
+) -> Result<u32, FieldError> {
     text.trim()
         .parse()
         .ok()
         .filter(|number| (from..=to).contains(number))
         .ok_or_else(|| {
-            let rule = visit.ta("intel-number-wrong", &[("from", &from.to_string()), ("to", &to.to_string())]);
+            let rule = visit.ta(
+                "intel-number-wrong",
+                &[("from", &from.to_string()), ("to", &to.to_string())],
+            );
             FieldError::new(field, "range", rule).value(text)
         })
 }
 
 async fn read(mut parts: Multipart) -> WebResult<Wanted> {
     let broken = |error: axum::extract::multipart::MultipartError| {
-        WebError::bad_request(format!("the upload could not be read: {}", error.body_text()))
+        WebError::bad_request(format!(
+            "the upload could not be read: {}",
+            error.body_text()
+        ))
     };
     let mut wanted = Wanted::default();
     while let Some(part) = parts.next_field().await.map_err(broken)? {
         let name = part.name().unwrap_or_default().to_owned();
         match name.as_str() {
             "file" => {
-                wanted.name = part.file_name().unwrap_or_default().chars().take(200).collect();
+                wanted.name = part
+                    .file_name()
+                    .unwrap_or_default()
+                    .chars()
+                    .take(200)
+                    .collect();
                 wanted.bytes = part.bytes().await.map_err(broken)?.to_vec();
             }
             other => {
@@ -234,13 +274,21 @@ async fn read(mut parts: Multipart) -> WebResult<Wanted> {
     Ok(wanted)
 }
 
-pub(super) async fn preview(State(intel): State<Intel>, visit: Visit, parts: Multipart) -> WebResult {
+pub(super) async fn preview(
+    State(intel): State<Intel>,
+    visit: Visit,
+    parts: Multipart,
+) -> WebResult {
     let mut wanted = read(parts).await?;
     let collections = writable(&intel, &visit).await?;
     let source = writes_as(&visit)?;
     let mut errors = Vec::new();
-    let mut wrong = |field: &'static str, key: &str| errors.push(FieldError::new(field, "required", visit.t(key)));
-    let collection = collections.iter().find(|one| one.id.to_string() == wanted.collection);
+    let mut wrong = |field: &'static str, key: &str| {
+        errors.push(FieldError::new(field, "required", visit.t(key)))
+    };
+    let collection = collections
+        .iter()
+        .find(|one| one.id.to_string() == wanted.collection);
     if collection.is_none() {
         wrong("collection", "intel-collection-wrong");
     }
@@ -258,16 +306,29 @@ pub(super) async fn preview(State(intel): State<Intel>, visit: Visit, parts: Mul
     if text.is_err() {
         wrong("file", "intel-file-text");
     }
-    let confidence = number(&visit, "confidence", &wanted.confidence, 0, 100).map_err(|error| errors.push(error));
+    let confidence = number(&visit, "confidence", &wanted.confidence, 0, 100)
+        .map_err(|error| errors.push(error));
     let days = match wanted.days.trim() {
         "" => Ok(None),
-        days => number(&visit, "days", days, 1, DAYS_MAX).map(Some).map_err(|error| errors.push(error)),
+        days => number(&visit, "days", days, 1, DAYS_MAX)
+            .map(Some)
+            .map_err(|error| errors.push(error)),
     };
-    let (Some(collection), Some(tlp), Ok(text), Ok(confidence), Ok(days)) = (collection, tlp, text, confidence, days) else {
-        return show_with(AGAIN, frame(&visit), form(&visit, &collections, &wanted, &errors));
+    let (Some(collection), Some(tlp), Ok(text), Ok(confidence), Ok(days)) =
+        (collection, tlp, text, confidence, days)
+    else {
+        return show_with(
+            AGAIN,
+            frame(&visit),
+            form(&visit, &collections, &wanted, &errors),
+        );
     };
     if !errors.is_empty() {
-        return show_with(AGAIN, frame(&visit), form(&visit, &collections, &wanted, &errors));
+        return show_with(
+            AGAIN,
+            frame(&visit),
+            form(&visit, &collections, &wanted, &errors),
+        );
     }
     let about = About {
         now: visit.now.micros(),
@@ -283,7 +344,11 @@ pub(super) async fn preview(State(intel): State<Intel>, visit: Visit, parts: Mul
         Ok(read) => read,
         Err(rule) => {
             let error = FieldError::new("file", "format", rule);
-            return show_with(AGAIN, frame(&visit), form(&visit, &collections, &wanted, &[error]));
+            return show_with(
+                AGAIN,
+                frame(&visit),
+                form(&visit, &collections, &wanted, &[error]),
+            );
         }
     };
     let first = batch
@@ -292,7 +357,9 @@ pub(super) async fn preview(State(intel): State<Intel>, visit: Visit, parts: Mul
         .map(|one| {
             let json: serde_json::Value = serde_json::from_str(&one.json).unwrap_or_default();
             let text = |name: &str| json[name].as_str().map(str::to_owned);
-            let name = text("name").or_else(|| text("value")).unwrap_or_else(|| one.id.clone());
+            let name = text("name")
+                .or_else(|| text("value"))
+                .unwrap_or_else(|| one.id.clone());
             (name.chars().take(200).collect(), one.kind.clone(), one.tlp)
         })
         .collect();
@@ -342,13 +409,20 @@ fn prepared(imported: Imported) -> (Vec<Prepared>, Vec<String>) {
     for (index, object) in imported.objects.into_iter().enumerate() {
         match prepare::object(&object.to_string()) {
             Ok(object) => objects.push(object),
-            Err(error) => lines.push(format!("objects[{index}] {}: {error}", object["id"].as_str().unwrap_or("?"))),
+            Err(error) => lines.push(format!(
+                "objects[{index}] {}: {error}",
+                object["id"].as_str().unwrap_or("?")
+            )),
         }
     }
     (objects, lines)
 }
 
-pub(super) async fn show_one(State(intel): State<Intel>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn show_one(
+    State(intel): State<Intel>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let import = intel.imports.of(&visit, &id)?;
     let path = format!("/intelligence/import/{id}");
     let progress = import.progress.borrow().clone();
@@ -366,13 +440,19 @@ pub(super) async fn show_one(State(intel): State<Intel>, visit: Visit, Path(id):
                 ("collection", &import.collection.title),
             ],
         ));
-        let mut buttons = vec![ui::button_link("/intelligence/import", visit.t("act-cancel"))];
+        let mut buttons = vec![ui::button_link(
+            "/intelligence/import",
+            visit.t("act-cancel"),
+        )];
         if import.total > 0 {
             buttons.insert(0, ui::button(visit.t("intel-import-do")));
         }
         body = body.form(&frame, &path, Body::new().group("actions", buttons));
     } else {
-        let inner = Markup::new(format!("<div id=\"import\">{}</div>", state(&visit, &progress)));
+        let inner = Markup::new(format!(
+            "<div id=\"import\">{}</div>",
+            state(&visit, &progress)
+        ));
         body = body.add(match progress {
             Progress::Runs(..) => ui::live(format!("{path}/live"), inner),
             _ => inner,
@@ -382,15 +462,27 @@ pub(super) async fn show_one(State(intel): State<Intel>, visit: Visit, Path(id):
         .column(Column::text(visit.t("intel-name")))
         .column(Column::text(visit.t("intel-kind")))
         .column(Column::text(visit.t("intel-tlp")))
-        .empty(ui::empty(Icon::Inbox, visit.t("intel-import-nothing"), "", None));
+        .empty(ui::empty(
+            Icon::Inbox,
+            visit.t("intel-import-nothing"),
+            "",
+            None,
+        ));
     for (name, kind, tlp) in &import.first {
-        table.push(vec![Markup::text(name), Markup::text(kind_name(&visit, kind)), tlp_badge(*tlp)]);
+        table.push(vec![
+            Markup::text(name),
+            Markup::text(kind_name(&visit, kind)),
+            tlp_badge(*tlp),
+        ]);
     }
     body = body.section(visit.t("intel-import-first"), Body::new().add(table));
     if !import.left_out.is_empty() {
         let mut list = String::from("<ul>");
         for line in import.left_out.iter().take(SHOWN_MAX) {
-            list.push_str(&format!("<li><code>{}</code></li>", ui::escape(&line.chars().take(300).collect::<String>())));
+            list.push_str(&format!(
+                "<li><code>{}</code></li>",
+                ui::escape(&line.chars().take(300).collect::<String>())
+            ));
         }
         list.push_str("</ul>");
         let mut inner = Body::new().add(Markup::new(list));
@@ -404,19 +496,32 @@ pub(super) async fn show_one(State(intel): State<Intel>, visit: Visit, Path(id):
 }
 
 fn state(visit: &Visit, progress: &Progress) -> Markup {
-    let notice = |level, key: &str, args: &[(&str, &str)]| ui::notice(level, visit.ta(key, args), Markup::link("/intelligence", visit.t("nav-intelligence")));
+    let notice = |level, key: &str, args: &[(&str, &str)]| {
+        ui::notice(
+            level,
+            visit.ta(key, args),
+            Markup::link("/intelligence", visit.t("nav-intelligence")),
+        )
+    };
     match progress {
         Progress::Waits => Markup::default(),
         Progress::Runs(done, of) => ui::bar(
             *done as f64 / (*of).max(1) as f64,
-            visit.ta("intel-import-runs", &[("done", &done.to_string()), ("of", &of.to_string())]),
+            visit.ta(
+                "intel-import-runs",
+                &[("done", &done.to_string()), ("of", &of.to_string())],
+            ),
         ),
         Progress::Done(added, known) => notice(
             web::Level::Good,
             "intel-import-done",
             &[("added", &added.to_string()), ("known", &known.to_string())],
         ),
-        Progress::Failed(done) => notice(web::Level::Bad, "intel-import-failed", &[("done", &done.to_string())]),
+        Progress::Failed(done) => notice(
+            web::Level::Bad,
+            "intel-import-failed",
+            &[("done", &done.to_string())],
+        ),
     }
 }
 
@@ -429,15 +534,24 @@ pub(super) async fn begin(
     let import = intel.imports.of(&visit, &id)?;
     // What one may write may have changed since the preview.
     let still = writable(&intel, &visit).await?;
-    if !still.iter().any(|one| one.number == import.collection.number) {
+    if !still
+        .iter()
+        .any(|one| one.number == import.collection.number)
+    {
         return Err(WebError::not_found("collection", import.collection.id));
     }
-    let batch = import.batch.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let batch = import
+        .batch
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
     let path = format!("/intelligence/import/{id}");
     let Some(batch) = batch else {
         return Ok(visit.to(&path));
     };
-    import.progress.send_replace(Progress::Runs(0, import.total));
+    import
+        .progress
+        .send_replace(Progress::Runs(0, import.total));
     tokio::spawn(run(intel, import, batch));
     Ok(visit.to(&path))
 }
@@ -450,7 +564,11 @@ async fn run(intel: Intel, import: Arc<Import>, batch: Vec<Prepared>) {
         if some.is_empty() {
             break;
         }
-        match intel.objects.put(&import.collection, import.source.clone(), some, None).await {
+        match intel
+            .objects
+            .put(&import.collection, import.source.clone(), some, None)
+            .await
+        {
             Ok(outcomes) => {
                 for outcome in outcomes {
                     match outcome {
@@ -461,16 +579,24 @@ async fn run(intel: Intel, import: Arc<Import>, batch: Vec<Prepared>) {
             }
             Err(error) => {
                 tracing::error!(error = %runtime::error_chain(&error), "An import could not go on");
-                import.progress.send_replace(Progress::Failed(added + known));
+                import
+                    .progress
+                    .send_replace(Progress::Failed(added + known));
                 return;
             }
         }
-        import.progress.send_replace(Progress::Runs(added + known, import.total));
+        import
+            .progress
+            .send_replace(Progress::Runs(added + known, import.total));
     }
     import.progress.send_replace(Progress::Done(added, known));
 }
 
-pub(super) async fn live(State(intel): State<Intel>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn live(
+    State(intel): State<Intel>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let import = intel.imports.of(&visit, &id)?;
     let updates = futures::stream::unfold(
         (import.progress.subscribe(), true),
@@ -490,7 +616,12 @@ pub(super) async fn live(State(intel): State<Intel>, visit: Visit, Path(id): Pat
 }
 
 /// Stores one object that a person made.
-pub(super) async fn put_one(intel: &Intel, collection: &Collection, source: Source, json: &serde_json::Value) -> WebResult<Outcome> {
+pub(super) async fn put_one(
+    intel: &Intel,
+    collection: &Collection,
+    source: Source,
+    json: &serde_json::Value,
+) -> WebResult<Outcome> {
     let prepared = prepare::object(&json.to_string())
         .map_err(|error| WebError::field("value", "rule", error.to_string()))?;
     let outcomes = intel
@@ -498,5 +629,8 @@ pub(super) async fn put_one(intel: &Intel, collection: &Collection, source: Sour
         .put(collection, source, vec![prepared], None)
         .await
         .map_err(tell)?;
-    outcomes.first().copied().ok_or_else(|| WebError::internal("a put without an outcome"))
+    outcomes
+        .first()
+        .copied()
+        .ok_or_else(|| WebError::internal("a put without an outcome"))
 }

@@ -9,7 +9,9 @@ use store::Cursor;
 use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{ApiQuery, OrgScope, Visit, WebError, WebResult};
 
-use super::{Intel, KINDS, kind_name, path_of, seen, source_name, tell, titles, tlp_badge, tlp_options};
+use super::{
+    Intel, KINDS, kind_name, path_of, seen, source_name, tell, titles, tlp_badge, tlp_options,
+};
 use crate::objects::graph::title;
 use crate::objects::search::find::TEXT_CHARS_MAX;
 use crate::objects::search::terms::CONFIDENCES;
@@ -45,7 +47,9 @@ impl Asked {
         }
         let tlp = match some(&self.tlp) {
             None => None,
-            Some(name) => Some(Tlp::from_name(&name).ok_or_else(|| wrong("tlp", "intel-filter-wrong"))?),
+            Some(name) => {
+                Some(Tlp::from_name(&name).ok_or_else(|| wrong("tlp", "intel-filter-wrong"))?)
+            }
         };
         let confidence = match some(&self.confidence) {
             None => None,
@@ -118,7 +122,11 @@ pub(crate) async fn hits(
     before: Option<i64>,
     rows: usize,
 ) -> WebResult<Found> {
-    intel.objects.find(see, query, before, rows).await.map_err(tell)
+    intel
+        .objects
+        .find(see, query, before, rows)
+        .await
+        .map_err(tell)
 }
 
 pub(super) async fn list(
@@ -147,7 +155,10 @@ pub(super) async fn list(
     let mut actions = Vec::new();
     if frame.could("intel:edit") {
         actions.push(ui::button_link("/intelligence/new", visit.t("intel-new")));
-        actions.push(ui::button_link("/intelligence/import", visit.t("intel-import")));
+        actions.push(ui::button_link(
+            "/intelligence/import",
+            visit.t("intel-import"),
+        ));
     }
     let kept = asked.kept();
     if !found.hits.is_empty() {
@@ -177,7 +188,11 @@ pub(super) async fn list(
         ));
     }
     let table = table(&visit, &see, &found).await;
-    show(frame.clone(), body.add(table).add(ui::pager(&frame, &kept, next.as_deref())))
+    show(
+        frame.clone(),
+        body.add(table)
+            .add(ui::pager(&frame, &kept, next.as_deref())),
+    )
 }
 
 async fn table(visit: &Visit, see: &[See], found: &Found) -> Table {
@@ -191,8 +206,18 @@ async fn table(visit: &Visit, see: &[See], found: &Found) -> Table {
         .column(Column::text(visit.t("intel-collection")))
         .column(Column::text(visit.t("intel-added")))
         .empty(match found.next {
-            Some(_) => ui::empty(Icon::Search, visit.t("intel-partial-title"), visit.t("intel-partial"), None),
-            None => ui::empty(Icon::Search, visit.t("intel-empty-title"), visit.t("intel-empty"), None),
+            Some(_) => ui::empty(
+                Icon::Search,
+                visit.t("intel-partial-title"),
+                visit.t("intel-partial"),
+                None,
+            ),
+            None => ui::empty(
+                Icon::Search,
+                visit.t("intel-empty-title"),
+                visit.t("intel-empty"),
+                None,
+            ),
         });
     let mut names = std::collections::HashMap::new();
     for hit in &found.hits {
@@ -213,7 +238,11 @@ async fn table(visit: &Visit, see: &[See], found: &Found) -> Table {
             name,
             Markup::text(kind_name(visit, &hit.kind)),
             tlp_badge(hit.tlp),
-            Markup::text(object["confidence"].as_u64().map_or("–".to_owned(), |n| n.to_string())),
+            Markup::text(
+                object["confidence"]
+                    .as_u64()
+                    .map_or("–".to_owned(), |n| n.to_string()),
+            ),
             Markup::text(source),
             Markup::text(titles.get(&hit.collection).map_or("", String::as_str)),
             ui::ago(visit, base::Timestamp(hit.seq)),
@@ -224,14 +253,20 @@ async fn table(visit: &Visit, see: &[See], found: &Found) -> Table {
 
 async fn filters(visit: &Visit, asked: &Asked) -> Body {
     let any = || (String::new(), visit.t("intel-any"));
-    let with_any = |rest: Vec<(String, String)>| std::iter::once(any()).chain(rest).collect::<Vec<_>>();
+    let with_any =
+        |rest: Vec<(String, String)>| std::iter::once(any()).chain(rest).collect::<Vec<_>>();
     let kinds = KINDS
         .iter()
         .map(|kind| ((*kind).to_owned(), kind_name(visit, kind)))
         .collect();
     let values = TargetKind::ALL
         .into_iter()
-        .map(|kind| (kind.name().to_owned(), visit.t(&format!("target-{}", kind.name()))))
+        .map(|kind| {
+            (
+                kind.name().to_owned(),
+                visit.t(&format!("target-{}", kind.name())),
+            )
+        })
         .collect();
     let confidences = CONFIDENCES
         .iter()
@@ -239,13 +274,29 @@ async fn filters(visit: &Visit, asked: &Asked) -> Body {
         .collect();
     let days = DAYS
         .iter()
-        .map(|days| (days.to_string(), visit.ta("intel-last-days", &[("days", &days.to_string())])))
+        .map(|days| {
+            (
+                days.to_string(),
+                visit.ta("intel-last-days", &[("days", &days.to_string())]),
+            )
+        })
         .collect();
     let mut body = Body::new()
-        .add(Field::input("search", "q", visit.t("intel-q")).value(&asked.q).help(visit.t("intel-q-help")))
+        .add(
+            Field::input("search", "q", visit.t("intel-q"))
+                .value(&asked.q)
+                .help(visit.t("intel-q-help")),
+        )
         .add(Field::select("kind", visit.t("intel-kind"), with_any(kinds)).value(&asked.kind))
         .add(Field::select("tlp", visit.t("intel-tlp"), with_any(tlp_options())).value(&asked.tlp))
-        .add(Field::select("confidence", visit.t("intel-confidence"), with_any(confidences)).value(&asked.confidence))
+        .add(
+            Field::select(
+                "confidence",
+                visit.t("intel-confidence"),
+                with_any(confidences),
+            )
+            .value(&asked.confidence),
+        )
         .add(Field::select("value", visit.t("intel-value"), with_any(values)).value(&asked.value))
         .add(Field::select("days", visit.t("intel-added"), with_any(days)).value(&asked.days));
     let mut sources = Vec::new();
@@ -276,7 +327,10 @@ async fn filters(visit: &Visit, asked: &Asked) -> Body {
         }
     }
     if !sources.is_empty() {
-        body = body.add(Field::select("source", visit.t("intel-source"), with_any(sources)).value(&asked.source));
+        body = body.add(
+            Field::select("source", visit.t("intel-source"), with_any(sources))
+                .value(&asked.source),
+        );
     }
     body.add(ui::button(visit.t("intel-search")))
 }

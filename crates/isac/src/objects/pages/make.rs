@@ -20,7 +20,9 @@ const NAME_CHARS_MAX: usize = 200;
 /// Characters of a description or an explanation.
 const TEXT_CHARS_MAX: usize = 4_000;
 /// Kinds of observables that a person enters.
-const KINDS: [&str; 8] = ["ip", "domain", "url", "sha256", "sha1", "md5", "email", "filename"];
+const KINDS: [&str; 8] = [
+    "ip", "domain", "url", "sha256", "sha1", "md5", "email", "filename",
+];
 
 /// What the form sends.
 #[derive(Debug, Default, Deserialize)]
@@ -67,7 +69,11 @@ fn form(visit: &Visit, collections: &[Collection], wanted: &Wanted, errors: &[Fi
         .map(|kind| ((*kind).to_owned(), visit.t(&format!("observable-{kind}"))))
         .collect();
     let inner = Body::new()
-        .add(Field::select("kind", visit.t("intel-observable"), kinds).value(&wanted.kind).errors(errors))
+        .add(
+            Field::select("kind", visit.t("intel-observable"), kinds)
+                .value(&wanted.kind)
+                .errors(errors),
+        )
         .add(
             Field::text("value", visit.t("intel-value-is"))
                 .value(&wanted.value)
@@ -75,14 +81,23 @@ fn form(visit: &Visit, collections: &[Collection], wanted: &Wanted, errors: &[Fi
                 .errors(errors)
                 .required(),
         )
-        .add(Field::text("name", visit.t("intel-name")).value(&wanted.name).errors(errors).required())
+        .add(
+            Field::text("name", visit.t("intel-name"))
+                .value(&wanted.name)
+                .errors(errors)
+                .required(),
+        )
         .add(
             Field::area("description", visit.t("stix-description"), 4)
                 .value(&wanted.description)
                 .optional(visit.t("case-optional"))
                 .errors(errors),
         )
-        .add(Field::select("tlp", visit.t("intel-tlp"), tlp_options()).value(&wanted.tlp).errors(errors))
+        .add(
+            Field::select("tlp", visit.t("intel-tlp"), tlp_options())
+                .value(&wanted.tlp)
+                .errors(errors),
+        )
         .add(
             Field::input("number", "confidence", visit.t("intel-confidence"))
                 .value(&wanted.confidence)
@@ -98,7 +113,12 @@ fn form(visit: &Visit, collections: &[Collection], wanted: &Wanted, errors: &[Fi
                 .attribute("max", DAYS_MAX.to_string())
                 .errors(errors),
         )
-        .add(collection_field(visit, collections, &wanted.collection, errors))
+        .add(collection_field(
+            visit,
+            collections,
+            &wanted.collection,
+            errors,
+        ))
         .group(
             "actions",
             [
@@ -111,12 +131,25 @@ fn form(visit: &Visit, collections: &[Collection], wanted: &Wanted, errors: &[Fi
         .add_some(other_errors(
             visit,
             errors,
-            &["kind", "value", "name", "description", "tlp", "confidence", "days", "collection"],
+            &[
+                "kind",
+                "value",
+                "name",
+                "description",
+                "tlp",
+                "confidence",
+                "days",
+                "collection",
+            ],
         ))
         .form(&visit.frame_titled(""), "/intelligence/new", inner)
 }
 
-pub(super) async fn make(State(intel): State<Intel>, visit: Visit, PageForm(wanted): PageForm<Wanted>) -> WebResult {
+pub(super) async fn make(
+    State(intel): State<Intel>,
+    visit: Visit,
+    PageForm(wanted): PageForm<Wanted>,
+) -> WebResult {
     let collections = writable(&intel, &visit).await?;
     match check(&visit, &collections, &wanted) {
         Ok((collection, json)) => {
@@ -129,7 +162,11 @@ pub(super) async fn make(State(intel): State<Intel>, visit: Visit, PageForm(want
                 }
             }
         }
-        Err(errors) => show_with(AGAIN, frame(&visit), form(&visit, &collections, &wanted, &errors)),
+        Err(errors) => show_with(
+            AGAIN,
+            frame(&visit),
+            form(&visit, &collections, &wanted, &errors),
+        ),
     }
 }
 
@@ -139,13 +176,23 @@ fn check<'a>(
     wanted: &Wanted,
 ) -> Result<(&'a Collection, serde_json::Value), Vec<FieldError>> {
     let mut errors = Vec::new();
-    let collection = collections.iter().find(|one| one.id.to_string() == wanted.collection);
+    let collection = collections
+        .iter()
+        .find(|one| one.id.to_string() == wanted.collection);
     if collection.is_none() {
-        errors.push(FieldError::new("collection", "required", visit.t("intel-collection-wrong")));
+        errors.push(FieldError::new(
+            "collection",
+            "required",
+            visit.t("intel-collection-wrong"),
+        ));
     }
     let tlp = Tlp::from_name(&wanted.tlp);
     if tlp.is_none() {
-        errors.push(FieldError::new("tlp", "enum", visit.t("intel-filter-wrong")));
+        errors.push(FieldError::new(
+            "tlp",
+            "enum",
+            visit.t("intel-filter-wrong"),
+        ));
     }
     let name = wanted.name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
@@ -156,15 +203,24 @@ fn check<'a>(
         let rule = visit.ta("intel-text-wrong", &[("max", &TEXT_CHARS_MAX.to_string())]);
         errors.push(FieldError::new("description", "length", rule));
     }
-    let confidence = number(visit, "confidence", &wanted.confidence, 0, 100).map_err(|error| errors.push(error));
+    let confidence =
+        number(visit, "confidence", &wanted.confidence, 0, 100).map_err(|error| errors.push(error));
     let days = match wanted.days.trim() {
         "" => Ok(None),
-        days => number(visit, "days", days, 1, DAYS_MAX).map(Some).map_err(|error| errors.push(error)),
+        days => number(visit, "days", days, 1, DAYS_MAX)
+            .map(Some)
+            .map_err(|error| errors.push(error)),
     };
     if !KINDS.contains(&wanted.kind.as_str()) {
-        errors.push(FieldError::new("kind", "enum", visit.t("intel-filter-wrong")));
+        errors.push(FieldError::new(
+            "kind",
+            "enum",
+            visit.t("intel-filter-wrong"),
+        ));
     }
-    let (Some(collection), Some(tlp), Ok(confidence), Ok(days)) = (collection, tlp, confidence, days) else {
+    let (Some(collection), Some(tlp), Ok(confidence), Ok(days)) =
+        (collection, tlp, confidence, days)
+    else {
         return Err(errors);
     };
     let about = About {
@@ -205,7 +261,11 @@ fn feedback_form(visit: &Visit, id: &str, thought: &Thought, errors: &[FieldErro
         .collect();
     let inner = Body::new()
         .add(hidden("about", id))
-        .add(Field::select("opinion", visit.t("stix-opinion"), opinions).value(&thought.opinion).errors(errors))
+        .add(
+            Field::select("opinion", visit.t("stix-opinion"), opinions)
+                .value(&thought.opinion)
+                .errors(errors),
+        )
         .add(
             Field::area("explanation", visit.t("stix-explanation"), 5)
                 .value(&thought.explanation)
@@ -215,14 +275,23 @@ fn feedback_form(visit: &Visit, id: &str, thought: &Thought, errors: &[FieldErro
         )
         .group(
             "actions",
-            [ui::button(visit.t("intel-feedback-do")), ui::button_link(path_of(id), visit.t("act-cancel"))],
+            [
+                ui::button(visit.t("intel-feedback-do")),
+                ui::button_link(path_of(id), visit.t("act-cancel")),
+            ],
         );
-    Body::new()
-        .text(visit.t("intel-feedback-intro"))
-        .form(&visit.frame_titled(""), &format!("{}/feedback", path_of(id)), inner)
+    Body::new().text(visit.t("intel-feedback-intro")).form(
+        &visit.frame_titled(""),
+        &format!("{}/feedback", path_of(id)),
+        inner,
+    )
 }
 
-pub(super) async fn ask_feedback(State(intel): State<Intel>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn ask_feedback(
+    State(intel): State<Intel>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let (_, versions) = object(&intel, &visit, &id).await?;
     let frame = one::frame(&visit, &versions[0]).crumb(path_of(&id), visit.t("intel-tab-overview"));
     show(frame, feedback_form(&visit, &id, &Thought::default(), &[]))
@@ -238,7 +307,11 @@ pub(super) async fn feedback(
     let hit = &versions[0];
     let mut errors = Vec::new();
     if !OPINIONS.contains(&thought.opinion.as_str()) {
-        errors.push(FieldError::new("opinion", "enum", visit.t("intel-filter-wrong")));
+        errors.push(FieldError::new(
+            "opinion",
+            "enum",
+            visit.t("intel-filter-wrong"),
+        ));
     }
     let text = thought.explanation.trim();
     if text.is_empty() || text.chars().count() > TEXT_CHARS_MAX {

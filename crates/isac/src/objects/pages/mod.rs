@@ -61,17 +61,53 @@ pub(crate) fn pages(intel: Intel) -> Pages<()> {
             import::UPLOAD_BYTES_MAX,
             import::preview,
         )
-        .get("/intelligence/import/{import}", "intel:edit", import::show_one)
+        .get(
+            "/intelligence/import/{import}",
+            "intel:edit",
+            import::show_one,
+        )
         .post("/intelligence/import/{import}", "intel:edit", import::begin)
-        .get("/intelligence/import/{import}/live", "intel:edit", import::live)
+        .get(
+            "/intelligence/import/{import}/live",
+            "intel:edit",
+            import::live,
+        )
         .get("/intelligence/{object}", "intel:view", one::view)
-        .get("/intelligence/{object}/versions", "intel:view", one::versions)
-        .get("/intelligence/{object}/relations", "intel:view", pictures::relations)
-        .get("/intelligence/{object}/graph", "intel:view", pictures::graph)
-        .get("/intelligence/{object}/timeline", "intel:view", pictures::timeline)
-        .get("/intelligence/{object}/export", "intel:view", export::of_object)
-        .get("/intelligence/{object}/feedback", "intel:edit", make::ask_feedback)
-        .post("/intelligence/{object}/feedback", "intel:edit", make::feedback)
+        .get(
+            "/intelligence/{object}/versions",
+            "intel:view",
+            one::versions,
+        )
+        .get(
+            "/intelligence/{object}/relations",
+            "intel:view",
+            pictures::relations,
+        )
+        .get(
+            "/intelligence/{object}/graph",
+            "intel:view",
+            pictures::graph,
+        )
+        .get(
+            "/intelligence/{object}/timeline",
+            "intel:view",
+            pictures::timeline,
+        )
+        .get(
+            "/intelligence/{object}/export",
+            "intel:view",
+            export::of_object,
+        )
+        .get(
+            "/intelligence/{object}/feedback",
+            "intel:edit",
+            make::ask_feedback,
+        )
+        .post(
+            "/intelligence/{object}/feedback",
+            "intel:edit",
+            make::feedback,
+        )
         .with_state(intel)
 }
 
@@ -249,7 +285,12 @@ pub(crate) fn tlp_badge(tlp: Tlp) -> Markup {
 fn tlp_options() -> Vec<(String, String)> {
     Tlp::ALL
         .into_iter()
-        .map(|tlp| (tlp.name().to_owned(), format!("TLP:{}", tlp.name().to_uppercase())))
+        .map(|tlp| {
+            (
+                tlp.name().to_owned(),
+                format!("TLP:{}", tlp.name().to_uppercase()),
+            )
+        })
         .collect()
 }
 

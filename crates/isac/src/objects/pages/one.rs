@@ -6,7 +6,9 @@ use casework::body::{Body, show};
 use web::ui::{self, Column, Icon, Markup, Table};
 use web::{Frame, Visit, WebResult};
 
-use super::{Intel, fields, kind_name, object, org_name, path_of, source_name, tell, titles, tlp_badge};
+use super::{
+    Intel, fields, kind_name, object, org_name, path_of, source_name, tell, titles, tlp_badge,
+};
 use crate::enforce::pages as enforced;
 use crate::objects::graph::title;
 use crate::objects::search::{Hit, Query, See};
@@ -37,7 +39,11 @@ pub(super) fn tabs(visit: &Visit, id: &str, here: &str) -> Markup {
     ui::tabs(&entries)
 }
 
-pub(super) async fn view(State(intel): State<Intel>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn view(
+    State(intel): State<Intel>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let (see, versions) = object(&intel, &visit, &id).await?;
     let hit = &versions[0];
     let json = hit.object();
@@ -51,9 +57,15 @@ pub(super) async fn view(State(intel): State<Intel>, visit: Visit, Path(id): Pat
         .add(answer)
         .add(tabs(&visit, &id, ""))
         .text(sentence(&visit, hit, &json));
-    let mut actions = vec![ui::button_link(format!("{}/export", path_of(&id)), visit.t("intel-export-one"))];
+    let mut actions = vec![ui::button_link(
+        format!("{}/export", path_of(&id)),
+        visit.t("intel-export-one"),
+    )];
     if frame.could("intel:edit") && hit.kind == "indicator" && !revoked {
-        actions.push(ui::button_link(format!("{}/feedback", path_of(&id)), visit.t("intel-feedback")));
+        actions.push(ui::button_link(
+            format!("{}/feedback", path_of(&id)),
+            visit.t("intel-feedback"),
+        ));
     }
     body = body.group("actions", actions);
     if let Some(pattern) = fields::pattern(&visit, &json) {
@@ -63,9 +75,18 @@ pub(super) async fn view(State(intel): State<Intel>, visit: Visit, Path(id): Pat
         let made = enforced::made_from(&intel.enforcements, &visit, &id).await?;
         body = body.section(visit.t("intel-enforced"), made);
     }
-    body = body.section(visit.t("intel-facts"), Body::new().add(fields::facts(&visit, &json)));
-    body = body.section(visit.t("intel-where"), whereabouts(&visit, &see, &versions).await);
-    body = body.section(visit.t("intel-about"), about(&intel, &visit, &see, &id).await?);
+    body = body.section(
+        visit.t("intel-facts"),
+        Body::new().add(fields::facts(&visit, &json)),
+    );
+    body = body.section(
+        visit.t("intel-where"),
+        whereabouts(&visit, &see, &versions).await,
+    );
+    body = body.section(
+        visit.t("intel-about"),
+        about(&intel, &visit, &see, &id).await?,
+    );
     body = body.fold(
         visit.t("intel-source-text"),
         Body::new().add(Markup::new(format!(
@@ -115,9 +136,10 @@ async fn whereabouts(visit: &Visit, see: &[See], versions: &[Hit]) -> Body {
         ]);
     }
     let id = versions.first().map_or("", |hit| hit.id.as_str());
-    Body::new()
-        .add(table)
-        .add(ui::definition_list(vec![(visit.t("intel-id"), ui::copyable(visit.t("intel-id"), id))]))
+    Body::new().add(table).add(ui::definition_list(vec![(
+        visit.t("intel-id"),
+        ui::copyable(visit.t("intel-id"), id),
+    )]))
 }
 
 /// Sightings, opinions and notes on it.
@@ -127,22 +149,38 @@ async fn about(intel: &Intel, visit: &Visit, see: &[See], id: &str) -> WebResult
         kinds: ["sighting", "opinion", "note"].map(str::to_owned).to_vec(),
         ..Query::default()
     };
-    let found = intel.objects.find(see, &query, None, ABOUT_MAX).await.map_err(tell)?;
+    let found = intel
+        .objects
+        .find(see, &query, None, ABOUT_MAX)
+        .await
+        .map_err(tell)?;
     let mut table = Table::new(visit.t("intel-about"))
         .column(Column::text(visit.t("intel-kind")))
         .column(Column::text(visit.t("intel-says")))
         .column(Column::text(visit.t("intel-source")))
         .column(Column::text(visit.t("intel-added")))
-        .empty(ui::empty(Icon::Inbox, visit.t("intel-about-none"), "", None));
+        .empty(ui::empty(
+            Icon::Inbox,
+            visit.t("intel-about-none"),
+            "",
+            None,
+        ));
     for hit in &found.hits {
         let json = hit.object();
         let text = |name: &str| json[name].as_str().unwrap_or_default().to_owned();
         let says = match hit.kind.as_str() {
             "sighting" => visit.ta(
                 "intel-sighted",
-                &[("count", &json["count"].as_u64().unwrap_or(1).to_string()), ("last", &text("last_seen"))],
+                &[
+                    ("count", &json["count"].as_u64().unwrap_or(1).to_string()),
+                    ("last", &text("last_seen")),
+                ],
             ),
-            "opinion" => format!("{} {}", opinion(visit, &text("opinion")), text("explanation")),
+            "opinion" => format!(
+                "{} {}",
+                opinion(visit, &text("opinion")),
+                text("explanation")
+            ),
             _ => text("content"),
         };
         table.push(vec![
@@ -165,7 +203,11 @@ fn opinion(visit: &Visit, word: &str) -> String {
     }
 }
 
-pub(super) async fn versions(State(intel): State<Intel>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn versions(
+    State(intel): State<Intel>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let (see, versions) = object(&intel, &visit, &id).await?;
     let frame = frame(&visit, &versions[0]);
     let titles = titles(&see);
@@ -188,12 +230,18 @@ pub(super) async fn versions(State(intel): State<Intel>, visit: Visit, Path(id):
     }
     let mut body = Body::new()
         .add(tabs(&visit, &id, "versions"))
-        .text(visit.ta("intel-versions-answer", &[("count", &versions.len().to_string())]))
+        .text(visit.ta(
+            "intel-versions-answer",
+            &[("count", &versions.len().to_string())],
+        ))
         .add(table);
     // One of each version: the same in two collections is no difference.
     let mut distinct: Vec<&Hit> = Vec::new();
     for hit in &versions {
-        if distinct.last().is_none_or(|last| last.version != hit.version) {
+        if distinct
+            .last()
+            .is_none_or(|last| last.version != hit.version)
+        {
             distinct.push(hit);
         }
     }

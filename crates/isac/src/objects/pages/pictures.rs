@@ -14,15 +14,25 @@ use crate::objects::timeline::{self, MOMENTS_MAX, Moment};
 /// Relations of one page.
 const RELATIONS_MAX: usize = 200;
 
-pub(super) async fn relations(State(intel): State<Intel>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn relations(
+    State(intel): State<Intel>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let (see, versions) = object(&intel, &visit, &id).await?;
     let hit = &versions[0];
     let (edges, more) = intel.objects.relations(&see, hit).await.map_err(tell)?;
     let more = more || edges.len() > RELATIONS_MAX;
     let edges: Vec<Edge> = edges.into_iter().take(RELATIONS_MAX).collect();
     let answer = match more {
-        true => visit.ta("intel-relations-more", &[("count", &edges.len().to_string())]),
-        false => visit.ta("intel-relations-answer", &[("count", &edges.len().to_string())]),
+        true => visit.ta(
+            "intel-relations-more",
+            &[("count", &edges.len().to_string())],
+        ),
+        false => visit.ta(
+            "intel-relations-answer",
+            &[("count", &edges.len().to_string())],
+        ),
     };
     let body = Body::new()
         .add(one::tabs(&visit, &id, "relations"))
@@ -43,7 +53,12 @@ async fn table(intel: &Intel, visit: &Visit, see: &[See], edges: &[Edge]) -> Web
         .column(Column::text(visit.t("intel-from")))
         .column(Column::text(visit.t("intel-relation")))
         .column(Column::text(visit.t("intel-to")))
-        .empty(ui::empty(Icon::Map, visit.t("intel-relations-none"), visit.t("intel-relations-none-text"), None));
+        .empty(ui::empty(
+            Icon::Map,
+            visit.t("intel-relations-none"),
+            visit.t("intel-relations-none-text"),
+            None,
+        ));
     for edge in edges {
         let label = match &edge.via {
             Some(via) => Markup::link(path_of(via), &edge.label),
@@ -58,20 +73,34 @@ async fn table(intel: &Intel, visit: &Visit, see: &[See], edges: &[Edge]) -> Web
     Ok(table)
 }
 
-pub(super) async fn graph(State(intel): State<Intel>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn graph(
+    State(intel): State<Intel>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let (see, versions) = object(&intel, &visit, &id).await?;
     let hit = &versions[0];
     let graph = intel.objects.graph(&see, hit).await.map_err(tell)?;
     let label = visit.ta(
         "intel-graph-label",
-        &[("name", &title(hit)), ("count", &graph.nodes.len().to_string())],
+        &[
+            ("name", &title(hit)),
+            ("count", &graph.nodes.len().to_string()),
+        ],
     );
-    let picture = graph.svg(&label, |kind| kind_name(&visit, kind), |id| format!("{}/graph", path_of(id)));
+    let picture = graph.svg(
+        &label,
+        |kind| kind_name(&visit, kind),
+        |id| format!("{}/graph", path_of(id)),
+    );
     let mut body = Body::new()
         .add(one::tabs(&visit, &id, "graph"))
         .text(visit.ta(
             "intel-graph-answer",
-            &[("objects", &graph.nodes.len().to_string()), ("relations", &graph.edges.len().to_string())],
+            &[
+                ("objects", &graph.nodes.len().to_string()),
+                ("relations", &graph.edges.len().to_string()),
+            ],
         ))
         .add(picture)
         .text(visit.t("intel-graph-legend"));
@@ -86,7 +115,11 @@ pub(super) async fn graph(State(intel): State<Intel>, visit: Visit, Path(id): Pa
     show(one::frame(&visit, hit), body)
 }
 
-pub(super) async fn timeline(State(intel): State<Intel>, visit: Visit, Path(id): Path<String>) -> WebResult {
+pub(super) async fn timeline(
+    State(intel): State<Intel>,
+    visit: Visit,
+    Path(id): Path<String>,
+) -> WebResult {
     let (see, versions) = object(&intel, &visit, &id).await?;
     let hit = &versions[0];
     let mut moments = own(&versions);
@@ -107,7 +140,11 @@ pub(super) async fn timeline(State(intel): State<Intel>, visit: Visit, Path(id):
     }
     let frame = one::frame(&visit, hit);
     if frame.could("enforcement:view") {
-        let made = intel.enforcements.of_indicator(&id).await.map_err(crate::enforce::tell)?;
+        let made = intel
+            .enforcements
+            .of_indicator(&id)
+            .await
+            .map_err(crate::enforce::tell)?;
         for (decided, _) in made {
             moments.push(Moment {
                 lane: "enforced",
@@ -135,7 +172,9 @@ pub(super) async fn timeline(State(intel): State<Intel>, visit: Visit, Path(id):
         table.push(vec![
             Markup::text(lane(moment.lane)),
             ui::time(Timestamp(moment.from)),
-            moment.to.map_or_else(|| Markup::text("–"), |to| ui::time(Timestamp(to))),
+            moment
+                .to
+                .map_or_else(|| Markup::text("–"), |to| ui::time(Timestamp(to))),
             Markup::text(moment.what.trim()),
         ]);
     }

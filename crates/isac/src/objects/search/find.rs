@@ -123,7 +123,8 @@ impl Query {
                 continue;
             }
             if folded.contains("--") && !folded.starts_with("--") {
-                out.any.push(vec![format!("i:{folded}"), format!("r:{folded}")]);
+                out.any
+                    .push(vec![format!("i:{folded}"), format!("r:{folded}")]);
                 continue;
             }
             let words = terms::words(&folded);
@@ -212,8 +213,10 @@ impl Walk<'_> {
                 .last()
                 .map(|row| row.0)
                 .filter(|_| rows.len() as i64 == BLOCKS_TOGETHER);
-            list.blocks
-                .extend(rows.iter().map(|(first, block)| postings::numbers(*first, block)));
+            list.blocks.extend(
+                rows.iter()
+                    .map(|(first, block)| postings::numbers(*first, block)),
+            );
         }
     }
 
@@ -397,7 +400,10 @@ impl Objects {
         }
         let kinds = match kinds.as_slice() {
             [] => vec![String::new()],
-            some => some.iter().map(|kind| format!("kind = {kind} AND ")).collect(),
+            some => some
+                .iter()
+                .map(|kind| format!("kind = {kind} AND "))
+                .collect(),
         };
         let mut ranges = Vec::new();
         for kind in &kinds {
@@ -575,7 +581,8 @@ mod tests {
         let two = of("釣魚網站 APT29");
         assert_eq!(
             two.any,
-            [["w:釣魚"], ["w:魚網"], ["w:網站"], ["w:apt29"]].map(|one| one.map(str::to_owned).to_vec())
+            [["w:釣魚"], ["w:魚網"], ["w:網站"], ["w:apt29"]]
+                .map(|one| one.map(str::to_owned).to_vec())
         );
         assert_eq!(two.phrases, ["釣魚網站"]);
         let address = of("198.51.100.7");
@@ -584,6 +591,12 @@ mod tests {
         assert!(address.any[0].contains(&"v:198.51.100.0/24".to_owned()));
         assert!(of("evil.example").any[0].contains(&"d:evil.example".to_owned()));
         assert_eq!(of("  "), Clauses::default());
-        assert!(!Query { text: "!!".into(), ..Query::default() }.is_answerable());
+        assert!(
+            !Query {
+                text: "!!".into(),
+                ..Query::default()
+            }
+            .is_answerable()
+        );
     }
 }

@@ -46,14 +46,16 @@ struct Tails {
 
 impl Tails {
     fn add(&mut self, key: i64, number: i64) {
-        if let Some(tail) = self.tails.get_mut(&key)
-            && tail.count < BLOCK_NUMBERS_MAX
-        {
-            if number > tail.last {
+        if let Some(tail) = self.tails.get_mut(&key) {
+            // The same term twice in one row.
+            if number <= tail.last {
+                return;
+            }
+            if tail.count < BLOCK_NUMBERS_MAX {
                 postings::push(&mut tail.block, tail.last, number);
                 (tail.last, tail.count, tail.changed) = (number, tail.count + 1, true);
+                return;
             }
-            return;
         }
         let fresh = Tail {
             first: number,
@@ -241,7 +243,10 @@ mod tests {
             .flat_map(|(_, first, block)| postings::numbers(*first, block))
             .collect();
         assert_eq!(blocks.len(), 2);
-        assert_eq!(numbers, (0..BLOCK_NUMBERS_MAX as i64 + 3).collect::<Vec<_>>());
+        assert_eq!(
+            numbers,
+            (0..BLOCK_NUMBERS_MAX as i64 + 3).collect::<Vec<_>>()
+        );
         assert!(tails.changed().is_empty());
         tails.add(7, 9_999);
         assert_eq!(tails.changed().len(), 1);

@@ -140,7 +140,11 @@ pub fn of(object: &Value, source: &str) -> Vec<String> {
         strings(&object[name], 0, &mut |text| terms.text(text));
     }
     // A single Han asked for is looked for in names only.
-    for han in text("name").unwrap_or_default().chars().filter(|c| is_han(*c)) {
+    for han in text("name")
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| is_han(*c))
+    {
         terms.add(format!("w:{han}"));
     }
     if let Some(Ok(tree)) = text("pattern").map(pattern::parse) {
@@ -251,7 +255,10 @@ pub fn targets(object: &Value) -> Vec<Target> {
     let text = |name: &str| object[name].as_str().unwrap_or_default();
     match text("type") {
         "indicator" if text("pattern_type") == "stix" => match pattern::parse(text("pattern")) {
-            Ok(tree) => simple::extract(&tree).into_iter().filter_map(target_of).collect(),
+            Ok(tree) => simple::extract(&tree)
+                .into_iter()
+                .filter_map(target_of)
+                .collect(),
             Err(_) => Vec::new(),
         },
         "ipv4-addr" | "ipv6-addr" => pattern::prefix_of(text("value"))
@@ -267,7 +274,10 @@ pub fn targets(object: &Value) -> Vec<Target> {
             hashes
                 .iter()
                 .filter_map(|(name, hex)| {
-                    target_of(Simple::Hash(name.to_ascii_uppercase(), hex.as_str()?.to_owned()))
+                    target_of(Simple::Hash(
+                        name.to_ascii_uppercase(),
+                        hex.as_str()?.to_owned(),
+                    ))
                 })
                 .collect()
         }
@@ -316,19 +326,41 @@ mod tests {
         });
         let terms = of(&object, "org");
         for wanted in [
-            "f:type=indicator", "f:source=org", "f:confidence=30", "f:confidence=50", "f:value=domain", "f:value=address",
-            "v:www.evil.example", "d:evil.example", "v:198.51.100.7", "w:釣魚", "w:繼站", "w:evil", "r:identity--2", "r:a--4",
+            "f:type=indicator",
+            "f:source=org",
+            "f:confidence=30",
+            "f:confidence=50",
+            "f:value=domain",
+            "f:value=address",
+            "v:www.evil.example",
+            "d:evil.example",
+            "v:198.51.100.7",
+            "w:釣魚",
+            "w:繼站",
+            "w:evil",
+            "r:identity--2",
+            "r:a--4",
             "i:indicator--1",
         ] {
-            assert!(terms.iter().any(|term| term == wanted), "{wanted} in {terms:?}");
+            assert!(
+                terms.iter().any(|term| term == wanted),
+                "{wanted} in {terms:?}"
+            );
         }
-        assert!(!terms.iter().any(|term| term.contains("marking") || term == "f:confidence=80"));
+        assert!(
+            !terms
+                .iter()
+                .any(|term| term.contains("marking") || term == "f:confidence=80")
+        );
     }
 
     #[test]
     fn terms_are_bounded_and_keys_differ() {
         let long: String = (0..10_000).map(|n| format!("w{n} ")).collect();
-        assert_eq!(of(&json!({"description": long, "x_more": [long]}), "").len(), TERMS_MAX);
+        assert_eq!(
+            of(&json!({"description": long, "x_more": [long]}), "").len(),
+            TERMS_MAX
+        );
         assert_ne!(key(1, "w:a"), key(2, "w:a"));
         assert_ne!(key(1, "w:a"), key(1, "w:b"));
     }
