@@ -6,6 +6,7 @@ mod acts;
 mod list;
 mod one;
 mod policy;
+mod policy_form;
 mod simulate;
 mod why;
 
