@@ -239,14 +239,38 @@ pub(crate) struct Glass {
 }
 
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("source").required(true).args(["vrps", "upstream"])))]
+#[command(group(clap::ArgGroup::new("source").required(true).args(["vrps", "upstream", "tal", "registries"]).multiple(true)))]
 pub(crate) struct Rpki {
     /// JSON file of validated ROA payloads (Routinator's json or jsonext, rpki-client's json); read again when it changes
     #[arg(long)]
     pub(crate) vrps: Option<PathBuf>,
     /// Another RTR server to take the payloads from
-    #[arg(long)]
+    #[arg(long, conflicts_with = "vrps")]
     pub(crate) upstream: Option<SocketAddr>,
+    /// Trust anchor locator, or a directory of them, to validate the repositories from here; may be given more than once
+    #[arg(long, conflicts_with_all = ["vrps", "upstream"], requires = "repository_cache")]
+    pub(crate) tal: Vec<PathBuf>,
+    /// Validate from the five registries' trust anchors, whose locators are built in
+    #[arg(long, conflicts_with_all = ["vrps", "upstream"], requires = "repository_cache")]
+    pub(crate) registries: bool,
+    /// Directory of the local copy of all repositories
+    #[arg(long)]
+    pub(crate) repository_cache: Option<PathBuf>,
+    /// Seconds between two validations; one comes earlier when data expire, or by POST /validate
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(10..=86_400))]
+    pub(crate) validate_every: u64,
+    /// PEM file of a further authority for the certificates of RRDP servers; may be given more than once
+    #[arg(long)]
+    pub(crate) rrdp_ca: Vec<PathBuf>,
+    /// Command that speaks rsync, for repositories without RRDP
+    #[arg(long, default_value = "rsync")]
+    pub(crate) rsync_command: String,
+    /// Do without rsync
+    #[arg(long)]
+    pub(crate) no_rsync: bool,
+    /// Allow repositories with port numbers, addresses or "localhost" in their names, as test beds have them
+    #[arg(long)]
+    pub(crate) dubious_hosts: bool,
     /// PEM bundle of the authorities that the upstream's TLS certificate must come from, with --upstream-name
     #[arg(long, requires_all = ["upstream", "upstream_name"])]
     pub(crate) upstream_ca: Option<PathBuf>,

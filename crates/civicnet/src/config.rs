@@ -41,6 +41,8 @@ pub struct Config {
     pub cdn: cdn::CdnConfig,
     /// Threat intelligence (role `control`).
     pub isac: isac::IsacConfig,
+    /// What the RPKI says (role `control`).
+    pub rpki: exchange::rpki::RpkiConfig,
 }
 
 impl Check for Config {
@@ -69,6 +71,7 @@ impl Check for Config {
         at.section("casework", &self.casework);
         at.section("cdn", &self.cdn);
         at.section("isac", &self.isac);
+        at.section("rpki", &self.rpki);
     }
 }
 

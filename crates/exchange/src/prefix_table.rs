@@ -58,6 +58,11 @@ impl PrefixTable {
         self.prefixes.binary_search(prefix).ok()
     }
 
+    /// The place of `prefix`, or of the first one behind it.
+    pub fn first_from(&self, prefix: &Prefix) -> usize {
+        self.prefixes.partition_point(|one| one < prefix)
+    }
+
     /// The places of the prefixes that cover `prefix` (itself too), longest first.
     pub fn covering(&self, prefix: Prefix) -> impl Iterator<Item = usize> + '_ {
         let mut next = match self.prefixes.binary_search(&prefix) {

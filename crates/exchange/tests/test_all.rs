@@ -1,8 +1,10 @@
 //! Integration tests of the exchange, one binary.
 
 mod it {
+    pub(crate) mod authority;
     pub(crate) mod glass;
     pub(crate) mod rtr;
+    pub(crate) mod validator;
 }
 mod rendering;
 mod room;

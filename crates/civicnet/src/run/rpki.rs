@@ -1,5 +1,5 @@
-//! `civicnet run rpki`: payloads from a file or another cache, to routers by RTR, to people by HTTP;
-//! and `civicnet run glass`: a looking glass that labels routes with such payloads.
+//! `civicnet run rpki`: payloads from a file, another cache or the repositories, to routers by RTR, to people
+//! by HTTP; and `civicnet run glass`: a looking glass that labels routes with such payloads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use exchange::glass::birdwatcher;
 use exchange::glass::live::{Feed, Glass as LookingGlass, GlassOptions};
 use exchange::rpki::http::{self, RpkiMetrics};
 use exchange::rpki::service::{Service, ServiceOptions, Source};
+use exchange::rpki::validator::ValidatorOptions;
 use exchange::rtr::client::Upstream;
 use exchange::rtr::pdu::Timing;
 use exchange::rtr::server::{Server, ServerOptions};
@@ -100,9 +101,21 @@ fn source(options: &Rpki) -> anyhow::Result<Source> {
     if let Some(file) = &options.vrps {
         return Ok(Source::File(file.clone()));
     }
-    let address = options
-        .upstream
-        .context("give --vrps FILE or --upstream ADDRESS")?;
+    if let Some(cache) = &options.repository_cache {
+        let mut validator = ValidatorOptions::new(cache.clone(), options.tal.clone());
+        validator.registries = options.registries;
+        validator.every = Duration::from_secs(options.validate_every);
+        validator
+            .rrdp_root_certificates
+            .clone_from(&options.rrdp_ca);
+        validator.rsync_command = (!options.no_rsync).then(|| options.rsync_command.clone());
+        validator.dubious_hosts = options.dubious_hosts;
+        validator.check()?;
+        return Ok(Source::Validator(Box::new(validator)));
+    }
+    let address = options.upstream.context(
+        "give --vrps FILE, --upstream ADDRESS, or --tal FILE with --repository-cache DIR",
+    )?;
     let tls = match (&options.upstream_ca, &options.upstream_name) {
         (Some(authorities), Some(name)) => {
             let name = rustls_pki_types::ServerName::try_from(name.clone())

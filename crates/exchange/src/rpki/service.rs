@@ -1,16 +1,19 @@
-//! Keeps a set of payloads fresh: from a file or another cache, with the operator's exceptions, into a
-//! [`Cache`] that survives a restart. What cannot be read changes nothing; the problem is shown.
+//! Keeps a set of payloads fresh: from a file, another cache or the validator in this process, with the
+//! operator's exceptions, into a [`Cache`] that survives a restart. What cannot be read changes nothing;
+//! the problem is shown.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::slurm::Slurm;
-use super::{VrpSet, file};
+use super::validator::worker::{self, Job, News, Worker};
+use super::validator::{self, Outcome, RunReport, Running, Sources, ValidatorOptions, now_s};
+use super::{Vrp, VrpSet, file};
 use crate::rtr::cache::Cache;
 use crate::rtr::client::{self, Upstream};
 
@@ -25,6 +28,8 @@ pub enum Source {
     File(PathBuf),
     /// Another RTR server.
     Rtr(Upstream),
+    /// The repositories themselves, validated in this process.
+    Validator(Box<ValidatorOptions>),
 }
 
 /// What a service is made from.
@@ -52,6 +57,22 @@ pub struct Health {
     pub slurm_problem: Option<String>,
     /// What is wrong with the directory.
     pub state_problem: Option<String>,
+    /// The validator's last run that ended well.
+    #[serde(skip)]
+    pub report: Option<Arc<RunReport>>,
+}
+
+impl Health {
+    /// Problems in words, the gravest first.
+    pub fn problems(&self) -> impl Iterator<Item = &str> {
+        [
+            &self.source_problem,
+            &self.slurm_problem,
+            &self.state_problem,
+        ]
+        .into_iter()
+        .filter_map(|one| one.as_deref())
+    }
 }
 
 /// A running service, seen from outside. Cheap to clone.
@@ -59,6 +80,9 @@ pub struct Health {
 pub struct Rpki {
     cache: watch::Receiver<Arc<Cache>>,
     health: Arc<Mutex<Health>>,
+    sources: Arc<Mutex<Arc<Sources>>>,
+    slurm: Arc<Mutex<Arc<Slurm>>>,
+    worker: Option<Worker>,
 }
 
 impl Rpki {
@@ -76,6 +100,32 @@ impl Rpki {
     pub fn health(&self) -> Health {
         lock(&self.health).clone()
     }
+
+    /// The exceptions in force.
+    pub fn slurm(&self) -> Arc<Slurm> {
+        Arc::clone(&lock(&self.slurm))
+    }
+
+    /// Where a payload comes from, as far as the validator's last run tells.
+    pub fn source_of(&self, vrp: &Vrp) -> Option<validator::Source> {
+        let sources = Arc::clone(&lock(&self.sources));
+        sources.get(vrp).cloned()
+    }
+
+    /// The validator's run that goes on, if one does.
+    pub fn running(&self) -> Option<Running> {
+        self.worker.as_ref()?.progress().running()
+    }
+
+    /// Whether the payloads are validated here.
+    pub fn validates(&self) -> bool {
+        self.worker.is_some()
+    }
+
+    /// Has the validator run at once, or once more after the run that goes on. `false` when there is none.
+    pub fn validate_now(&self) -> bool {
+        self.worker.as_ref().is_some_and(Worker::run_now)
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -90,7 +140,10 @@ pub struct Service {
     cache: Cache,
     publish: watch::Sender<Arc<Cache>>,
     health: Arc<Mutex<Health>>,
-    slurm: Slurm,
+    slurm: Arc<Mutex<Arc<Slurm>>>,
+    sources: Arc<Mutex<Arc<Sources>>>,
+    job: Option<Job>,
+    worker: Option<Worker>,
     raw: Option<Arc<VrpSet>>,
 }
 
@@ -121,16 +174,29 @@ impl Service {
             ..Health::default()
         }));
         let (publish, receiver) = watch::channel(Arc::new(cache.clone()));
+        let (worker, job) = match &options.source {
+            Source::Validator(options) => {
+                let (worker, job) = worker::prepare(options.as_ref().clone());
+                (Some(worker), Some(job))
+            }
+            _ => (None, None),
+        };
         let rpki = Rpki {
             cache: receiver,
             health: Arc::clone(&health),
+            sources: Arc::default(),
+            slurm: Arc::default(),
+            worker: worker.clone(),
         };
         let service = Self {
             options,
             cache,
             publish,
             health,
-            slurm: Slurm::default(),
+            slurm: Arc::clone(&rpki.slurm),
+            sources: Arc::clone(&rpki.sources),
+            job,
+            worker,
             raw: None,
         };
         Ok((service, rpki))
@@ -138,15 +204,15 @@ impl Service {
 
     /// Works until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut upstream = match &self.options.source {
-            Source::File(_) => None,
-            Source::Rtr(upstream) => {
-                let (news, received) = watch::channel(None);
-                tokio::spawn(client::follow(upstream.clone(), news, stop.clone()));
-                Some(received)
+        let mut feed = match self.feed(&stop) {
+            Ok(feed) => feed,
+            Err(error) => {
+                self.problem(format!(
+                    "could not start a thread for the validator: {error}"
+                ));
+                return stop.cancelled().await;
             }
         };
-        let mut seen_source = None;
         let mut seen_slurm: Option<Vec<Stamp>> = None;
         loop {
             let slurm_now: Vec<Stamp> = self.options.slurm.iter().map(|path| stamp(path)).collect();
@@ -155,56 +221,89 @@ impl Service {
                 seen_slurm = Some(slurm_now);
                 self.read_slurm();
             }
-            let news = match (&self.options.source, &mut upstream) {
-                (Source::File(path), _) => {
-                    let now = stamp(path);
-                    if seen_source.as_ref() == Some(&now) {
-                        None
-                    } else {
-                        let path = path.clone();
-                        seen_source = Some(now);
-                        Some(read_file(path).await)
-                    }
-                }
-                (_, Some(received)) if received.has_changed().unwrap_or(false) => {
-                    let set = received.borrow_and_update().clone();
-                    Some(set.ok_or_else(|| "the data of the RTR server has expired".to_owned()))
-                }
-                _ => None,
-            };
-            match news {
+            match feed.look().await {
                 Some(Ok(set)) => {
-                    {
-                        let mut health = lock(&self.health);
-                        health.renewed_at = Some(now_s());
-                        health.source_vrps = set.len();
-                        health.source_problem = None;
-                    }
-                    self.raw = Some(set);
+                    self.renewed(&set, None);
                     self.take().await;
                 }
-                Some(Err(problem)) => {
-                    tracing::error!(
-                        problem,
-                        "RPKI data could not be renewed: the last good data is served"
-                    );
-                    lock(&self.health).source_problem = Some(problem);
-                }
-                None if slurm_changed => self.take().await,
-                None => {}
+                Some(Err(problem)) => self.problem(problem),
+                None => match feed.outcome() {
+                    Some(outcome) => {
+                        self.renewed(&outcome.set, Some(&outcome));
+                        self.take().await;
+                    }
+                    None if slurm_changed => self.take().await,
+                    None => {}
+                },
             }
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => break,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                _ = next(&mut upstream) => {}
+                () = feed.wait() => {}
             }
         }
+        if let Some(worker) = &self.worker {
+            worker.progress().stop();
+            worker.run_now();
+        }
+    }
+
+    fn feed(&mut self, stop: &CancellationToken) -> std::io::Result<Feed> {
+        Ok(match (&self.options.source, self.job.take()) {
+            (_, Some(job)) => {
+                let (sender, news) = mpsc::channel(1);
+                job.start(sender)?;
+                Feed::Validator { news, next: None }
+            }
+            (Source::Rtr(upstream), None) => {
+                let (news, received) = watch::channel(None);
+                tokio::spawn(client::follow(upstream.clone(), news, stop.clone()));
+                Feed::Rtr(received)
+            }
+            (Source::File(path), None) => Feed::File {
+                path: path.clone(),
+                seen: None,
+            },
+            // `open` makes the job, and `run` takes the service.
+            (Source::Validator(_), None) => return Err(std::io::ErrorKind::NotFound.into()),
+        })
+    }
+
+    fn problem(&self, problem: String) {
+        tracing::error!(
+            problem,
+            "RPKI data could not be renewed: the last good data is served"
+        );
+        lock(&self.health).source_problem = Some(problem);
+    }
+
+    /// Remembers what the source gave.
+    fn renewed(&mut self, set: &Arc<VrpSet>, outcome: Option<&Outcome>) {
+        if let Some(outcome) = outcome {
+            *lock(&self.sources) = Arc::clone(&outcome.sources);
+            let report = &outcome.report;
+            tracing::info!(
+                vrps = report.vrps,
+                refused = report.refused_count,
+                took_ms = report.took_ms,
+                "The repositories were validated"
+            );
+        }
+        let mut health = lock(&self.health);
+        health.renewed_at = Some(now_s());
+        health.source_vrps = set.len();
+        health.source_problem = outcome.and_then(|outcome| silent(&outcome.report));
+        if let Some(outcome) = outcome {
+            health.report = Some(Arc::clone(&outcome.report));
+        }
+        drop(health);
+        self.raw = Some(Arc::clone(set));
     }
 
     fn read_slurm(&mut self) {
         match Slurm::read(&self.options.slurm) {
             Ok(slurm) => {
-                self.slurm = slurm;
+                *lock(&self.slurm) = Arc::new(slurm);
                 lock(&self.health).slurm_problem = None;
             }
             Err(error) => {
@@ -224,7 +323,7 @@ impl Service {
             return;
         };
         // Sorting and writing half a million payloads is no work for an async thread.
-        let (slurm, mut cache) = (self.slurm.clone(), self.cache.clone());
+        let (slurm, mut cache) = (Arc::clone(&lock(&self.slurm)), self.cache.clone());
         let worked = tokio::task::spawn_blocking(move || {
             let set = if slurm.is_empty() {
                 raw
@@ -262,14 +361,85 @@ impl Service {
     }
 }
 
-async fn next(upstream: &mut Option<watch::Receiver<Option<Arc<VrpSet>>>>) {
-    match upstream {
-        // The loop looks again without marking the value as seen.
-        Some(received) => match received.changed().await {
-            Ok(()) => received.mark_changed(),
-            Err(_) => std::future::pending().await,
-        },
-        None => std::future::pending().await,
+/// A trust anchor that gave nothing while others did: its payloads are missing from the set.
+fn silent(report: &RunReport) -> Option<String> {
+    let names: Vec<&str> = report
+        .tals
+        .iter()
+        .filter(|tal| !tal.is_up())
+        .map(|tal| tal.name.as_str())
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "no valid data below the trust anchor {}: its payloads are missing",
+            names.join(", ")
+        )
+    })
+}
+
+/// The source at work.
+enum Feed {
+    File {
+        path: PathBuf,
+        seen: Option<Stamp>,
+    },
+    Rtr(watch::Receiver<Option<Arc<VrpSet>>>),
+    Validator {
+        news: mpsc::Receiver<News>,
+        next: Option<News>,
+    },
+}
+
+impl Feed {
+    /// A new set, or why there is none; the validator's sets come by [`Self::outcome`].
+    async fn look(&mut self) -> Option<Result<Arc<VrpSet>, String>> {
+        match self {
+            Self::File { path, seen } => {
+                let now = stamp(path);
+                if *seen == Some(now) {
+                    return None;
+                }
+                *seen = Some(now);
+                Some(read_file(path.clone()).await)
+            }
+            Self::Rtr(received) => received.has_changed().unwrap_or(false).then(|| {
+                let set = received.borrow_and_update().clone();
+                set.ok_or_else(|| "the data of the RTR server has expired".to_owned())
+            }),
+            Self::Validator { next, .. } => match next.take() {
+                Some(News::Problem(problem)) => Some(Err(problem)),
+                other => {
+                    *next = other;
+                    None
+                }
+            },
+        }
+    }
+
+    fn outcome(&mut self) -> Option<Arc<Outcome>> {
+        match self {
+            Self::Validator { next, .. } => match next.take()? {
+                News::Outcome(outcome) => Some(outcome),
+                News::Problem(_) => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Until there may be news. What is dropped halfway loses nothing.
+    async fn wait(&mut self) {
+        match self {
+            Self::File { .. } => std::future::pending().await,
+            // The loop looks again without marking the value as seen.
+            Self::Rtr(received) => match received.changed().await {
+                Ok(()) => received.mark_changed(),
+                Err(_) => std::future::pending().await,
+            },
+            Self::Validator { news, next } => match news.recv().await {
+                Some(one) => *next = Some(one),
+                None => std::future::pending().await,
+            },
+        }
     }
 }
 
@@ -289,10 +459,4 @@ fn stamp(path: &Path) -> Stamp {
     use std::os::unix::fs::MetadataExt as _;
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.len(), meta.modified().ok()?, meta.ino()))
-}
-
-fn now_s() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
 }

@@ -57,9 +57,11 @@ pub struct Slurm {
 
 /// Drops the payloads inside `prefix`, of `asn`, or both when both are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Filter {
-    prefix: Option<Prefix>,
-    asn: Option<u32>,
+pub struct Filter {
+    /// The prefix.
+    pub prefix: Option<Prefix>,
+    /// The autonomous system.
+    pub asn: Option<u32>,
 }
 
 impl Filter {
@@ -242,6 +244,16 @@ impl Slurm {
             .prefixes()
             .into_iter()
             .find(|one| mine.covering(*one).next().is_some() || !mine.inside(one).is_empty())
+    }
+
+    /// What is dropped.
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
+    /// What is added.
+    pub fn assertions(&self) -> &[Vrp] {
+        &self.assertions
     }
 
     /// Whether there is no exception.

@@ -130,6 +130,17 @@ impl Decision {
     }
 }
 
+/// Which payloads a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// All.
+    All,
+    /// Those of an autonomous system.
+    Origin(u32),
+    /// Those that cover a prefix or are inside it.
+    Prefix(Prefix),
+}
+
 /// A set of payloads, immutable, ready to be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct VrpSet {
@@ -200,6 +211,39 @@ impl VrpSet {
     /// Payloads whose prefix covers `route`, longest first.
     pub fn covering(&self, route: Prefix) -> impl Iterator<Item = Vrp> + '_ {
         self.table.covering(route).flat_map(|at| self.at(at))
+    }
+
+    /// At most `count` payloads that `asked` takes, in order, from behind `after` on.
+    pub fn page(&self, asked: &Asked, after: Option<&Vrp>, count: usize) -> Vec<Vrp> {
+        let places = match asked {
+            Asked::Prefix(prefix) => self.table.inside(prefix),
+            Asked::All | Asked::Origin(_) => 0..self.table.len(),
+        };
+        // Those that cover the prefix come before those inside it, in order as well.
+        let mut above: Vec<Vrp> = match asked {
+            Asked::Prefix(prefix) => self
+                .covering(*prefix)
+                .filter(|vrp| vrp.prefix != *prefix)
+                .collect(),
+            _ => Vec::new(),
+        };
+        above.sort_unstable();
+        let start = match after {
+            // Nothing before the place of `after` can come behind it.
+            Some(after) => self.table.first_from(&after.prefix),
+            None => 0,
+        };
+        let first = places.start.max(start).min(places.end);
+        above
+            .into_iter()
+            .chain((first..places.end).flat_map(|at| self.at(at)))
+            .filter(|vrp| match asked {
+                Asked::Origin(asn) => vrp.asn == *asn,
+                _ => true,
+            })
+            .filter(|vrp| after.is_none_or(|after| vrp > after))
+            .take(count)
+            .collect()
     }
 
     /// Whether exactly this payload is in the set.
@@ -388,6 +432,29 @@ mod tests {
             };
             prop_assert_eq!(set.validity(route.prefix, Some(route.asn)), expected);
             prop_assert_eq!(set.decide(route.prefix, Some(route.asn)).validity, expected);
+        }
+
+        #[test]
+        fn pages_are_the_whole_in_pieces(all in proptest::collection::vec(any_vrp(), 0..40), asked in any_vrp(), count in 1usize..5) {
+            let set: VrpSet = all.into_iter().collect();
+            let whole: Vec<Vrp> = set.iter().collect();
+            let related = |vrp: &&Vrp| vrp.prefix.covers(&asked.prefix) || asked.prefix.covers(&vrp.prefix);
+            let expected: [(Asked, Vec<Vrp>); 3] = [
+                (Asked::All, whole.clone()),
+                (Asked::Origin(asked.asn), whole.iter().filter(|vrp| vrp.asn == asked.asn).copied().collect()),
+                (Asked::Prefix(asked.prefix), whole.iter().filter(related).copied().collect()),
+            ];
+            for (which, expected) in expected {
+                let mut got: Vec<Vrp> = Vec::new();
+                loop {
+                    let page = set.page(&which, got.last(), count);
+                    if page.is_empty() {
+                        break;
+                    }
+                    got.extend(page);
+                }
+                prop_assert_eq!(got, expected);
+            }
         }
 
         #[test]

@@ -52,6 +52,7 @@ pub(crate) struct Assembly {
     pub(crate) objects: Objects,
     pub(crate) enforcements: Enforcements,
     pub(crate) web: Web,
+    rpki: Option<exchange::rpki::service::Service>,
     fabric: Fabric,
 }
 
@@ -133,12 +134,21 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         anyhow::bail!("enforcement is joined once");
     }
     let intel = isac::objects::pages::Intel::new(objects.clone(), enforcements.clone());
+    let (rpki, validity) = match config.rpki.options() {
+        None => (None, None),
+        Some(options) => {
+            let (service, rpki) = exchange::rpki::service::Service::open(options)
+                .context("could not open the directory of the last RPKI data")?;
+            (Some(service), Some(rpki))
+        }
+    };
     let rooms = vec![
         casework.room(),
         cdn.room(people.clone() as Arc<dyn People>),
         isac::room::room(intel.clone()),
         isac::enforce::room(intel),
         cert.room(&casework),
+        exchange::rpki::room::room(validity),
     ];
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
         .context("the console does not fit together")?;
@@ -155,6 +165,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         objects,
         enforcements,
         web,
+        rpki,
         fabric,
     })
 }
@@ -171,6 +182,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         objects,
         enforcements,
         web,
+        rpki,
         fabric,
     } = assemble(config.clone()).await?;
     let Memory { db, vault, .. } = memory;
@@ -251,6 +263,13 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         async move { tidy.tidy().await.map(drop) }
     });
 
+    if let Some(service) = rpki {
+        let stop = tasks.soft();
+        tasks.spawn_essential("rpki", async move {
+            service.run(stop).await;
+            Ok::<(), std::io::Error>(())
+        });
+    }
     taxii(config, process, &objects, &web)?;
     let web = Arc::new(web);
     for address in &config.control.listen {
