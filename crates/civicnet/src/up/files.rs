@@ -52,12 +52,71 @@ pub(super) fn content(dir: &Path) -> anyhow::Result<()> {
         )
         .with_context(|| format!("could not make the content of {}", site.host))?;
     }
+    payloads(dir)?;
     let zone = zone_file(dir);
     if !zone.exists() {
         std::fs::create_dir_all(dir.join("zones"))?;
         write_file(&zone, agency_zone().as_bytes())?;
     }
     Ok(())
+}
+
+/// What the sandbox's ROAs say, unless the files are there: edit them, and routers follow.
+fn payloads(dir: &Path) -> anyhow::Result<()> {
+    let folder = dir.join("rpki");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::create_dir_all(dir.join("nodes/rpki"))?;
+    let file = payloads_file(dir);
+    if !file.exists() {
+        let roas: Vec<String> = ROAS
+            .iter()
+            .map(|(prefix, max_length, asn)| {
+                format!("  {{\"asn\": \"AS{asn}\", \"prefix\": \"{prefix}\", \"maxLength\": {max_length}}}")
+            })
+            .collect();
+        let text = format!("{{\"roas\": [\n{}\n]}}\n", roas.join(",\n"));
+        write_file(&file, text.as_bytes())?;
+    }
+    let exceptions = exceptions_file(dir);
+    if !exceptions.exists() {
+        write_file(&exceptions, EXCEPTIONS.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Who may announce what in the sandbox: the four networks, and nobody (AS0) the exchange's own LAN.
+const ROAS: [(&str, u8, u32); 10] = [
+    ("140.109.0.0/16", 20, 9264),
+    ("140.110.0.0/16", 24, 7539),
+    ("163.28.0.0/16", 20, 1659),
+    ("140.113.0.0/16", 16, 1659),
+    ("117.56.0.0/16", 20, 4782),
+    ("203.72.1.0/24", 24, 0),
+    ("2001:288::/32", 48, 1659),
+    ("2001:e10::/32", 48, 7539),
+    ("2001:c08::/32", 48, 9264),
+    ("2001:4420::/32", 48, 4782),
+];
+
+/// The operator's exceptions at the beginning: one network that has no ROA yet.
+const EXCEPTIONS: &str = r#"{
+  "slurmVersion": 1,
+  "validationOutputFilters": { "prefixFilters": [], "bgpsecFilters": [] },
+  "locallyAddedAssertions": {
+    "prefixAssertions": [
+      { "asn": 9264, "prefix": "192.0.2.0/24", "comment": "until the member has made its ROA" }
+    ],
+    "bgpsecAssertions": []
+  }
+}
+"#;
+
+pub(super) fn payloads_file(dir: &Path) -> PathBuf {
+    dir.join("rpki/vrps.json")
+}
+
+pub(super) fn exceptions_file(dir: &Path) -> PathBuf {
+    dir.join("rpki/exceptions.json")
 }
 
 fn zone_file(dir: &Path) -> PathBuf {
@@ -124,7 +183,7 @@ pub(super) fn control_config(dir: &Path, ports: &Ports, up: &Up) -> anyhow::Resu
          [casework]\nconsole_url = \"http://localhost:{console}\"\nallow_private = [\"127.0.0.0/8\"]\n\n\
          [cdn]\nzone = \"{zone}\"\nname_servers = [\"ns1\"]\nzone_records = [\"ns1 3600 IN A 127.0.0.1\"]\nzone_keeper = \"hostmaster.{zone}.\"\n\
          proof_port = {origin}\nallow_private = [\"127.0.0.0/8\"]\nsandbox_ca = true\n\n\
-         [isac.taxii]\nlisten = [\"{taxii}\"]\npublic_url = \"http://{taxii}\"\nburst = 1000000\n",
+         [isac.taxii]\nlisten = [\"{taxii}\"]\npublic_url = \"http://{taxii}\"\nburst = 1000000\n\n[rpki]\nrtr = \"{rtr}\"\nslurm = [{exceptions:?}]\n",
         admin = ports.control_admin(),
         pid = node_dir.join("pid").display().to_string(),
         dns = ports.dns(),
@@ -137,6 +196,8 @@ pub(super) fn control_config(dir: &Path, ports: &Ports, up: &Up) -> anyhow::Resu
         console = ports.console,
         origin = ports.origin,
         taxii = ports.taxii(),
+        rtr = ports.rtr(),
+        exceptions = exceptions_file(dir).display().to_string(),
     );
     let file = dir.join("control.toml");
     write_file(&file, text.as_bytes())?;
@@ -192,6 +253,17 @@ mod tests {
         let zone = agency_zone();
         assert!(zone.contains("www.library IN CNAME "), "{zone}");
         assert!(zone.contains("www.museum IN A 127.40.2.1"), "{zone}");
+    }
+
+    #[test]
+    fn the_payloads_and_the_exceptions_are_good_files() {
+        let dir = tempfile::tempdir().expect("a directory");
+        payloads(dir.path()).expect("written");
+        let set = exchange::rpki::file::read(&payloads_file(dir.path())).expect("good payloads");
+        assert_eq!(set.len(), ROAS.len());
+        let files = [exceptions_file(dir.path())];
+        let slurm = exchange::rpki::slurm::Slurm::read(&files).expect("good exceptions");
+        assert_eq!(slurm.assertions().len(), 1);
     }
 
     #[test]

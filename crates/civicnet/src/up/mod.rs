@@ -2,8 +2,8 @@
 //!
 //! This process makes what must exist (directories, zone, configuration files, the
 //! first accounts and sites), serves the agencies' origins, plays the users, and keeps
-//! the nodes running, each as a process of its own: `control`, `dispatch` and an edge
-//! at each site of the exchange.
+//! the nodes running, each as a process of its own: `control`, `dispatch`, an edge at each
+//! site of the exchange, and `rpki`, which tells routers what a file of ROAs says.
 
 mod children;
 mod files;
@@ -64,7 +64,7 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
         );
     }
     let restart_after = restart_after();
-    for node in nodes(&dir, &control) {
+    for node in nodes(&dir, &control, &ports) {
         let name = node.name.clone();
         process.supervisor.spawn_essential(
             format!("node {name}"),
@@ -113,7 +113,7 @@ fn vhosts(dir: &Path, number: usize) -> Vec<Vhost> {
         .collect()
 }
 
-fn nodes(dir: &Path, control: &Path) -> Vec<NodeProcess> {
+fn nodes(dir: &Path, control: &Path, ports: &Ports) -> Vec<NodeProcess> {
     let node = |name: &str, role: &str, config: &Path| NodeProcess {
         name: name.to_owned(),
         dir: dir.join("nodes").join(name),
@@ -135,7 +135,29 @@ fn nodes(dir: &Path, control: &Path) -> Vec<NodeProcess> {
         let config = dir.join("nodes").join(&name).join("node.toml");
         all.push(node(&name, "edge", &config));
     }
+    all.push(rpki_node(dir, ports));
     all
+}
+
+/// Tells routers what the sandbox's file of ROAs says.
+fn rpki_node(dir: &Path, ports: &Ports) -> NodeProcess {
+    let path = |path: std::path::PathBuf| path.display().to_string();
+    NodeProcess {
+        name: "rpki".to_owned(),
+        dir: dir.join("nodes/rpki"),
+        arguments: [
+            ("run", "rpki".to_owned()),
+            ("--vrps", path(files::payloads_file(dir))),
+            ("--slurm", path(files::exceptions_file(dir))),
+            ("--listen", ports.rtr().to_string()),
+            ("--listen-http", ports.rpki().to_string()),
+            ("--dir", path(dir.join("nodes/rpki/state"))),
+            ("--notify-interval", "0".to_owned()),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect(),
+    }
 }
 
 /// Waits until every node is ready to serve.
@@ -143,6 +165,7 @@ async fn await_nodes(ports: &Ports) -> anyhow::Result<()> {
     let mut waited_for = vec![
         ("control", ports.control_admin()),
         ("dispatch", ports.dispatch_admin()),
+        ("rpki", ports.rpki()),
     ];
     waited_for.extend(SITES.iter().map(|site| (site.key, ports.edge_admin(site))));
     let client = reqwest::Client::builder()

@@ -23,6 +23,8 @@ pub(super) struct Ports {
     pub(super) sandbox: u16,
     pub(super) reports: u16,
     pub(super) taxii: u16,
+    pub(super) rtr: u16,
+    pub(super) rpki: u16,
 }
 
 impl Ports {
@@ -42,6 +44,8 @@ impl Ports {
                 sandbox: 8005,
                 reports: 5301,
                 taxii: 8006,
+                rtr: 8282,
+                rpki: 8283,
             });
         };
         ensure!(
@@ -61,6 +65,8 @@ impl Ports {
             sandbox: base + 9,
             reports: base + 10,
             taxii: base + 11,
+            rtr: base + 12,
+            rpki: base + 13,
         })
     }
 
@@ -74,6 +80,14 @@ impl Ports {
 
     pub(super) fn taxii(&self) -> SocketAddr {
         (HERE, self.taxii).into()
+    }
+
+    pub(super) fn rtr(&self) -> SocketAddr {
+        (HERE, self.rtr).into()
+    }
+
+    pub(super) fn rpki(&self) -> SocketAddr {
+        (HERE, self.rpki).into()
     }
 
     pub(super) fn fabric(&self) -> SocketAddr {
@@ -131,6 +145,8 @@ impl Ports {
             "taxii_discovery",
             format!("http://{}/taxii2/", self.taxii()),
         );
+        put("rtr", self.rtr().to_string());
+        put("rpki", format!("http://{}", self.rpki()));
         put("dispatch_dns", self.dns().to_string());
         put(
             "dispatch_why",
@@ -202,6 +218,8 @@ mod tests {
             "edge_tainan_https",
             "origin_2",
             "metrics",
+            "rtr",
+            "rpki",
         ] {
             assert!(endpoints.contains_key(name), "{name}");
         }

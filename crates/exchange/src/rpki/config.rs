@@ -131,6 +131,9 @@ mod tests {
         config.registries = true;
         config.validate_every_s = 1;
         config.repository_cache = PathBuf::new();
-        assert_eq!(keys(&config), ["vrps", "validate_every_s", "repository_cache"]);
+        assert_eq!(
+            keys(&config),
+            ["vrps", "validate_every_s", "repository_cache"]
+        );
     }
 }

@@ -201,7 +201,10 @@ fn answer(
     };
     let (shown_prefix, shown_origin) = (prefix.to_string(), format!("AS{origin}"));
     let mut body = Body::new()
-        .add(ui::badge(level, visit.t(&format!("rpki-{}", decision.validity.name()))))
+        .add(ui::badge(
+            level,
+            visit.t(&format!("rpki-{}", decision.validity.name())),
+        ))
         .text(visit.ta(key, &[("prefix", &shown_prefix), ("origin", &shown_origin)]));
     let groups = [
         (&decision.matched, "rpki-say-matched", Level::Good),
@@ -364,7 +367,12 @@ async fn state(
                 false => "rpki-elsewhere",
             };
             let title = visit.t(key);
-            body.add(ui::empty(Icon::Clock, title, visit.t(&format!("{key}-text")), None))
+            body.add(ui::empty(
+                Icon::Clock,
+                title,
+                visit.t(&format!("{key}-text")),
+                None,
+            ))
         }
     };
     show(frame, body)
@@ -412,7 +420,11 @@ fn run_parts(
             let badge = ui::badge(Level::Bad, visit.t("rpki-whole-point"));
             what = what.and(&Markup::text(" ")).and(&badge);
         }
-        refused.push(vec![what, Markup::text(&one.reason), Markup::text(&one.tal)]);
+        refused.push(vec![
+            what,
+            Markup::text(&one.reason),
+            Markup::text(&one.tal),
+        ]);
     }
     let next = refused_from.saturating_add(REFUSALS);
     let next = (next < report.refused.len()).then(|| next.to_string());
@@ -426,14 +438,24 @@ fn run_parts(
             ],
         ));
     }
-    refusals = refusals.add(refused).add(ui::pager(frame, "", next.as_deref()));
+    refusals = refusals
+        .add(refused)
+        .add(ui::pager(frame, "", next.as_deref()));
     let tals = tallies(visit, "rpki-tals", "rpki-tal", &report.tals);
-    let repositories = tallies(visit, "rpki-repositories", "rpki-repository", &report.repositories);
+    let repositories = tallies(
+        visit,
+        "rpki-repositories",
+        "rpki-repository",
+        &report.repositories,
+    );
     Ok(body
         .text(text)
         .section(visit.t("rpki-tals"), Body::new().add(tals))
         .section(visit.t("rpki-refused"), refusals)
-        .section(visit.t("rpki-fetches"), Body::new().add(fetches(visit, &report.fetches)))
+        .section(
+            visit.t("rpki-fetches"),
+            Body::new().add(fetches(visit, &report.fetches)),
+        )
         .section(visit.t("rpki-repositories"), Body::new().add(repositories)))
 }
 
@@ -484,12 +506,16 @@ fn fetches(visit: &Visit, all: &[Fetch]) -> Table {
             true => (Level::Good, "rpki-fetch-good"),
             false => (Level::Bad, "rpki-fetch-bad"),
         };
-        let mut standing = ui::badge(level, visit.t(key))
-            .and(&Markup::text(format!(" {}", one.status)));
+        let mut standing =
+            ui::badge(level, visit.t(key)).and(&Markup::text(format!(" {}", one.status)));
         for message in &one.messages {
-            standing = standing.and(&Markup::new("<br>")).and(&Markup::text(message));
+            standing = standing
+                .and(&Markup::new("<br>"))
+                .and(&Markup::text(message));
         }
-        let serial = one.serial.map_or("–".to_owned(), |serial| serial.to_string());
+        let serial = one
+            .serial
+            .map_or("–".to_owned(), |serial| serial.to_string());
         table.push(vec![
             Markup::code(&one.uri),
             Markup::text(one.transport),

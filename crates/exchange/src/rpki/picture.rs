@@ -39,7 +39,10 @@ pub(super) fn picture(visit: &Visit, route: Prefix, payloads: &[(Vrp, bool)]) ->
         // Told apart by filling as well as by the sign in front of the name.
         let (sign, paint) = match authorises {
             true => ("✓", "fill=\"currentColor\" fill-opacity=\"0.75\""),
-            false => ("✗", "fill=\"none\" stroke=\"currentColor\" stroke-dasharray=\"4 3\""),
+            false => (
+                "✗",
+                "fill=\"none\" stroke=\"currentColor\" stroke-dasharray=\"4 3\"",
+            ),
         };
         out.push_str(&format!(
             "<text x=\"0\" y=\"{:.1}\">{sign} {} AS{}</text><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"12\" rx=\"3\" {paint}/>",

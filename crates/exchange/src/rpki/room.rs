@@ -13,8 +13,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::ui::Icon;
 use web::{
-    Alert, Alerts, ApiJson, ApiQuery, Lang, Level, Listing, Locales, NavEntry, NavGroup, Paging,
-    PolicyText, Principal, Room, RoutePermission, Visit, WebError, WebResult,
+    Alert, Alerts, ApiJson, ApiQuery, FieldError, Lang, Level, Listing, Locales, NavEntry,
+    NavGroup, Paging, PolicyText, Principal, Room, RoutePermission, Visit, WebError, WebResult,
 };
 
 use super::file::parse_asn;
@@ -84,11 +84,11 @@ impl Desk {
     /// The service.
     ///
     /// # Errors
-    /// 503 where none is set up.
+    /// 404 where none is set up.
     fn rpki(&self) -> WebResult<&Rpki> {
         self.rpki
             .as_ref()
-            .ok_or_else(|| WebError::unavailable("no source of RPKI data is configured"))
+            .ok_or_else(|| WebError::not_found("source of RPKI data", "configuration"))
     }
 
     fn set(&self) -> WebResult<Arc<VrpSet>> {
@@ -147,16 +147,24 @@ async fn get_validity(
 /// A prefix and an origin from texts.
 ///
 /// # Errors
-/// 422, naming the field.
+/// 422, naming each field that is wrong.
 pub(crate) fn parse_route(prefix: &str, asn: &str) -> WebResult<(Prefix, u32)> {
-    let prefix: Prefix = prefix.trim().parse().map_err(|error: base::net::InvalidPrefix| {
-        WebError::field("prefix", "format", error.to_string())
-    })?;
-    let origin = parse_asn(asn.trim()).ok_or_else(|| {
-        let rule = "must be a number up to 4294967295, or AS and that number";
-        WebError::field("asn", "format", rule)
-    })?;
-    Ok((prefix, origin))
+    let net: Result<Prefix, base::net::InvalidPrefix> = prefix.trim().parse();
+    match (net, parse_asn(asn.trim())) {
+        (Ok(net), Some(origin)) => Ok((net, origin)),
+        (net, origin) => {
+            let mut errors = Vec::new();
+            if let Err(error) = net {
+                let error = FieldError::new("prefix", "format", error.to_string());
+                errors.push(error.value(prefix));
+            }
+            if origin.is_none() {
+                let rule = "must be a number up to 4294967295, or AS and that number";
+                errors.push(FieldError::new("asn", "format", rule).value(asn));
+            }
+            Err(WebError::invalid(errors))
+        }
+    }
 }
 
 /// Which payloads.
@@ -295,7 +303,9 @@ async fn start_run(
     State(desk): State<Desk>,
     visit: Visit,
 ) -> WebResult<(StatusCode, ApiJson<RunView>)> {
-    visit.principal.require("rpki:validate", web::Thing::HOUSE)?;
+    visit
+        .principal
+        .require("rpki:validate", web::Thing::HOUSE)?;
     let rpki = desk.rpki()?;
     if !rpki.validate_now() {
         return Err(WebError::not_found("validator", "here"));

@@ -226,7 +226,12 @@ impl Service {
                     self.renewed(&set, None);
                     self.take().await;
                 }
-                Some(Err(problem)) => self.problem(problem),
+                Some(Err(problem)) => {
+                    self.problem(problem);
+                    if self.expire() {
+                        self.take().await;
+                    }
+                }
                 None => match feed.outcome() {
                     Some(outcome) => {
                         self.renewed(&outcome.set, Some(&outcome));
@@ -275,6 +280,23 @@ impl Service {
             "RPKI data could not be renewed: the last good data is served"
         );
         lock(&self.health).source_problem = Some(problem);
+    }
+
+    /// Leaves out what has ended while no run renews it. Whether anything had.
+    fn expire(&mut self) -> bool {
+        let Some(raw) = &self.raw else {
+            return false;
+        };
+        let sources = Arc::clone(&lock(&self.sources));
+        let now = i64::try_from(now_s()).unwrap_or(i64::MAX);
+        match sources.left(raw, now) {
+            Some(left) => {
+                tracing::warn!(vrps = left.len(), "Payloads have expired without renewal");
+                self.raw = Some(Arc::new(left));
+                true
+            }
+            None => false,
+        }
     }
 
     /// Remembers what the source gave.

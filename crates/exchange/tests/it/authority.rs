@@ -154,6 +154,10 @@ pub(crate) struct Registry {
     signer: Keys,
     pub(crate) authorities: Vec<Authority>,
     host: String,
+    /// What addresses of objects begin with.
+    base: String,
+    /// Directory of an rsync module; without it everything is published by RRDP.
+    module: Option<PathBuf>,
     session: Uuid,
     serial: u64,
     next: u64,
@@ -196,6 +200,15 @@ fn blocks(list: &[&str]) -> (Vec<Prefix>, Vec<Prefix>) {
 impl Registry {
     /// A trust anchor for everything, and a server; nothing is published yet.
     pub(crate) async fn start() -> Self {
+        Self::begin("rsync://rpki.test/repo/".into(), None).await
+    }
+
+    /// The same without RRDP: `module` is the directory of the rsync module at `base`.
+    pub(crate) async fn start_rsync(base: String, module: PathBuf) -> Self {
+        Self::begin(base, Some(module)).await
+    }
+
+    async fn begin(base: String, module: Option<PathBuf>) -> Self {
         runtime::crypto::install_provider();
         let dir = tempfile::tempdir().expect("a directory");
         let served: Arc<Mutex<HashMap<String, Bytes>>> = Arc::default();
@@ -204,6 +217,8 @@ impl Registry {
             signer: Keys::new(),
             authorities: Vec::new(),
             host: format!("localhost:{}", address.port()),
+            base,
+            module,
             session: Uuid::new_v4(),
             serial: 0,
             next: 100,
@@ -225,7 +240,10 @@ impl Registry {
             .get_key_info(&self.authorities[0].key)
             .expect("a key");
         let key = base64(&key.to_info_bytes());
-        let text = format!("https://{}/ta.cer\n\n{key}\n", self.host);
+        let text = match &self.module {
+            None => format!("https://{}/ta.cer\n\n{key}\n", self.host),
+            Some(_) => format!("{}ta.cer\n\n{key}\n", self.base),
+        };
         std::fs::write(&path, text).expect("written");
         path
     }
@@ -246,7 +264,7 @@ impl Registry {
     }
 
     fn place(&self, name: &str) -> String {
-        format!("rsync://rpki.test/repo/{name}/")
+        format!("{}{name}/", self.base)
     }
 
     /// Adds an authority for `prefixes`, certified by the one called `by`.
@@ -272,7 +290,10 @@ impl Registry {
         let place = self.place(name);
         cert.set_ca_repository(Some(rsync(&place)));
         cert.set_rpki_manifest(Some(rsync(&format!("{place}{name}.mft"))));
-        cert.set_rpki_notify(Some(https(&format!("https://{}/notify.xml", self.host))));
+        if self.module.is_none() {
+            let notify = https(&format!("https://{}/notify.xml", self.host));
+            cert.set_rpki_notify(Some(notify));
+        }
         let (four, six) = blocks(prefixes);
         cert.build_v4_resource_blocks(|to| four.iter().for_each(|one| to.push(*one)));
         cert.build_v6_resource_blocks(|to| six.iter().for_each(|one| to.push(*one)));
@@ -380,6 +401,15 @@ impl Registry {
         let mut now = BTreeMap::new();
         for at in 0..self.authorities.len() {
             self.point(at, &mut now);
+        }
+        if let Some(module) = &self.module {
+            for (place, bytes) in &now {
+                let file = module.join(place.strip_prefix(&self.base).expect("below the base"));
+                std::fs::create_dir_all(file.parent().expect("a directory")).expect("made");
+                std::fs::write(file, bytes).expect("written");
+            }
+            let anchor = self.authorities[0].cert.to_captured().into_bytes();
+            std::fs::write(module.join("ta.cer"), anchor).expect("written");
         }
         let elements = now
             .iter()

@@ -12,6 +12,8 @@ use exchange::rpki::service::{Rpki, Service, ServiceOptions, Source};
 use exchange::rtr::client::{Upstream, follow};
 use exchange::rtr::pdu::{Pdu, code};
 use exchange::rtr::server::{Figures, Server, ServerOptions};
+use rpki::rtr::client::{Client, PayloadError, PayloadTarget};
+use rpki::rtr::payload::{Action, Payload, Timing};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -158,15 +160,21 @@ async fn what_was_served_last_is_served_at_once_after_a_restart() {
     assert_eq!(after.set(), before.set(), "from disk, without a source");
 }
 
-#[tokio::test]
-async fn over_tls() {
+/// A server's TLS for `rtr.test`, and the file of the authority to trust.
+fn tls(dir: &Path) -> (Arc<rustls::ServerConfig>, std::path::PathBuf) {
     runtime::crypto::install_provider();
-    let dir = tempfile::tempdir().expect("a directory");
     let made = rcgen::generate_simple_self_signed(["rtr.test".to_owned()]).expect("a certificate");
-    let (certificate, key) = (dir.path().join("c.pem"), dir.path().join("k.pem"));
+    let (certificate, key) = (dir.join("c.pem"), dir.join("k.pem"));
     std::fs::write(&certificate, made.cert.pem()).expect("written");
     std::fs::write(&key, made.signing_key.serialize_pem()).expect("written");
     let server = exchange::rtr::tls::server(&certificate, &key).expect("a server");
+    (server, certificate)
+}
+
+#[tokio::test]
+async fn over_tls() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (server, certificate) = tls(dir.path());
     let lab = lab(&roas(&[("192.0.2.0/24", 24, 1)]), Some(server), quick()).await;
     let (sender, news) = watch::channel(None);
     let name = "rtr.test".try_into().expect("a name");
@@ -177,6 +185,61 @@ async fn over_tls() {
     };
     tokio::spawn(follow(upstream, sender, lab.stop.clone()));
     until("the set by TLS", || count(&news) == 1).await;
+}
+
+/// What NLnet Labs' client was told.
+#[derive(Default)]
+struct Told(Vec<(Action, Payload)>);
+
+impl PayloadTarget for Told {
+    type Update = Vec<(Action, Payload)>;
+
+    fn start(&mut self, _reset: bool) -> Self::Update {
+        Vec::new()
+    }
+
+    fn apply(&mut self, update: Self::Update, _: Timing) -> Result<(), PayloadError> {
+        self.0 = update;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_of_nlnet_labs_follows_over_tls_in_both_versions() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (server, certificate) = tls(dir.path());
+    let first = [("192.0.2.0/24", 26, 64496), ("2001:db8::/32", 48, 64497)];
+    let lab = lab(&roas(&first), Some(server), quick()).await;
+    let trust = exchange::rtr::tls::client(&certificate).expect("a client");
+    let mut second = Vec::new();
+    for version in [1, 0] {
+        let stream = TcpStream::connect(lab.address).await.expect("connected");
+        let name = "rtr.test".try_into().expect("a name");
+        let stream = tokio_rustls::TlsConnector::from(trust.clone())
+            .connect(name, stream)
+            .await
+            .expect("TLS");
+        let mut client = Client::with_initial_version(version, stream, Told::default(), None);
+        client.step().await.expect("the first set");
+        let told = &client.target().0;
+        assert_eq!(told.len(), 2, "version {version}: {told:?}");
+        assert!(told.iter().all(|(action, _)| *action == Action::Announce));
+        let cache = lab.rpki.cache().borrow().clone();
+        let state = client.state().expect("a state");
+        assert_eq!(state.session(), cache.session());
+        assert_eq!(u32::from(state.serial()), cache.serial());
+        second.push(client);
+    }
+    replace(&lab, &roas(&[("192.0.2.0/24", 26, 64496)]));
+    for mut client in second {
+        tokio::time::timeout(PATIENCE, client.step())
+            .await
+            .expect("notified in time")
+            .expect("the change");
+        let told = &client.target().0;
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0].0, Action::Withdraw);
+    }
 }
 
 async fn say(address: SocketAddr, question: &[u8]) -> Vec<u8> {

@@ -18,7 +18,7 @@ use super::authority::{Flaw, Registry};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn until(what: &str, mut there: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut there: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !there() {
         assert!(Instant::now() < end, "{what}");
@@ -27,7 +27,7 @@ async fn until(what: &str, mut there: impl FnMut() -> bool) {
 }
 
 /// A registry with one of everything.
-async fn registry() -> Registry {
+pub(crate) async fn registry() -> Registry {
     let mut all = Registry::start().await;
     let nets = ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"];
     all.certify("twnic", Some("anchor"), &nets);
@@ -62,7 +62,7 @@ async fn registry() -> Registry {
     all
 }
 
-fn options(registry: &Registry, cache: &Path) -> Box<ValidatorOptions> {
+pub(crate) fn options(registry: &Registry, cache: &Path) -> Box<ValidatorOptions> {
     let mut options = ValidatorOptions::new(cache.to_owned(), vec![registry.tal()]);
     options.rrdp_root_certificates = vec![registry.root_certificate()];
     options.rsync_command = None;
@@ -71,7 +71,7 @@ fn options(registry: &Registry, cache: &Path) -> Box<ValidatorOptions> {
     Box::new(options)
 }
 
-fn open(options: Box<ValidatorOptions>, dir: &Path) -> (Rpki, CancellationToken) {
+pub(crate) fn open(options: Box<ValidatorOptions>, dir: &Path) -> (Rpki, CancellationToken) {
     let (service, rpki) = Service::open(ServiceOptions {
         source: Source::Validator(options),
         slurm: Vec::new(),
@@ -302,4 +302,61 @@ async fn what_cannot_work_is_told_in_words() {
     options.cache_dir = "/proc/nowhere".into();
     let said = problem(&options).await;
     assert!(said.contains("repository cache /proc/nowhere"), "{said}");
+}
+
+/// An rsync daemon of the test's own.
+struct Daemon(std::process::Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_without_rrdp_is_fetched_by_rsync() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let module = dir.path().join("module");
+    std::fs::create_dir_all(&module).expect("made");
+    let port = {
+        let probe = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        probe.local_addr().expect("bound").port()
+    };
+    let config = dir.path().join("rsyncd.conf");
+    let text = format!(
+        "use chroot = no\naddress = 127.0.0.1\nport = {port}\npid file = {0}/pid\nlock file = {0}/lock\nlog file = {0}/log\n[repo]\npath = {1}\nread only = yes\n",
+        dir.path().display(),
+        module.display()
+    );
+    std::fs::write(&config, text).expect("written");
+    let daemon = std::process::Command::new("rsync")
+        .args(["--daemon", "--no-detach", "--config"])
+        .arg(&config)
+        .spawn()
+        .expect("rsync must be installed (Debian package rsync)");
+    let _daemon = Daemon(daemon);
+    until("the daemon listens", || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    })
+    .await;
+    let base = format!("rsync://localhost:{port}/repo/");
+    let mut registry = Registry::start_rsync(base, module).await;
+    registry.certify("twnic", Some("anchor"), &["192.0.2.0/24"]);
+    let net = ("192.0.2.0/24", 24, 64496);
+    registry.grant("twnic", "good.roa", net, Flaw::None);
+    registry.publish();
+    let mut options = options(&registry, &dir.path().join("cache"));
+    options.rsync_command = Some("rsync".into());
+    let (rpki, stop) = open(options, &dir.path().join("state"));
+    until("the set", || {
+        rpki.set().is_some() || rpki.health().source_problem.is_some()
+    })
+    .await;
+    assert_eq!(rpki.health().source_problem, None);
+    assert_eq!(shown(rpki.set()), ["192.0.2.0/24-24 AS64496"]);
+    let report = rpki.health().report.expect("a report");
+    let fetch = report.fetches.iter().find(|one| one.transport == "rsync");
+    assert!(fetch.is_some_and(|one| one.ok), "{:#?}", report.fetches);
+    stop.cancel();
 }

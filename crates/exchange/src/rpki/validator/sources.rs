@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use routinator::payload::PayloadInfo;
 
-use crate::rpki::Vrp;
+use crate::rpki::{Vrp, VrpSet};
 
 /// Where one payload comes from.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -59,8 +59,42 @@ impl Sources {
         self.all.get(at).map(|(_, source)| source)
     }
 
+    /// `set` without the payloads whose certificates have ended at `now` (Unix seconds); `None` when all are left.
+    pub(crate) fn left(&self, set: &VrpSet, now: i64) -> Option<VrpSet> {
+        let good = |vrp: &Vrp| self.get(vrp).is_none_or(|source| source.expires_at > now);
+        if set.iter().all(|vrp| good(&vrp)) {
+            return None;
+        }
+        Some(set.iter().filter(good).collect())
+    }
+
     /// The payloads in order.
     pub(super) fn payloads(&self) -> impl Iterator<Item = Vrp> + '_ {
         self.all.iter().map(|(vrp, _)| *vrp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_is_left_out() {
+        let vrp = |asn| {
+            let prefix = "192.0.2.0/24".parse().expect("a prefix");
+            Vrp::new(prefix, 24, asn).expect("a payload")
+        };
+        let source = |expires_at| Source {
+            tal: "t".into(),
+            uri: "rsync://x.test/r/a.roa".into(),
+            expires_at,
+        };
+        let sources = Sources {
+            all: vec![(vrp(1), source(100)), (vrp(2), source(200))],
+        };
+        let set: VrpSet = [vrp(1), vrp(2), vrp(3)].into_iter().collect();
+        assert_eq!(sources.left(&set, 99), None);
+        let left = sources.left(&set, 100).expect("one has ended");
+        assert_eq!(left.iter().map(|vrp| vrp.asn).collect::<Vec<_>>(), [2, 3]);
     }
 }
