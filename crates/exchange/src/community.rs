@@ -20,6 +20,8 @@ pub const NOT_TO_FUNCTION: u32 = 0;
 pub const TO_FUNCTION: u32 = 1;
 /// `RS-ASN:101:peer` … `RS-ASN:103:peer`: prepend once, twice, three times towards this peer; 0 is everybody.
 pub const PREPEND_FUNCTIONS: [u32; 3] = [101, 102, 103];
+/// `RS-ASN:1200:0`: a flow rule that the exchange made from intelligence; taken away before it leaves.
+pub const PROTECTION_FUNCTION: u32 = 1200;
 /// BLACKHOLE (RFC 7999).
 pub const BLACKHOLE: (u32, u32) = (65535, 666);
 /// GRACEFUL_SHUTDOWN (RFC 8326).

@@ -7,8 +7,8 @@ use base::Prefix;
 use runtime::config::{Check, Checker};
 
 use super::{
-    Document, MEMBERS_MAX, Member, NAME_CHARS_MAX, Policy, PrefixLengths, ROUTERS_PER_MEMBER_MAX,
-    Roa, Router, SITES_MAX, Secret, Site,
+    Document, MEMBERS_MAX, Member, NAME_CHARS_MAX, PROTECTIONS_MAX, Policy, PrefixLengths,
+    ROUTERS_PER_MEMBER_MAX, Roa, Router, SITES_MAX, Secret, Site,
 };
 
 /// Characters of an AS set's name, with its registry and its path.
@@ -74,7 +74,45 @@ impl Check for Document {
                 at.index(index, |at| check_member(self, member, &mut seen, at));
             }
         });
+        check_protection(self, at);
     }
+}
+
+fn check_protection(document: &Document, at: &mut Checker) {
+    at.require(
+        document.protection.len() <= PROTECTIONS_MAX,
+        "protection",
+        format!("must be at most {PROTECTIONS_MAX}"),
+    );
+    let mut ids = BTreeSet::new();
+    at.key("protection", |at| {
+        for (index, rule) in document.protection.iter().enumerate() {
+            at.index(index, |at| {
+                for (field, problem) in rule.problems() {
+                    at.problem(field, problem);
+                }
+                at.require(
+                    ids.insert(&rule.id),
+                    "id",
+                    format!("{:?} is the name of two rules", rule.id),
+                );
+                let is_member =
+                    |asn| document.members.iter().any(|member| member.asn == asn);
+                at.require(
+                    rule.asn.is_none_or(is_member),
+                    "asn",
+                    format!("AS{} is no member", rule.asn.unwrap_or(0)),
+                );
+                for site in &rule.sites {
+                    at.require(
+                        document.site(site).is_some(),
+                        "sites",
+                        format!("{site:?} is no site"),
+                    );
+                }
+            });
+        }
+    });
 }
 
 /// What must not occur twice.

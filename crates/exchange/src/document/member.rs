@@ -34,6 +34,12 @@ pub struct Member {
     /// Refuse the session unless the member says that it is a route server's client (RFC 9234).
     #[serde(default)]
     pub require_role: bool,
+    /// Announce flow rules (RFC 8955, RFC 8956) to it.
+    #[serde(default)]
+    pub flowspec: bool,
+    /// Announce to it also the flow rules that the exchange makes from intelligence.
+    #[serde(default)]
+    pub intelligence: bool,
     /// Its border routers.
     #[serde(default)]
     pub routers: Vec<Router>,

@@ -8,6 +8,7 @@
 mod check;
 mod member;
 mod policy;
+mod protection;
 
 use std::path::Path;
 
@@ -19,6 +20,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) use check::is_set_name;
 pub use member::{BilateralSession, MaxPrefix, Member, Router, Secret, SessionTerms};
 pub use policy::{Bfd, IrrPolicy, Policy, PrefixLengths, Roa, RpkiPolicy, RtrServer};
+pub use protection::{
+    BLACKHOLE_V4_MIN, BLACKHOLE_V6_MIN, Flow, Fragments, ID_CHARS_MAX, LIST_MAX, NumberRange,
+    PROTECTIONS_MAX, Protection, RATE_MAX, TcpFlags,
+};
 
 /// Sites of one exchange.
 pub const SITES_MAX: usize = 64;
@@ -46,6 +51,9 @@ pub struct Document {
     /// Networks that peer with the route servers.
     #[serde(default)]
     pub members: Vec<Member>,
+    /// What members asked to be discarded or limited, and what the exchange does by itself.
+    #[serde(default)]
+    pub protection: Vec<Protection>,
 }
 
 /// A place with a peering LAN and a route server.

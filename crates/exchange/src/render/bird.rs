@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::{RenderError, bogons};
+use super::{RenderError, bogons, protection};
 use crate::community::Reason;
 use crate::document::{Document, Member, Policy, Router, Secret, Site};
 use crate::irr::aggregate::{aggregate, covering};
@@ -25,6 +25,7 @@ pub(super) fn render(
     tables(&mut out, policy);
     out.push_str(FUNCTIONS);
     rpki_functions(&mut out, policy);
+    protection::render(&mut out, document, site, allowed);
     let mut members: Vec<&Member> = document.members.iter().collect();
     members.sort_by_key(|member| member.asn);
     for member in members {
@@ -482,13 +483,17 @@ fn session_part(out: &mut String, policy: &Policy, session: &Session<'_>, hops: 
     };
     say!(
         out,
-        "  {kind} {{\n    table {table};\n    secondary on;\n    import table on;\n    import keep filtered on;\n    receive limit {} action restart;\n    import filter import_{name};\n    export filter export_{name};\n  }};\n}}",
+        "  {kind} {{\n    table {table};\n    secondary on;\n    import table on;\n    import keep filtered on;\n    receive limit {} action restart;\n    import filter import_{name};\n    export filter export_{name};\n  }};",
         terms
             .and_then(|terms| terms.max_prefix)
             .or(own)
             .or(general)
             .unwrap_or(default)
     );
+    if session.member.flowspec {
+        protection::channel(out, session.member, session.v6);
+    }
+    say!(out, "}}");
 }
 
 fn pattern(pattern: &Pattern) -> String {

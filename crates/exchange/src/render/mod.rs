@@ -11,14 +11,21 @@
 //! 6. prefix registered.
 //!
 //! A blackhole (RFC 7999) skips lengths and RPKI, and must be a host inside registered space.
+//!
+//! What members asked to be discarded or limited ([`crate::document::Protection`]) becomes static routes
+//! and flow rules that the route server announces as if the member had: only for members with a router
+//! at the site, and only inside what the registries say is theirs.
 
 mod bird;
 mod bogons;
+mod protection;
 
 use std::path::{Path, PathBuf};
 
 use crate::document::{Document, Site};
 use crate::irr::AllowedByMember;
+
+pub use protection::flow_text;
 
 /// Name of the file below the directory of output.
 pub const BIRD_FILE: &str = "bird.conf";

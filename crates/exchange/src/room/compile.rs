@@ -148,6 +148,7 @@ impl Model {
                 .iter()
                 .map(|member| self.member(member, secrets))
                 .collect(),
+            protection: Vec::new(),
         })
     }
 
@@ -213,6 +214,8 @@ impl Model {
             password: secrets.of(member.id),
             bfd: value.bfd,
             require_role: value.require_role,
+            flowspec: value.flowspec,
+            intelligence: false,
             routers,
             bilateral: self.bilateral(member.id),
         }

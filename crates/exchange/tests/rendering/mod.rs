@@ -68,10 +68,67 @@ fn golden_configurations() {
     }
 }
 
+/// The lab with rules of every kind: announced, and left out for each reason.
+fn protected() -> Document {
+    let text = LAB
+        .replacen("name = \"TANet\"", "name = \"TANet\"\nflowspec = true", 1)
+        .replacen(
+            "name = \"GSN\"",
+            "name = \"GSN\"\nflowspec = true\nintelligence = true",
+            1,
+        );
+    let text = format!("{text}\n{}", include_str!("../golden/protection.toml"));
+    Document::parse("protected.toml", &text).expect("valid")
+}
+
+#[test]
+fn golden_protection() {
+    let document = protected();
+    let text = rendered(&document, "hsinchu");
+    bird_accepts(&text);
+    let plain = rendered(&Document::parse("lab.toml", LAB).expect("valid"), "hsinchu");
+    // What protection adds, without what is the same for everybody.
+    let added: Vec<&str> = text
+        .lines()
+        .filter(|line| !plain.lines().any(|other| other == *line))
+        .collect();
+    let added = added.join("\n") + "\n";
+    let file = golden("protection.bird.conf");
+    if std::env::var("CIVICNET_GOLDEN").is_ok_and(|value| value == "write") {
+        std::fs::write(&file, &added).expect("written");
+    }
+    let kept = std::fs::read_to_string(&file).expect("the golden file");
+    assert!(
+        kept == added,
+        "{} is stale: run with CIVICNET_GOLDEN=write and read the difference",
+        file.display()
+    );
+    for expected in [
+        "other-site: not announced: for other sites",
+        "elsewhere: not announced: the member has no router here",
+        "not-mine: not announced: not inside the member's registered address space",
+        "no-hop: not announced: this site has no blackhole next hop",
+    ] {
+        assert!(text.contains(expected), "{expected}\n{added}");
+    }
+}
+
+#[test]
+fn a_rule_that_contradicts_the_document_is_told() {
+    let mut text = format!("{LAB}\n{}", include_str!("../golden/protection.toml"));
+    text = text.replace("asn = 7539\ndestination = \"140.110.5.9/32\"", "asn = 64999\nsites = [\"taipei\"]\ndestination = \"140.110.0.0/16\"");
+    let told = Document::parse("protected.toml", &text)
+        .expect_err("wrong")
+        .to_string();
+    for expected in ["AS64999 is no member", "\"taipei\" is no site", "too wide for a blackhole"] {
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
 #[test]
 fn every_switch_of_the_policy_gives_a_configuration_that_bird_takes() {
     let base = Document::parse("lab.toml", LAB).expect("valid");
-    let variants: [fn(&mut Document); 9] = [
+    let variants: [fn(&mut Document); 11] = [
         |d| d.policy.blackhole = false,
         |d| d.policy.irr.enabled = false,
         |d| d.policy.irr.more_specific = true,
@@ -81,6 +138,14 @@ fn every_switch_of_the_policy_gives_a_configuration_that_bird_takes() {
         |d| d.policy.never_via_route_server.clear(),
         |d| d.sites.iter_mut().for_each(|site| site.draining = true),
         |d| d.members.clear(),
+        |d| {
+            *d = protected();
+            d.policy.irr.enabled = false;
+        },
+        |d| {
+            *d = protected();
+            d.protection.clear();
+        },
     ];
     for change in variants {
         let mut document = base.clone();
