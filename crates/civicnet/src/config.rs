@@ -43,6 +43,8 @@ pub struct Config {
     pub isac: isac::IsacConfig,
     /// What the RPKI says (role `control`).
     pub rpki: exchange::rpki::RpkiConfig,
+    /// Whose addresses are whose at the exchange (role `control`).
+    pub protection: exchange::protect::ProtectionConfig,
 }
 
 impl Check for Config {
@@ -72,6 +74,7 @@ impl Check for Config {
         at.section("cdn", &self.cdn);
         at.section("isac", &self.isac);
         at.section("rpki", &self.rpki);
+        at.section("protection", &self.protection);
     }
 }
 

@@ -11,6 +11,9 @@
 //!
 //! [`room`] is the exchange's model in the console, from which the document is compiled.
 //!
+//! [`portal`] is the members' side: applications, my network, rules. [`protect`] announces blackholes and
+//! flow rules for members, and [`manrs`] counts the evidence for the MANRS programme.
+//!
 //! Nobody here speaks BGP: BIRD (or OpenBGPD) does, driven from outside.
 
 pub mod community;
@@ -18,8 +21,11 @@ pub mod document;
 pub mod engine;
 pub mod glass;
 pub mod irr;
+pub mod manrs;
 pub mod mrt;
+pub mod portal;
 pub mod prefix_table;
+pub mod protect;
 pub mod render;
 pub mod room;
 pub mod rpki;

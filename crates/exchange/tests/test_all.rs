@@ -7,5 +7,6 @@ mod it {
     pub(crate) mod rtr;
     pub(crate) mod validator;
 }
+mod portal;
 mod rendering;
 mod room;

@@ -56,6 +56,10 @@ pub(super) async fn seed(
     map(&assembly.cdn, operator, ports).await?;
     nodes(dir, &assembly, ports).await?;
     let door = taxii::seed(dir, &assembly, operator).await?;
+    assembly
+        .portal
+        .begin_documents(&exchange::room::By::system("sandbox"))
+        .await?;
     let authority = assembly.cdn.authority().await?;
     std::fs::write(dir.join("sandbox-ca.pem"), authority.root_pem.as_bytes())?;
     let Assembly { lake, memory, .. } = assembly;

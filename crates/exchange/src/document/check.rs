@@ -96,8 +96,7 @@ fn check_protection(document: &Document, at: &mut Checker) {
                     "id",
                     format!("{:?} is the name of two rules", rule.id),
                 );
-                let is_member =
-                    |asn| document.members.iter().any(|member| member.asn == asn);
+                let is_member = |asn| document.members.iter().any(|member| member.asn == asn);
                 at.require(
                     rule.asn.is_none_or(is_member),
                     "asn",

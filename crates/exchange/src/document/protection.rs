@@ -327,11 +327,11 @@ fn check_flow(
         !flow.protocols.is_empty() && flow.protocols.iter().all(|p| allowed.contains(p))
     };
     let by_ports = ["ports", "destination_ports", "source_ports"];
-    for (field, list) in by_ports.into_iter().zip([
-        &flow.ports,
-        &flow.destination_ports,
-        &flow.source_ports,
-    ]) {
+    for (field, list) in
+        by_ports
+            .into_iter()
+            .zip([&flow.ports, &flow.destination_ports, &flow.source_ports])
+    {
         if !list.is_empty() && !only(&[TCP, UDP, SCTP]) {
             problems.push((
                 field,
@@ -341,11 +341,17 @@ fn check_flow(
     }
     let icmp = if is_v6 { ICMP_V6 } else { ICMP };
     if !(flow.icmp_types.is_empty() && flow.icmp_codes.is_empty()) && !only(&[icmp]) {
-        problems.push(("icmp_types", format!("needs the protocol {icmp} (ICMP), and no other")));
+        problems.push((
+            "icmp_types",
+            format!("needs the protocol {icmp} (ICMP), and no other"),
+        ));
     }
     if let Some(flags) = flow.tcp_flags {
         if !only(&[TCP]) {
-            problems.push(("tcp_flags", "needs the protocol 6 (TCP), and no other".to_owned()));
+            problems.push((
+                "tcp_flags",
+                "needs the protocol 6 (TCP), and no other".to_owned(),
+            ));
         }
         if flags.of == 0 || flags.set & !flags.of != 0 {
             problems.push((
@@ -364,7 +370,10 @@ fn check_flow(
         ));
     }
     if flow.rate_bytes.is_some_and(|rate| rate > RATE_MAX) {
-        problems.push(("rate_bytes", format!("must be at most {RATE_MAX} bytes a second")));
+        problems.push((
+            "rate_bytes",
+            format!("must be at most {RATE_MAX} bytes a second"),
+        ));
     }
     if flow.mark_dscp.is_some_and(|mark| mark > 63) {
         problems.push(("mark_dscp", "must be 0 to 63".to_owned()));
@@ -377,7 +386,8 @@ impl Flow {
     /// it meet less.
     pub fn may_meet(&self, source: IpAddr, protocol: u8, ports: Option<(u16, u16)>) -> bool {
         let within = |list: &[NumberRange], port: u16| {
-            list.iter().any(|range| (range.low..=range.high).contains(&port))
+            list.iter()
+                .any(|range| (range.low..=range.high).contains(&port))
         };
         if self.source.is_some_and(|prefix| !prefix.contains(source)) {
             return false;
@@ -415,7 +425,10 @@ mod tests {
     }
 
     fn fields(rule: &Protection) -> Vec<&'static str> {
-        rule.problems().into_iter().map(|(field, _)| field).collect()
+        rule.problems()
+            .into_iter()
+            .map(|(field, _)| field)
+            .collect()
     }
 
     #[test]
@@ -424,7 +437,9 @@ mod tests {
             let range: NumberRange = text.parse().expect(text);
             assert_eq!(range.to_string(), text);
         }
-        for text in ["", "-", "1-", "-1", "2-1", "65536", "+5", "1-2-3", "1..5", "０"] {
+        for text in [
+            "", "-", "1-", "-1", "2-1", "65536", "+5", "1-2-3", "1..5", "０",
+        ] {
             assert!(text.parse::<NumberRange>().is_err(), "{text}");
         }
     }
@@ -444,17 +459,59 @@ mod tests {
         assert!(fields(&rule(Some(discard.clone()))).is_empty());
         let range = NumberRange { low: 53, high: 53 };
         for (change, field) in [
-            (Flow { destination_ports: vec![range], ..discard.clone() }, "destination_ports"),
-            (Flow { icmp_types: vec![range], protocols: vec![17], ..discard.clone() }, "icmp_types"),
-            (Flow { tcp_flags: Some(TcpFlags { set: 2, of: 0x10 }), protocols: vec![6], ..discard.clone() }, "tcp_flags"),
-            (Flow { source: "2001:db8::/32".parse().ok(), ..discard.clone() }, "source"),
-            (Flow { dscp: vec![NumberRange { low: 0, high: 64 }], ..discard.clone() }, "dscp"),
+            (
+                Flow {
+                    destination_ports: vec![range],
+                    ..discard.clone()
+                },
+                "destination_ports",
+            ),
+            (
+                Flow {
+                    icmp_types: vec![range],
+                    protocols: vec![17],
+                    ..discard.clone()
+                },
+                "icmp_types",
+            ),
+            (
+                Flow {
+                    tcp_flags: Some(TcpFlags { set: 2, of: 0x10 }),
+                    protocols: vec![6],
+                    ..discard.clone()
+                },
+                "tcp_flags",
+            ),
+            (
+                Flow {
+                    source: "2001:db8::/32".parse().ok(),
+                    ..discard.clone()
+                },
+                "source",
+            ),
+            (
+                Flow {
+                    dscp: vec![NumberRange { low: 0, high: 64 }],
+                    ..discard.clone()
+                },
+                "dscp",
+            ),
             (Flow::default(), "rate_bytes"),
-            (Flow { mark_dscp: Some(64), ..Flow::default() }, "mark_dscp"),
+            (
+                Flow {
+                    mark_dscp: Some(64),
+                    ..Flow::default()
+                },
+                "mark_dscp",
+            ),
         ] {
             assert_eq!(fields(&rule(Some(change.clone()))), [field], "{change:?}");
         }
-        let nobody = Protection { asn: None, destination: None, ..rule(Some(discard)) };
+        let nobody = Protection {
+            asn: None,
+            destination: None,
+            ..rule(Some(discard))
+        };
         assert_eq!(fields(&nobody), ["destination"]);
     }
 
@@ -472,6 +529,10 @@ mod tests {
         assert!(!flow.may_meet(from, 17, Some((53, 4_000))));
         assert!(!flow.may_meet(from, 6, Some((4_000, 53))));
         assert!(!flow.may_meet(from, 17, None));
-        assert!(!flow.may_meet("198.51.101.9".parse().expect("an address"), 17, Some((4_000, 53))));
+        assert!(!flow.may_meet(
+            "198.51.101.9".parse().expect("an address"),
+            17,
+            Some((4_000, 53))
+        ));
     }
 }

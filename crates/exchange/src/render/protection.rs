@@ -112,12 +112,20 @@ fn left(
 
 /// The tables, the routes and the function that says who gets them. Nothing when the document has no
 /// rules and no member takes any.
-pub(super) fn render(out: &mut String, document: &Document, site: &Site, allowed: &AllowedByMember) {
+pub(super) fn render(
+    out: &mut String,
+    document: &Document,
+    site: &Site,
+    allowed: &AllowedByMember,
+) {
     let taken = [false, true].map(|v6| is_taken(document, site, v6));
     if document.protection.is_empty() && !taken.contains(&true) {
         return;
     }
-    say!(out, "\n# What members asked to be discarded or limited (RFC 7999, RFC 8955, RFC 8956).");
+    say!(
+        out,
+        "\n# What members asked to be discarded or limited (RFC 7999, RFC 8955, RFC 8956)."
+    );
     let mut rules: Vec<&Protection> = document.protection.iter().collect();
     rules.sort_by(|a, b| a.id.cmp(&b.id));
     rules.retain(|rule| match left(document, site, allowed, rule) {
@@ -135,7 +143,10 @@ pub(super) fn render(out: &mut String, document: &Document, site: &Site, allowed
             .filter(|rule| rule.is_blackhole() && rule.is_v6() == v6)
             .collect();
         if let (false, Some(next_hop)) = (holes.is_empty(), next_hop(site, v6)) {
-            say!(out, "protocol static protection_v{number} {{\n  {family} {{ table master{number}; }};");
+            say!(
+                out,
+                "protocol static protection_v{number} {{\n  {family} {{ table master{number}; }};"
+            );
             for rule in holes {
                 blackhole(out, rule, next_hop);
             }
@@ -152,7 +163,10 @@ pub(super) fn render(out: &mut String, document: &Document, site: &Site, allowed
         if flows.is_empty() {
             continue;
         }
-        say!(out, "protocol static protection_flow{number} {{\n  flow{number} {{ table flows{number}; }};");
+        say!(
+            out,
+            "protocol static protection_flow{number} {{\n  flow{number} {{ table flows{number}; }};"
+        );
         for rule in flows {
             if let Some(flow) = &rule.flow {
                 say!(
@@ -195,18 +209,27 @@ fn path(rule: &Protection) -> String {
 fn attributes(rule: &Protection, flow: &Flow) -> String {
     let mut text = path(rule);
     if rule.asn.is_none() {
-        write!(text, " bgp_large_community.add((RS_ASN, {PROTECTION_FUNCTION}, 0));")
-            .unwrap_or_default();
+        write!(
+            text,
+            " bgp_large_community.add((RS_ASN, {PROTECTION_FUNCTION}, 0));"
+        )
+        .unwrap_or_default();
     }
     if let Some(rate) = flow.rate_bytes {
         // The rate is a float of 32 bits (RFC 8955, 7.1).
         let bits = (rate as f32).to_bits();
-        write!(text, " bgp_ext_community.add((generic, {TRAFFIC_RATE:#010x}, {bits:#x}));")
-            .unwrap_or_default();
+        write!(
+            text,
+            " bgp_ext_community.add((generic, {TRAFFIC_RATE:#010x}, {bits:#x}));"
+        )
+        .unwrap_or_default();
     }
     if let Some(mark) = flow.mark_dscp {
-        write!(text, " bgp_ext_community.add((generic, {TRAFFIC_MARKING:#010x}, {mark:#x}));")
-            .unwrap_or_default();
+        write!(
+            text,
+            " bgp_ext_community.add((generic, {TRAFFIC_MARKING:#010x}, {mark:#x}));"
+        )
+        .unwrap_or_default();
     }
     text
 }
@@ -279,9 +302,5 @@ pub fn flow_text(to: Option<Prefix>, flow: &Flow, v6: bool) -> String {
             }
         ));
     }
-    format!(
-        "flow{} {{ {} }}",
-        if v6 { 6 } else { 4 },
-        parts.join(" ")
-    )
+    format!("flow{} {{ {} }}", if v6 { 6 } else { 4 }, parts.join(" "))
 }

@@ -68,7 +68,8 @@ impl Exchange {
             .await?;
         self.secrets(tx, &model.sessions, |s| s.password.is_some(), &mut secrets)
             .await?;
-        let document = model.document(&secrets, now)?;
+        let mut document = model.document(&secrets, now)?;
+        crate::protect::engine::fill(&mut *tx, &mut document, now).await?;
         let problems = runtime::config::check(&document)
             .into_iter()
             .map(|finding| (finding.key.to_string(), finding.message))

@@ -6,7 +6,7 @@ use store::{Migrations, Step};
 /// All steps so far.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "exchange",
-    steps: &[MODEL],
+    steps: &[MODEL, crate::protect::schema::PROTECTION],
 };
 
 const MODEL: Step = Step {

@@ -116,11 +116,18 @@ fn golden_protection() {
 #[test]
 fn a_rule_that_contradicts_the_document_is_told() {
     let mut text = format!("{LAB}\n{}", include_str!("../golden/protection.toml"));
-    text = text.replace("asn = 7539\ndestination = \"140.110.5.9/32\"", "asn = 64999\nsites = [\"taipei\"]\ndestination = \"140.110.0.0/16\"");
+    text = text.replace(
+        "asn = 7539\ndestination = \"140.110.5.9/32\"",
+        "asn = 64999\nsites = [\"taipei\"]\ndestination = \"140.110.0.0/16\"",
+    );
     let told = Document::parse("protected.toml", &text)
         .expect_err("wrong")
         .to_string();
-    for expected in ["AS64999 is no member", "\"taipei\" is no site", "too wide for a blackhole"] {
+    for expected in [
+        "AS64999 is no member",
+        "\"taipei\" is no site",
+        "too wide for a blackhole",
+    ] {
         assert!(told.contains(expected), "{told}");
     }
 }

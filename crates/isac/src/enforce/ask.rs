@@ -1,6 +1,6 @@
 //! Questions: what is in force, how often it was met, why something is blocked.
 
-use base::enforcement::{Enforced, RULES_MAX, Target};
+use base::enforcement::{Enforced, RULES_MAX, Rule, Target};
 use base::{EnforcementId, Role};
 use store::{Page, PageRequest};
 
@@ -37,6 +37,27 @@ impl Enforcements {
             through: u64::try_from(through).unwrap_or(0),
             rules,
         })
+    }
+
+    /// Rules on addresses and prefixes that are in force for every role that can: what the exchange
+    /// announces, too.
+    ///
+    /// # Errors
+    /// [`EnforceError::Store`].
+    pub async fn networks_everywhere(&self) -> Result<Vec<Rule>, EnforceError> {
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE state = 'active' AND kind IN ('address', 'prefix') AND (until IS NULL OR until > $1) ORDER BY id LIMIT $2")))
+            .bind(self.now().micros())
+            .bind(RULES_MAX as i64)
+            .fetch_all(self.inner.db.pool())
+            .await?;
+        let mut rules = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let decided = decided_of(row)?;
+            if decided.roles.is_empty() {
+                rules.push(decided.rule);
+            }
+        }
+        Ok(rules)
     }
 
     /// The last order on enforcements for `role`.

@@ -2,6 +2,7 @@
 
 mod enforcement;
 mod lookup;
+mod portal;
 mod seams;
 mod zones;
 
@@ -49,6 +50,7 @@ pub(crate) struct Assembly {
     pub(crate) casework: Casework,
     pub(crate) cert: isac::Cert,
     pub(crate) cdn: Cdn,
+    pub(crate) portal: exchange::portal::Portal,
     pub(crate) objects: Objects,
     pub(crate) enforcements: Enforcements,
     pub(crate) web: Web,
@@ -106,6 +108,8 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         "cdn-site".to_owned(),
         Arc::new(SiteGrant(cdn.clone())) as Arc<dyn Grant>,
     );
+    let portal = portal::open(db, vault, people.clone(), &mut forms, &mut grants)
+        .context("a form of the exchange is wrong")?;
     let casework = Casework::new(casework::Parts {
         db: db.clone(),
         vault: vault.clone(),
@@ -149,6 +153,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         isac::enforce::room(intel),
         cert.room(&casework),
         exchange::rpki::room::room(validity),
+        portal.room(&casework),
     ];
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
         .context("the console does not fit together")?;
@@ -162,6 +167,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         casework,
         cert,
         cdn,
+        portal,
         objects,
         enforcements,
         web,
@@ -179,6 +185,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         casework,
         cert,
         cdn,
+        portal,
         objects,
         enforcements,
         web,
@@ -218,6 +225,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         async move { publisher.publish_until(stop).await },
     );
     zone_watch(process, &cdn, &fabric);
+    portal::start(process, &portal, &enforcements, &config.protection);
     enforcement::start(process, &enforcements, objects.clone(), &cdn, &fabric);
     let (index, stop) = (objects.clone(), tasks.soft());
     tasks.spawn_essential("intelligence search", async move {
