@@ -93,17 +93,41 @@ class Router:
 class Lab:
     """Sites, LANs and routers of a members' document."""
 
-    def __init__(self):
+    def __init__(self, document=GOLDEN / "lab.toml"):
+        for program, package in ((BIRD, "bird2"), (shutil.which("ip"), "iproute2"), (shutil.which("ping"), "iputils-ping")):
+            assert program, f"install Debian's package {package}"
         self.dir = Path(tempfile.mkdtemp(prefix="civicnet-lab-"))
         self.prefix = f"cx{os.getpid()}"
-        self.namespaces, self.routers, self.ports = [], {}, {}
+        self.namespaces, self.routers, self.ports, self.others = [], {}, {}, []
         self.document_file = self.dir / "lab.toml"
-        shutil.copy(GOLDEN / "lab.toml", self.document_file)
+        shutil.copy(document, self.document_file)
         self.document = tomllib.loads(self.document_file.read_text())
         for site in self.document["sites"]:
-            netns = self.namespace("lan-" + site["name"])
-            run("ip", "-n", netns, "link", "add", "lan", "type", "bridge", "stp_state", "0")
-            run("ip", "-n", netns, "link", "set", "lan", "up")
+            self.lan(site["name"])
+
+    def lan(self, name):
+        """A switch."""
+        netns = self.namespace("lan-" + name)
+        run("ip", "-n", netns, "link", "add", "lan", "type", "bridge", "stp_state", "0", "mcast_snooping", "0")
+        run("ip", "-n", netns, "link", "set", "lan", "up")
+
+    def trunk(self, one, other):
+        """Two switches joined at layer 2."""
+        ends = [(f"{self.prefix}-lan-{a}", f"t-{b}"[:15]) for a, b in ((one, other), (other, one))]
+        run("ip", "link", "add", ends[0][1], "netns", ends[0][0], "type", "veth", "peer", "name", ends[1][1], "netns", ends[1][0])
+        for netns, device in ends:
+            run("ip", "-n", netns, "link", "set", device, "master", "lan", "up")
+
+    def cut_site(self, site, cut=True):
+        """The site's switch stops (or works again); every cable stays in."""
+        run("ip", "-n", f"{self.prefix}-lan-{site}", "link", "set", "lan", "down" if cut else "up")
+
+    def start(self, name, netns, *command):
+        """Another program in a namespace, ended with the lab."""
+        log = open(self.dir / f"{name}.log", "ab")
+        process = subprocess.Popen(["ip", "netns", "exec", netns, *map(str, command)], stdout=log, stderr=log)
+        self.others.append(process)
+        return process
 
     def namespace(self, name):
         netns = f"{self.prefix}-{name}"
@@ -142,7 +166,7 @@ class Lab:
     def route_server(self, name):
         site = next(site for site in self.document["sites"] if site["name"] == name)
         router = self.router("rs-" + name)
-        self.plug(router, name, site["address_v4"] + "/24", site["address_v6"] + "/64")
+        self.plug(router, name, *(site[key] + length for key, length in (("address_v4", "/24"), ("address_v6", "/64")) if key in site))
         self.render(name, router.dir)
         router.start()
         return router
@@ -174,6 +198,15 @@ class Lab:
         return router
 
     def close(self):
+        for process in self.others:
+            if process.poll() is None:
+                process.terminate()
+        for process in self.others:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         for router in self.routers.values():
             router.stop()
         for netns in self.namespaces:

@@ -325,6 +325,109 @@ pub(crate) enum ExchangeCommand {
     Render(ExchangeRender),
     /// Bring the configuration to a running BIRD: check, compare, configure, watch, go back when sessions drop
     Apply(ExchangeApply),
+    /// Switch a member's traffic to its routers at one site, at every route server, by one command
+    Switch(ExchangeSwitch),
+    /// Rehearse a loss on the running exchange: timed, recorded, always undone
+    Drill {
+        #[command(subcommand)]
+        what: DrillCommand,
+    },
+    /// Check one member end to end; exit code 3 when something is wrong
+    Health(ExchangeHealth),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExchangeSwitch {
+    /// The members' document: TOML, or JSON when its name ends in .json; it is changed
+    #[arg(long)]
+    pub(crate) members: PathBuf,
+    /// How each site's route server is reached: TOML with [[places]] site, socket, config, run
+    #[arg(long)]
+    pub(crate) places: PathBuf,
+    /// The member's AS number
+    #[arg(long, value_parser = autonomous_system)]
+    pub(crate) asn: u32,
+    /// Site whose routers come first from then on
+    #[arg(long, conflicts_with_all = ["undo", "equal"], required_unless_present_any = ["undo", "equal"])]
+    pub(crate) to: Option<String>,
+    /// No site comes first from then on
+    #[arg(long, conflicts_with = "undo")]
+    pub(crate) equal: bool,
+    /// As it was before this member's last switch
+    #[arg(long)]
+    pub(crate) undo: bool,
+    #[command(flatten)]
+    pub(crate) irr: IrrSource,
+    /// Check and compare only
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Seconds that sessions may take to come back before the old configuration does
+    #[arg(long, default_value = "30", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) watch: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DrillCommand {
+    /// Walk through a drill's document
+    Run(DrillRun),
+    /// Undo what a drill left behind that was killed together with its guard
+    Restore {
+        /// Directory of the drills' journal and records
+        #[arg(long, default_value = "drills")]
+        record: PathBuf,
+    },
+    /// Print the JSON schema of a drill's document
+    Schema,
+    /// Stand guard over a drill (started by `run`)
+    #[command(hide = true)]
+    Guard {
+        /// The journal
+        #[arg(long)]
+        journal: PathBuf,
+        /// The plan's limit in seconds
+        #[arg(long)]
+        max_s: u64,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrillRun {
+    /// The drill's document
+    pub(crate) plan: PathBuf,
+    /// How each site's route server is reached: TOML with [[places]] site, socket, config, run
+    #[arg(long)]
+    pub(crate) places: PathBuf,
+    /// Directory of the drills' journal and records
+    #[arg(long, default_value = "drills")]
+    pub(crate) record: PathBuf,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExchangeHealth {
+    /// The members' document: TOML, or JSON when its name ends in .json
+    #[arg(long)]
+    pub(crate) members: PathBuf,
+    /// How each site's route server is reached: TOML with [[places]] site, socket, config, run
+    #[arg(long)]
+    pub(crate) places: PathBuf,
+    /// The member's AS number
+    #[arg(long, value_parser = autonomous_system)]
+    pub(crate) asn: u32,
+    /// File of the usual numbers of routes
+    #[arg(long)]
+    pub(crate) usual: Option<PathBuf>,
+    /// Take what is seen as usual from now on
+    #[arg(long, requires = "usual")]
+    pub(crate) learn: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -598,6 +701,12 @@ pub(crate) struct ExchangeSource {
     /// Site whose route server is meant
     #[arg(long)]
     pub(crate) site: String,
+    #[command(flatten)]
+    pub(crate) irr: IrrSource,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IrrSource {
     /// Registries' dumps in RPSL; may be repeated
     #[arg(long, conflicts_with = "irr_server")]
     pub(crate) irr_file: Vec<PathBuf>,

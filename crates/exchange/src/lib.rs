@@ -18,12 +18,15 @@
 
 pub mod community;
 pub mod document;
+pub mod drill;
 pub mod engine;
 pub mod glass;
+pub mod health;
 pub mod irr;
 pub mod manrs;
 pub mod mrt;
 pub mod portal;
+pub mod places;
 pub mod prefix_table;
 pub mod protect;
 pub mod render;

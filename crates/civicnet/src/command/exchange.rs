@@ -10,17 +10,20 @@ use serde_json::json;
 
 use crate::Verdict;
 use crate::cli::{ExchangeCommand, Mrt};
-use crate::command::route_server;
+use crate::command::{drill, health, route_server, switch};
 
 /// Origins whose figures are kept; a full table has some 80,000.
 const ORIGINS_MAX: usize = 1_000_000;
 
-pub(crate) fn run(what: ExchangeCommand) -> anyhow::Result<Verdict> {
+pub(crate) async fn run(what: ExchangeCommand) -> anyhow::Result<Verdict> {
     match what {
         ExchangeCommand::Mrt(asked) => show(&asked),
         ExchangeCommand::Schema => route_server::schema(),
         ExchangeCommand::Render(asked) => route_server::render(&asked),
         ExchangeCommand::Apply(asked) => route_server::apply_to_bird(&asked),
+        ExchangeCommand::Switch(asked) => switch::run(&asked),
+        ExchangeCommand::Drill { what } => drill::run(what).await,
+        ExchangeCommand::Health(asked) => health::run(&asked),
     }
 }
 

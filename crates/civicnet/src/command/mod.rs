@@ -3,7 +3,9 @@
 pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod control;
+pub(crate) mod drill;
 pub(crate) mod exchange;
+pub(crate) mod health;
 pub(crate) mod keys;
 pub(crate) mod node;
 pub(crate) mod query;
@@ -11,4 +13,5 @@ pub(crate) mod reload;
 pub(crate) mod route_server;
 pub(crate) mod sandbox;
 pub(crate) mod stix;
+pub(crate) mod switch;
 pub(crate) mod user;

@@ -10,10 +10,10 @@ use exchange::engine::diff::Diff;
 use exchange::irr::{self, AllowedByMember, Cache, Registry, Unreachable, rpsl::Files, whois};
 
 use crate::Verdict;
-use crate::cli::{ExchangeApply, ExchangeRender, ExchangeSource};
+use crate::cli::{ExchangeApply, ExchangeRender, ExchangeSource, IrrSource};
 
 /// How long all sessions must have been up before a change is final.
-const SETTLE: Duration = Duration::from_secs(3);
+pub(super) const SETTLE: Duration = Duration::from_secs(3);
 
 pub(crate) fn schema() -> anyhow::Result<Verdict> {
     crate::out(&serde_json::to_string_pretty(&Document::schema())?)?;
@@ -66,15 +66,28 @@ pub(crate) fn apply_to_bird(what: &ExchangeApply) -> anyhow::Result<Verdict> {
 
 fn configuration(source: &ExchangeSource) -> anyhow::Result<String> {
     let document = Document::load(&source.members)?;
+    configuration_of(&document, &source.site, &source.irr)
+}
+
+/// The configuration of one site's route server.
+pub(super) fn configuration_of(
+    document: &Document,
+    site: &str,
+    source: &IrrSource,
+) -> anyhow::Result<String> {
     let allowed = if document.policy.irr.enabled {
-        registered(&document, source)?
+        registered(document, site, source)?
     } else {
         AllowedByMember::new()
     };
-    Ok(exchange::render::bird(&document, &source.site, &allowed)?)
+    Ok(exchange::render::bird(document, site, &allowed)?)
 }
 
-fn registered(document: &Document, source: &ExchangeSource) -> anyhow::Result<AllowedByMember> {
+fn registered(
+    document: &Document,
+    site: &str,
+    source: &IrrSource,
+) -> anyhow::Result<AllowedByMember> {
     let cache = source.irr_cache.clone().map(Cache::open).transpose()?;
     let mut registry: Box<dyn Registry> = match &source.irr_server {
         Some(server) => match whois::Server::connect(server, whois::TIMEOUT) {
@@ -96,7 +109,7 @@ fn registered(document: &Document, source: &ExchangeSource) -> anyhow::Result<Al
         }
     };
     let cache = cache.as_ref();
-    let (allowed, warnings) = irr::resolve(document, &source.site, registry.as_mut(), cache)
+    let (allowed, warnings) = irr::resolve(document, site, registry.as_mut(), cache)
         .context("the registries' data is needed: give --irr-file or --irr-server, or set policy.irr.enabled = false")?;
     for warning in warnings {
         crate::complain(&warning.0);
@@ -104,7 +117,7 @@ fn registered(document: &Document, source: &ExchangeSource) -> anyhow::Result<Al
     Ok(allowed)
 }
 
-fn show(diff: &Diff) -> anyhow::Result<()> {
+pub(super) fn show(diff: &Diff) -> anyhow::Result<()> {
     for line in &diff.shown {
         crate::out(line)?;
     }

@@ -7,8 +7,8 @@ use base::Prefix;
 use runtime::config::{Check, Checker};
 
 use super::{
-    Document, MEMBERS_MAX, Member, NAME_CHARS_MAX, PROTECTIONS_MAX, Policy, PrefixLengths,
-    ROUTERS_PER_MEMBER_MAX, Roa, Router, SITES_MAX, Secret, Site,
+    Document, MEMBERS_MAX, Member, NAME_CHARS_MAX, PROTECTIONS_MAX, Policy, PreferredSite,
+    PrefixLengths, ROUTERS_PER_MEMBER_MAX, Roa, Router, SITES_MAX, Secret, Site,
 };
 
 /// Characters of an AS set's name, with its registry and its path.
@@ -57,24 +57,46 @@ impl Check for Document {
             }
         });
         let mut seen = Seen::default();
-        for site in &self.sites {
-            for address in [
-                site.address_v4.map(IpAddr::from),
-                site.address_v6.map(IpAddr::from),
-            ]
-            .into_iter()
-            .flatten()
-            {
-                seen.addresses
-                    .insert(address, format!("the route server of {}", site.name));
+        at.key("sites", |at| {
+            for (index, site) in self.sites.iter().enumerate() {
+                at.index(index, |at| {
+                    for (address, key) in [
+                        (site.address_v4.map(IpAddr::from), "address_v4"),
+                        (site.address_v6.map(IpAddr::from), "address_v6"),
+                    ] {
+                        let Some(address) = address else { continue };
+                        let owner = format!("the route server of {}", site.name);
+                        if let Some(other) = seen.addresses.insert(address, owner) {
+                            at.problem(key, format!("{address} belongs to {other} already"));
+                        }
+                    }
+                });
             }
-        }
+        });
         at.key("members", |at| {
             for (index, member) in self.members.iter().enumerate() {
                 at.index(index, |at| check_member(self, member, &mut seen, at));
             }
         });
         check_protection(self, at);
+        at.require(
+            self.preferred_sites.len() <= MEMBERS_MAX,
+            "preferred_sites",
+            format!("must be at most {MEMBERS_MAX}"),
+        );
+        let mut preferred = BTreeSet::new();
+        at.key("preferred_sites", |at| {
+            for (index, entry) in self.preferred_sites.iter().enumerate() {
+                at.index(index, |at| {
+                    at.require(
+                        preferred.insert(entry.asn),
+                        "asn",
+                        format!("AS{} is here twice", entry.asn),
+                    );
+                    check_preferred(self, entry, at);
+                });
+            }
+        });
     }
 }
 
@@ -261,6 +283,26 @@ impl Check for Site {
             check_on_lan(address, lan, key, at);
         }
     }
+}
+
+fn check_preferred(document: &Document, entry: &PreferredSite, at: &mut Checker) {
+    let Some(member) = document.members.iter().find(|one| one.asn == entry.asn) else {
+        at.problem("asn", format!("AS{} is no member", entry.asn));
+        return;
+    };
+    let mut sites: Vec<&str> = member.routers.iter().map(|one| one.site.as_str()).collect();
+    sites.sort_unstable();
+    sites.dedup();
+    at.require(
+        sites.contains(&entry.site.as_str()),
+        "site",
+        format!(
+            "{:?} has no router of AS{}: must be one of {}",
+            entry.site,
+            entry.asn,
+            sites.join(", ")
+        ),
+    );
 }
 
 fn check_member(document: &Document, member: &Member, seen: &mut Seen, at: &mut Checker) {

@@ -9,6 +9,7 @@ mod check;
 mod member;
 mod policy;
 mod protection;
+mod prefer;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::is_set_name;
 pub use member::{BilateralSession, MaxPrefix, Member, Router, Secret, SessionTerms};
+pub use prefer::{PreferError, prefer};
 pub use policy::{Bfd, IrrPolicy, Policy, PrefixLengths, Roa, RpkiPolicy, RtrServer};
 pub use protection::{
     BLACKHOLE_V4_MIN, BLACKHOLE_V6_MIN, Flow, Fragments, ID_CHARS_MAX, LIST_MAX, NumberRange,
@@ -54,6 +56,19 @@ pub struct Document {
     /// What members asked to be discarded or limited, and what the exchange does by itself.
     #[serde(default)]
     pub protection: Vec<Protection>,
+    /// Members whose traffic was switched to one site by hand (`civicnet exchange switch`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub preferred_sites: Vec<PreferredSite>,
+}
+
+/// A member's routers at one site come before its others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreferredSite {
+    /// The member's AS number.
+    pub asn: u32,
+    /// Site of the routers that come first; what its others announce and hear has a longer path.
+    pub site: String,
 }
 
 /// A place with a peering LAN and a route server.
@@ -132,6 +147,43 @@ impl Document {
         self.sites.iter().find(|site| site.name == name)
     }
 
+    /// The routers of `member` that have a session with the route server of `site` in one family: those
+    /// at the site, and those at sites that share its peering LAN (joined at layer 2).
+    pub fn routers_at<'a>(
+        &'a self,
+        site: &'a Site,
+        member: &'a Member,
+        v6: bool,
+    ) -> impl Iterator<Item = &'a Router> {
+        let served = if v6 {
+            site.address_v6.is_some()
+        } else {
+            site.address_v4.is_some()
+        };
+        member.routers.iter().filter(move |router| {
+            let has_address = if v6 {
+                router.v6.is_some()
+            } else {
+                router.v4.is_some()
+            };
+            let is_near = || {
+                router.site == site.name
+                    || self
+                        .site(&router.site)
+                        .is_some_and(|other| other.shares_lan(site, v6))
+            };
+            served && has_address && is_near()
+        })
+    }
+
+    /// The site whose routers come first for `asn`, when somebody said so.
+    pub fn preferred_site(&self, asn: u32) -> Option<&str> {
+        self.preferred_sites
+            .iter()
+            .find(|preferred| preferred.asn == asn)
+            .map(|preferred| preferred.site.as_str())
+    }
+
     /// The published schema.
     pub fn schema() -> serde_json::Value {
         schemars::schema_for!(Self).to_value()
@@ -195,6 +247,16 @@ impl Site {
     /// The peering LAN's prefixes.
     pub fn lans(&self) -> impl Iterator<Item = Prefix> {
         self.lan_v4.into_iter().chain(self.lan_v6)
+    }
+
+    /// Whether both sites stand on one peering LAN of a family.
+    pub fn shares_lan(&self, other: &Self, v6: bool) -> bool {
+        let (own, others) = if v6 {
+            (self.lan_v6, other.lan_v6)
+        } else {
+            (self.lan_v4, other.lan_v4)
+        };
+        own.is_some() && own == others
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::birdc::{Client, TIMEOUT};
-use super::{Engine, EngineError, SessionState};
+use super::{Engine, EngineError, Operate, SessionState, is_session_name};
 
 /// How long `bird -p` may read a configuration.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(120);
@@ -54,6 +54,29 @@ impl Bird {
 
     fn tell(&self, command: &str) -> Result<(), EngineError> {
         self.client()?.ask(command, &mut |_, _| {})
+    }
+}
+
+impl Bird {
+    fn tell_session(&self, what: &str, session: &str) -> Result<(), EngineError> {
+        let command = format!("{what} {session}");
+        if !is_session_name(session) {
+            return Err(EngineError::Refused {
+                command,
+                said: "no name of a session".to_owned(),
+            });
+        }
+        self.tell(&command)
+    }
+}
+
+impl Operate for Bird {
+    fn disable(&mut self, session: &str) -> Result<(), EngineError> {
+        self.tell_session("disable", session)
+    }
+
+    fn enable(&mut self, session: &str) -> Result<(), EngineError> {
+        self.tell_session("enable", session)
     }
 }
 

@@ -112,5 +112,29 @@ pub trait Engine {
     fn undo(&mut self) -> Result<(), EngineError>;
 }
 
+/// A daemon whose sessions can be taken down and up again by name, as a drill does.
+pub trait Operate: Engine {
+    /// Takes a session down, until it is enabled again or the daemon starts anew.
+    ///
+    /// # Errors
+    /// When the daemon does not know it or does not answer.
+    fn disable(&mut self, session: &str) -> Result<(), EngineError>;
+
+    /// Lets a session come up again. Nothing happens to one that was not disabled.
+    ///
+    /// # Errors
+    /// As [`Self::disable`].
+    fn enable(&mut self, session: &str) -> Result<(), EngineError>;
+}
+
+/// Whether `name` can be a session's name; nothing else reaches the daemon as one.
+pub fn is_session_name(name: &str) -> bool {
+    (1..=SESSION_NAME_CHARS_MAX).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Characters of a session's name.
+const SESSION_NAME_CHARS_MAX: usize = 120;
+
 #[cfg(test)]
 mod tests;

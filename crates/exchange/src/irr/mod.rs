@@ -260,15 +260,10 @@ pub fn resolve(
             &member.irr_sources
         };
         for v6 in [false, true] {
-            let here = |router: &&crate::document::Router| {
-                router.site == site
-                    && if v6 {
-                        router.v6.is_some()
-                    } else {
-                        router.v4.is_some()
-                    }
-            };
-            if !member.routers.iter().any(|router| here(&router)) {
+            let is_here = document
+                .site(site)
+                .is_some_and(|site| document.routers_at(site, member, v6).next().is_some());
+            if !is_here {
                 continue;
             }
             let set = member.set_name(v6);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::{RenderError, bogons, protection};
+use super::{RenderError, bogons, family, protection, session_name};
 use crate::community::Reason;
 use crate::document::{Document, Member, Policy, Router, Secret, Site};
 use crate::irr::aggregate::{aggregate, covering};
@@ -13,6 +13,13 @@ use crate::irr::{Allowed, AllowedByMember, Pattern};
 const FUNCTIONS: &str = include_str!("bird/functions.conf");
 /// Prefixes taken from a member when neither it nor the policy says how many.
 const MAX_PREFIX_DEFAULT: [u32; 2] = [250_000, 100_000];
+
+/// The text goes on; nothing can fail in writing to memory.
+macro_rules! say {
+    ($out:expr, $($format:tt)*) => {
+        writeln!($out, $($format)*).unwrap_or_default()
+    };
+}
 
 pub(super) fn render(
     document: &Document,
@@ -26,15 +33,20 @@ pub(super) fn render(
     out.push_str(FUNCTIONS);
     rpki_functions(&mut out, policy);
     protection::render(&mut out, document, site, allowed);
+    if !document.preferred_sites.is_empty() {
+        say!(
+            out,
+            "\n# Towards routers that stand back: their member's traffic was switched to another site.\nfunction prepend_once()\nint sender;\n{{\n  sender = bgp_path.first;\n  bgp_path.prepend(sender);\n}}"
+        );
+    }
     let mut members: Vec<&Member> = document.members.iter().collect();
     members.sort_by_key(|member| member.asn);
     for member in members {
         for v6 in [false, true] {
-            let mut sessions: Vec<Session<'_>> = member
-                .routers
-                .iter()
-                .filter(|router| router.site == site.name)
-                .filter_map(|router| Session::new(site, member, router, v6))
+            let preferred = document.preferred_site(member.asn);
+            let mut sessions: Vec<Session<'_>> = document
+                .routers_at(site, member, v6)
+                .filter_map(|router| Session::new(site, member, router, v6, preferred))
                 .collect();
             if sessions.is_empty() {
                 continue;
@@ -57,48 +69,43 @@ pub(super) fn render(
 
 /// One BGP session of the route server.
 struct Session<'a> {
+    site: &'a Site,
     member: &'a Member,
     router: &'a Router,
     own: IpAddr,
     peer: IpAddr,
     v6: bool,
+    /// The member's other routers come first.
+    stands_back: bool,
 }
 
 impl<'a> Session<'a> {
-    fn new(site: &Site, member: &'a Member, router: &'a Router, v6: bool) -> Option<Self> {
+    fn new(
+        site: &'a Site,
+        member: &'a Member,
+        router: &'a Router,
+        v6: bool,
+        preferred: Option<&str>,
+    ) -> Option<Self> {
         let (own, peer): (IpAddr, IpAddr) = if v6 {
             (site.address_v6?.into(), router.v6?.into())
         } else {
             (site.address_v4?.into(), router.v4?.into())
         };
         Some(Self {
+            site,
             member,
             router,
             own,
             peer,
             v6,
+            stands_back: preferred.is_some_and(|preferred| preferred != router.site),
         })
     }
 
     fn name(&self) -> String {
-        format!(
-            "as{}_{}_{}",
-            self.member.asn,
-            self.router.name.replace('-', "_"),
-            family(self.v6)
-        )
+        session_name(self.site, self.member, self.router, self.v6)
     }
-}
-
-fn family(v6: bool) -> &'static str {
-    if v6 { "v6" } else { "v4" }
-}
-
-/// The text goes on; nothing can fail in writing to memory.
-macro_rules! say {
-    ($out:expr, $($format:tt)*) => {
-        writeln!($out, $($format)*).unwrap_or_default()
-    };
 }
 
 fn header(out: &mut String, document: &Document, site: &Site) {
@@ -420,11 +427,22 @@ fn session_part(out: &mut String, policy: &Policy, session: &Session<'_>, hops: 
     );
     say!(
         out,
-        "  if import_as{asn}_{family}() then accept;\n  registered_as{asn}_{family}();\n  accept;\n}}"
+        "  if import_as{asn}_{family}() then accept;\n  registered_as{asn}_{family}();\n{}  accept;\n}}",
+        // Twice, so that one prepending of another way does not win against the switch.
+        if session.stands_back {
+            format!("  bgp_path.prepend({asn});\n  bgp_path.prepend({asn});\n")
+        } else {
+            String::new()
+        }
     );
     say!(
         out,
-        "\nfilter export_{name} {{\n  export_to({asn});\n  accept;\n}}"
+        "\nfilter export_{name} {{\n  export_to({asn});\n{}  accept;\n}}",
+        if session.stands_back {
+            "  prepend_once();\n  prepend_once();\n"
+        } else {
+            ""
+        }
     );
     say!(out, "\nprotocol bgp {name} {{");
     say!(

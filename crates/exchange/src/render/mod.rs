@@ -22,7 +22,7 @@ mod protection;
 
 use std::path::{Path, PathBuf};
 
-use crate::document::{Document, Site};
+use crate::document::{Document, Member, Router, Site};
 use crate::irr::AllowedByMember;
 
 pub use protection::flow_text;
@@ -67,6 +67,22 @@ pub fn bird(
     allowed: &AllowedByMember,
 ) -> Result<String, RenderError> {
     bird::render(document, find(document, site)?, allowed)
+}
+
+/// The name of a session in the configuration of `site`: `as1659_b1_v4`; with the router's site when
+/// that is another one on the same LAN: `as1659_tainan_b1_v4`.
+pub fn session_name(site: &Site, member: &Member, router: &Router, v6: bool) -> String {
+    let place = if router.site == site.name {
+        String::new()
+    } else {
+        format!("{}_", router.site.replace('-', "_"))
+    };
+    let name = router.name.replace('-', "_");
+    format!("as{}_{place}{name}_{}", member.asn, family(v6))
+}
+
+fn family(v6: bool) -> &'static str {
+    if v6 { "v6" } else { "v4" }
 }
 
 fn find<'a>(document: &'a Document, name: &str) -> Result<&'a Site, RenderError> {

@@ -150,6 +150,7 @@ impl Model {
                 .map(|member| self.member(member, secrets))
                 .collect(),
             protection: Vec::new(),
+            preferred_sites: Vec::new(),
         })
     }
 

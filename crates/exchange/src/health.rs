@@ -1,0 +1,441 @@
+//! Checks one member end to end, at every site: is its router reached, are its sessions up, watched by
+//! BFD, and do they carry what they usually carry? The finding is one JSON object that can be attached to
+//! an incident, with words for people in both languages.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::document::{Document, Member, Router, Site};
+use crate::drill::{DrillError, command};
+use crate::engine::birdc::Client;
+use crate::engine::{EngineError, SessionState};
+use crate::places::{Place, Places};
+use crate::render::session_name;
+
+/// Packets sent to each router.
+const PINGS: u32 = 5;
+/// How long `ping` may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Below this share of its usual routes (percent) a session is degraded.
+pub const ROUTES_LOW_PERCENT: u64 = 80;
+/// Above this share of its limit (percent) a session is in danger of being ended by it.
+pub const LIMIT_NEAR_PERCENT: u64 = 90;
+/// Bytes of the file of usual figures.
+const USUAL_BYTES_MAX: u64 = 16 << 20;
+
+/// How good something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As it should be.
+    Good,
+    /// Works, and somebody should look.
+    Degraded,
+    /// Does not work.
+    Down,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// `route-server`, `session`, `bfd`, `routes`, `limit` or `ping`.
+    pub check: String,
+    /// The site.
+    pub site: String,
+    /// The session or the address.
+    pub object: String,
+    /// How good it is.
+    pub verdict: Verdict,
+    /// What was seen.
+    pub seen: String,
+    /// What should be seen.
+    pub expected: String,
+    /// In Chinese.
+    pub words_zh: String,
+    /// In English.
+    pub words_en: String,
+}
+
+/// A member, checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// Always `exchange-member-check`.
+    pub kind: String,
+    /// Format of this object.
+    pub version: u32,
+    /// The member's AS number.
+    pub asn: u32,
+    /// Its name.
+    pub name: String,
+    /// Seconds since 1970.
+    pub at_s: u64,
+    /// The worst of the findings.
+    pub verdict: Verdict,
+    /// Everything that was looked at.
+    pub findings: Vec<Finding>,
+}
+
+/// Routes that each session usually brings: `site session` → routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usual(pub BTreeMap<String, u64>);
+
+impl Usual {
+    /// Reads the file at `path`; nothing is usual when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not JSON of this form.
+    pub fn load(path: &Path) -> Result<Self, DrillError> {
+        let failed = |source| DrillError::File {
+            path: path.display().to_string(),
+            source,
+        };
+        match std::fs::metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(failed(error)),
+            Ok(meta) if meta.len() > USUAL_BYTES_MAX => {
+                return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
+            }
+            Ok(_) => {}
+        }
+        let bytes = std::fs::read(path).map_err(failed)?;
+        serde_json::from_slice(&bytes).map_err(|error| failed(std::io::Error::other(error)))
+    }
+
+    /// Writes the file at `path`, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), DrillError> {
+        let failed = |source| DrillError::File {
+            path: path.display().to_string(),
+            source,
+        };
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| failed(std::io::Error::other(error)))?;
+        let partial = path.with_extension("partial");
+        std::fs::write(&partial, text + "\n").map_err(failed)?;
+        std::fs::rename(&partial, path).map_err(failed)
+    }
+}
+
+/// Checks `member` at every place that is known. `learn` takes what is seen as usual from then on,
+/// where it is better than what was known.
+pub fn check(
+    document: &Document,
+    member: &Member,
+    places: &Places,
+    usual: &mut Usual,
+    learn: bool,
+    at_s: u64,
+) -> Checked {
+    let mut findings = Vec::new();
+    for place in &places.places {
+        let Some(site) = document.site(&place.site) else {
+            continue;
+        };
+        let wanted: Vec<(&Router, bool)> = [false, true]
+            .into_iter()
+            .flat_map(|v6| document.routers_at(site, member, v6).map(move |one| (one, v6)))
+            .collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        match look(place) {
+            Err(error) => findings.push(finding(
+                "route-server",
+                site,
+                &place.socket.display().to_string(),
+                Verdict::Down,
+                (runtime::error_chain(&error), "answers".to_owned()),
+                ("路由伺服器沒有回應", "the route server does not answer"),
+            )),
+            Ok((sessions, bfd)) => {
+                let seen = Seen {
+                    document,
+                    site,
+                    member,
+                    sessions: &sessions,
+                    bfd: &bfd,
+                };
+                for (router, v6) in &wanted {
+                    seen.session(router, *v6, usual, learn, &mut findings);
+                }
+            }
+        }
+        // From its own site each router is asked once.
+        for (router, v6) in wanted.iter().filter(|(one, _)| one.site == place.site) {
+            let address = if *v6 {
+                router.v6.map(IpAddr::from)
+            } else {
+                router.v4.map(IpAddr::from)
+            };
+            if let Some(address) = address {
+                findings.push(ping(place, site, address));
+            }
+        }
+    }
+    let worst = findings.iter().map(|finding| finding.verdict).max();
+    if worst.is_none() {
+        findings.push(Finding {
+            check: "session".to_owned(),
+            site: places.names(),
+            object: format!("AS{}", member.asn),
+            verdict: Verdict::Degraded,
+            seen: "0".to_owned(),
+            expected: "a router at one of these sites".to_owned(),
+            words_zh: "會員在這些據點沒有路由器".to_owned(),
+            words_en: "the member has no router at these sites".to_owned(),
+        });
+    }
+    Checked {
+        kind: "exchange-member-check".to_owned(),
+        version: 1,
+        asn: member.asn,
+        name: member.name.clone(),
+        at_s,
+        verdict: worst.unwrap_or(Verdict::Degraded),
+        findings,
+    }
+}
+
+/// Sessions, and neighbours that BFD sees up.
+type Look = (Vec<SessionState>, Vec<IpAddr>);
+
+fn look(place: &Place) -> Result<Look, EngineError> {
+    let mut client: Client = place.bird().client()?;
+    let sessions = client.sessions()?;
+    let mut up = Vec::new();
+    let asked = client.ask("show bfd sessions", &mut |_, line| {
+        let mut words = line.split_whitespace();
+        let address = words.next().and_then(|word| word.parse().ok());
+        if let (Some(address), Some("Up")) = (address, words.nth(1)) {
+            up.push(address);
+        }
+    });
+    match asked {
+        // A daemon without BFD refuses the question.
+        Ok(()) | Err(EngineError::Refused { .. }) => Ok((sessions, up)),
+        Err(error) => Err(error),
+    }
+}
+
+struct Seen<'a> {
+    document: &'a Document,
+    site: &'a Site,
+    member: &'a Member,
+    sessions: &'a [SessionState],
+    bfd: &'a [IpAddr],
+}
+
+impl Seen<'_> {
+    fn session(
+        &self,
+        router: &Router,
+        v6: bool,
+        usual: &mut Usual,
+        learn: bool,
+        findings: &mut Vec<Finding>,
+    ) {
+        let name = session_name(self.site, self.member, router, v6);
+        let found = self.sessions.iter().find(|session| session.name == name);
+        let seen = match found {
+            None => "not configured".to_owned(),
+            Some(session) if session.is_established() => "Established".to_owned(),
+            Some(session) => format!("{} {}", session.state, session.info).trim().to_owned(),
+        };
+        let up = found.filter(|session| session.is_established());
+        let (verdict, words) = match (up, router.disabled) {
+            (Some(_), _) => (Verdict::Good, ("連線正常", "the session is up")),
+            (None, true) => (Verdict::Good, ("連線依設定停用", "the session is disabled as documented")),
+            (None, false) => (Verdict::Down, ("連線中斷", "the session is down")),
+        };
+        let expected = if router.disabled { "disabled" } else { "Established" };
+        findings.push(finding(
+            "session",
+            self.site,
+            &name,
+            verdict,
+            (seen, expected.to_owned()),
+            words,
+        ));
+        let Some(session) = up else { return };
+        if self.document.policy.bfd.is_some() && self.member.bfd {
+            let is_up = session.neighbor.is_some_and(|one| self.bfd.contains(&one));
+            let (verdict, seen, words) = if is_up {
+                (Verdict::Good, "Up", ("BFD 正常", "BFD watches it"))
+            } else {
+                let words = (
+                    "BFD 未建立：斷線時切換會慢",
+                    "BFD is not up: a loss would be noticed late",
+                );
+                (Verdict::Degraded, "not up", words)
+            };
+            findings.push(finding(
+                "bfd",
+                self.site,
+                &name,
+                verdict,
+                (seen.to_owned(), "Up".to_owned()),
+                words,
+            ));
+        }
+        self.routes(session, v6, usual, learn, findings);
+    }
+
+    fn routes(
+        &self,
+        session: &SessionState,
+        v6: bool,
+        usual: &mut Usual,
+        learn: bool,
+        findings: &mut Vec<Finding>,
+    ) {
+        let key = format!("{} {}", self.site.name, session.name);
+        let known = usual.0.get(&key).copied();
+        let now = session.imported;
+        let (verdict, words) = match known {
+            None | Some(0) => (Verdict::Good, ("尚無平常值可比較", "nothing usual is known to compare with")),
+            Some(_) if now == 0 => (Verdict::Down, ("沒有路由", "it brings no routes")),
+            Some(usual) if now * 100 < usual * ROUTES_LOW_PERCENT => {
+                (Verdict::Degraded, ("路由少於平常", "it brings fewer routes than usual"))
+            }
+            Some(_) => (Verdict::Good, ("路由數正常", "it brings its usual routes")),
+        };
+        let expected = known.map_or_else(|| "unknown".to_owned(), |usual| format!("about {usual}"));
+        findings.push(finding(
+            "routes",
+            self.site,
+            &session.name,
+            verdict,
+            (format!("{now} taken, {} refused", session.filtered), expected),
+            words,
+        ));
+        if learn {
+            usual.0.insert(key, now);
+        }
+        let (own, general) = if v6 {
+            (self.member.max_prefix.v6, self.document.policy.max_prefix.v6)
+        } else {
+            (self.member.max_prefix.v4, self.document.policy.max_prefix.v4)
+        };
+        let Some(limit) = own.or(general).map(u64::from) else {
+            return;
+        };
+        let received = now + session.filtered;
+        let is_near = received * 100 >= limit * LIMIT_NEAR_PERCENT;
+        findings.push(finding(
+            "limit",
+            self.site,
+            &session.name,
+            if is_near { Verdict::Degraded } else { Verdict::Good },
+            (received.to_string(), format!("below {limit}")),
+            if is_near {
+                ("接近路由數上限", "it is near its limit of prefixes")
+            } else {
+                ("低於路由數上限", "it is below its limit of prefixes")
+            },
+        ));
+    }
+}
+
+fn ping(place: &Place, site: &Site, address: IpAddr) -> Finding {
+    let (count, text) = (PINGS.to_string(), address.to_string());
+    let words = place.command(&["ping", "-n", "-q", "-c", &count, "-i", "0.2", "-W", "1", &text]);
+    let said = match command(&words, PING_TIMEOUT) {
+        Ok(said) => said,
+        Err(DrillError::Command { said, .. }) => said,
+        Err(error) => runtime::error_chain(&error),
+    };
+    let answered = answered(&said);
+    let (verdict, words) = match answered {
+        Some(PINGS) => (Verdict::Good, ("路由器可達", "the router answers")),
+        Some(1..) => (Verdict::Degraded, ("封包遺失", "packets are lost")),
+        Some(0) => (Verdict::Down, ("路由器不可達", "the router does not answer")),
+        None => (Verdict::Degraded, ("無法執行 ping", "ping could not be run")),
+    };
+    let seen = match (answered, round_trip(&said)) {
+        (Some(count), Some(ms)) => format!("{count} of {PINGS}, {ms} ms"),
+        (Some(count), None) => format!("{count} of {PINGS}"),
+        (None, _) => said,
+    };
+    finding(
+        "ping",
+        site,
+        &text,
+        verdict,
+        (seen, format!("{PINGS} of {PINGS}")),
+        words,
+    )
+}
+
+/// The count in `5 packets transmitted, 4 received`.
+fn answered(said: &str) -> Option<u32> {
+    let (before, _) = said.split_once(" received")?;
+    before.rsplit([' ', ',']).next()?.parse().ok()
+}
+
+/// The mean in `rtt min/avg/max/mdev = 0.1/0.2/0.3/0.0 ms`.
+fn round_trip(said: &str) -> Option<&str> {
+    let (_, figures) = said.split_once("min/avg/max/mdev = ")?;
+    figures.split('/').nth(1)
+}
+
+fn finding(
+    check: &str,
+    site: &Site,
+    object: &str,
+    verdict: Verdict,
+    (seen, expected): (String, String),
+    (words_zh, words_en): (&str, &str),
+) -> Finding {
+    Finding {
+        check: check.to_owned(),
+        site: site.name.clone(),
+        object: object.to_owned(),
+        verdict,
+        seen,
+        expected,
+        words_zh: words_zh.to_owned(),
+        words_en: words_en.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_ping_are_read() {
+        let said = "5 packets transmitted, 4 received, 20% packet loss, time 812ms · rtt min/avg/max/mdev = 0.031/0.045/0.061/0.010 ms";
+        assert_eq!((answered(said), round_trip(said)), (Some(4), Some("0.045")));
+        assert_eq!(answered("ping: connect: Network is unreachable"), None);
+    }
+
+    #[test]
+    fn a_silent_route_server_is_down_and_a_member_elsewhere_is_told() {
+        let text = include_str!("../tests/golden/lab.toml");
+        let document = Document::parse("lab.toml", text).expect("valid");
+        let directory = tempfile::tempdir().expect("a directory");
+        let places = Places {
+            places: vec![Place {
+                site: "hsinchu".to_owned(),
+                socket: directory.path().join("none.ctl"),
+                config: directory.path().join("bird.conf"),
+                // `true` instead of ping: it says nothing.
+                run: vec!["true".to_owned()],
+            }],
+        };
+        let mut usual = Usual::default();
+        let checked = check(&document, &document.members[0], &places, &mut usual, true, 0);
+        assert_eq!(checked.verdict, Verdict::Down);
+        assert!(usual.0.is_empty(), "nothing is learnt from silence");
+        let provider = document.members.iter().find(|one| one.asn == 3462).expect("there");
+        let checked = check(&document, provider, &places, &mut usual, false, 0);
+        assert_eq!(checked.verdict, Verdict::Degraded);
+        assert_eq!(checked.findings.len(), 1);
+    }
+}
