@@ -5,8 +5,8 @@
 Method. *render*: 100 members, each with an AS set of its own and 10,000 registered prefixes; civicnet renders from an
 RPSL file of all objects, arouteserver (PyPI, 1.27) the same members with the same policy, its bgpq4 answering from
 prepared files; then `bird -p` of both results. *converge*: two route servers with civicnet's configuration (prefix and
-AS sets, 50,000 ROAs, actions, reasons kept) in network namespaces; one BIRD plays all members, with a table, an address
-and a session to each route server for every member; time until both have taken everything, and until every member has been
+AS sets, 50,000 ROAs, actions, reasons kept) in network namespaces; a BIRD for each member, with an address of its own
+and a session with each route server; time until both have taken everything, and until every member has been
 told everything of the others. *filters*: 100,000 routes of one member through one route server to three others, civicnet's
 configuration and accept-all in turn, three rounds, medians. Needs root (namespaces). Writes var/bench/exchange.json.
 """
@@ -110,7 +110,13 @@ def arouteserver(work, members):
         listed = [{"prefix": prefix, "exact": True} for prefix in prefixes(member, members.prefixes)]
         (home / f"answers/AS-M{member}-prefixes").write_text(json.dumps({"prefix_list": listed}))
     program = home / "bgpq4"
-    program.write_text(f"#!/bin/sh\nfor last; do :; done\ncase \"$*\" in *asn_list*) exec cat {home}/answers/$last-asns;; *) exec cat {home}/answers/$last-prefixes;; esac\n")
+    # It also asks for the member's own AS as an object, whose prefixes are those of the set; an empty answer is as good.
+    program.write_text(f"""#!/bin/sh
+for last; do :; done
+case "$*" in *asn_list*) exec cat {home}/answers/$last-asns;; esac
+[ -e {home}/answers/$last-prefixes ] || exec echo '{{"prefix_list": []}}'
+exec cat {home}/answers/$last-prefixes
+""")
     program.chmod(0o755)
     packaged = next((VENV / "lib").glob("python3*/site-packages/pierky/arouteserver"))
     shutil.copy(packaged / "config.d/bogons.yml", home)
@@ -133,7 +139,7 @@ def arouteserver(work, members):
     irrdb: {{ enforce_origin_in_as_set: True, enforce_prefix_in_as_set: True, peering_db: False }}
     max_prefix: {{ peering_db: {{ enabled: False }}, general_limit_ipv4: 1000000, action: "restart" }}
     reject_policy: {{ policy: "tag" }}
-  blackhole_filtering: {{ policy_ipv4: "rewrite-next-hop", rewrite_next_hop_ipv4: "198.200.0.66" }}
+  blackhole_filtering: {{ policy_ipv4: "rewrite-next-hop", rewrite_next_hop_ipv4: "198.200.0.66", client_community: {{ peering_db: False }} }}
   graceful_shutdown: {{ enabled: True }}
   communities:
     reject_cause: {{ lrg: "{RS_ASN}:1101:dyn_val" }}
@@ -231,32 +237,48 @@ def networks(count, servers):
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
-def feeder(work, members, servers, senders, table=True):
-    """One BIRD that plays every member; the first `senders` of them announce."""
-    lines = ["router id 198.200.255.1;", "protocol device { }", "timeformat protocol iso long;"]
-    for member in range(members.count):
-        asn = FIRST_ASN + member
-        lines.append(f"ipv4 table t{member};")
-        if member < senders:
-            routes = work / f"routes{member}.conf"
-            with open(routes, "w") as out:
-                for prefix in prefixes(member, members.prefixes):
-                    out.write(f"route {prefix} blackhole;\n")
-            lines.append(f'protocol static s{member} {{ ipv4 {{ table t{member}; }}; include "{routes}"; }}')
-        for server in range(1, servers + 1):
-            lines.append(f"protocol bgp m{member}_{server} {{ disabled; local {address(member)} as {asn}; neighbor 198.200.0.{server} as {RS_ASN}; strict bind on;"
-                         f" connect delay time 1; connect retry time 1; error wait time 1, 2; hold time 240;"
-                         f" ipv4 {{ table t{member}; import filter {{ reject; }}; export where source = RTS_STATIC; next hop self; }}; }}")
-    conf = work / "feeder.conf"
-    conf.write_text("\n".join(lines) + "\n")
-    return conf
+class Players:
+    """A BIRD for each member: one alone cannot hold two sessions with the same address. The first `senders` announce."""
+
+    def __init__(self, work, netns, members, servers, senders):
+        self.all = []
+        for member in range(members.count):
+            own = ""
+            if member < senders:
+                routes = work / f"routes{member}.conf"
+                with open(routes, "w") as out:
+                    for prefix in prefixes(member, members.prefixes):
+                        out.write(f"route {prefix} blackhole;\n")
+                own = f'protocol static own {{ ipv4;\ninclude "{routes}";\n}}'
+            lines = [f"router id {address(member)};", "protocol device { }", own]
+            for server in range(1, servers + 1):
+                lines.append(f"protocol bgp rs{server} {{ disabled; local {address(member)} as {FIRST_ASN + member}; neighbor 198.200.0.{server} as {RS_ASN}; strict bind on;"
+                             " connect delay time 1; connect retry time 1; error wait time 1, 2; hold time 240;"
+                             " ipv4 { import filter { reject; }; export where source = RTS_STATIC; next hop self; }; }")
+            conf = work / f"member{member}.conf"
+            conf.write_text("\n".join(lines) + "\n")
+            self.all.append(Daemon(work, f"member{member}", netns, conf))
+
+    def enable(self, members):
+        for member in members:
+            self.all[member].ask("enable all")
+
+    def up(self):
+        return sum(player.ask("show protocols").count("Established") for player in self.all)
+
+    def received(self):
+        return sum(player.received() for player in self.all)
+
+    def stop(self):
+        for player in self.all:
+            player.stop()
 
 
-def until(what, condition, seconds, every=0.2):
+def until(what, condition, seconds, every=0.2, daemon=None):
     begun = time.monotonic()
     while not condition():
         if time.monotonic() - begun > seconds:
-            sys.exit(f"bench: {what}: not within {seconds} s")
+            sys.exit(f"bench: {what}: not within {seconds} s\n{daemon.ask('show protocols')[:3000] if daemon else ''}")
         time.sleep(every)
     return time.monotonic() - begun
 
@@ -271,7 +293,7 @@ def part_converge(work, members):
         for server in (1, 2):
             shutil.copy(empty, work / f"running{server}.conf")
         servers = [Daemon(work, f"rs{server}", names[server], work / f"running{server}.conf") for server in (1, 2)]
-        players = Daemon(work, "members", names[0], feeder(work, members, 2, members.count))
+        players = Players(work, names[0], members, 2, members.count)
         for daemon in (*servers, players):
             stack.callback(daemon.stop)
         begun = time.monotonic()
@@ -282,7 +304,7 @@ def part_converge(work, members):
         print(f"converge: render, check and apply {figures['apply']['seconds_each']} s (3 s of them watching); route server with its filters and ROAs {servers[0].mib()} MiB", flush=True)
         routes = members.count * members.prefixes
         begun, cpu = time.monotonic(), [server.cpu() for server in servers]
-        players.ask("enable all")
+        players.enable(range(members.count))
         until("every route taken", lambda: all(server.taken() >= routes for server in servers), members.patience, 1)
         figures["taken"] = {"routes_each": routes, "seconds": round(time.monotonic() - begun, 1)}
         print(f"converge: both route servers took {routes} routes after {figures['taken']['seconds']} s", flush=True)
@@ -319,14 +341,13 @@ def part_filters(work, args):
         for _ in range(3):
             for name, conf in (("filters", filtered), ("accept-all", plain)):
                 server = Daemon(work, f"rs-{name}", names[1], conf)
-                players = Daemon(work, "members", names[0], feeder(work, members, 1, 1))
+                players = Players(work, names[0], members, 1, 1)
                 try:
-                    for member in (1, 2, 3):
-                        players.ask(f"enable m{member}_1")
-                    until("sessions", lambda: len(re.findall("Established", players.ask("show protocols"))) == 3, 60)
+                    players.enable([1, 2, 3])
+                    until("sessions", lambda: players.up() == 3, 60, daemon=server)
                     cpu = server.cpu()
-                    players.ask("enable m0_1")
-                    until("the session", lambda: len(re.findall("Established", players.ask("show protocols"))) == 4, 60, 0.005)
+                    players.enable([0])
+                    until("the session", lambda: "Established" in players.all[0].ask("show protocols"), 60, 0.002)
                     seconds = until("every route", lambda: players.received() >= 3 * args.routes, args.patience, 0.02)
                     rounds[name].append({"seconds": seconds, "cpu": server.cpu() - cpu, "mib": server.mib()})
                 finally:

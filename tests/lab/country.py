@@ -216,7 +216,7 @@ class Country(Lab):
             self.extra[border.name] = border.dir / "extra.conf"
             self.extra[border.name].write_text("")
             text = [f"router id 10.0.{asn % 250}.{number};", BFD, KERNEL,
-                    f'protocol static extra {{ ipv4; include "{self.extra[border.name]}"; }}',
+                    f'protocol static extra {{ ipv4;\ninclude "{self.extra[border.name]}";\n}}',
                     f"function is_private() {{ return net = {PRIVATE}; }}",
                     "function is_own() { if is_private() then return false; if source = RTS_STATIC then return true; return source = RTS_BGP && bgp_path.len = 0; }"]
             for neighbor, left, right in (("core", own_address, peer), ("other", near, far)):
