@@ -68,7 +68,7 @@ def address(member):
 
 
 def document(work, members, sites=2):
-    lines = ['name = "Bench"', "[policy]", f"asn = {RS_ASN}", "never_via_route_server = [174, 701, 1299, 3356]", "bfd = { interval_ms = 300, multiplier = 3 }",
+    lines = ['name = "Bench"', "[policy]", f"asn = {RS_ASN}", "never_via_route_server = [174, 701, 1299, 3356]", "bfd = { interval_ms = 300, multiplier = 3 }", "peer_across_sites = true",
              '[policy.max_prefix]', "v4 = 1000000", "[policy.irr]", 'sources = ["BENCH"]', "[policy.rpki]", f"roas = {json.dumps([]) if not ROAS else 'ROAS'}"]
     picked = random.Random(1)
     space = [prefix for member in range(members.count) for prefix in prefixes(member, members.prefixes)]
@@ -202,11 +202,12 @@ class Daemon:
         return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{self.process.pid}/status").read_text()).group(1)) // 1024
 
     def received(self):
-        """Prefixes received in updates, over all sessions."""
-        return sum(int(n) for n in re.findall(r"Import updates: +(\d+)", self.ask("show protocols all")))
+        """Prefixes received in updates, over a member's sessions."""
+        return sum(int(n) for n in re.findall(r"Import updates: +(\d+)", self.ask('show protocols all "rs*"')))
 
     def taken(self):
-        return sum(int(n) for n in re.findall(r"Routes: +(\d+) imported", self.ask("show protocols all")))
+        """Routes taken over a route server's sessions."""
+        return sum(int(n) for n in re.findall(r"Routes: +(\d+) imported", self.ask('show protocols all "as*"')))
 
     def stop(self):
         self.process.send_signal(signal.SIGKILL)
@@ -215,32 +216,31 @@ class Daemon:
 
 @contextlib.contextmanager
 def networks(count, servers):
-    names = [f"{NAME}-m"] + [f"{NAME}-{server}" for server in range(1, servers + 1)]
+    """A LAN; gives the namespaces of the route servers and of the members (no router takes a next hop that is its own)."""
+    hub = f"{NAME}-hub"
+    ends = {f"{NAME}-s{server}": f"198.200.0.{server}" for server in range(1, servers + 1)} | {f"{NAME}-m{member}": address(member) for member in range(count)}
     try:
-        for name in names:
+        for name in (hub, *ends):
             run("ip", "netns", "add", name)
-            run("ip", "-n", name, "link", "set", "lo", "up")
-        run("ip", "-n", names[0], "link", "add", "lan", "type", "bridge")
-        run("ip", "-n", names[0], "link", "set", "lan", "up")
-        batch = "".join(f"address add {address(member)}/16 dev lan\n" for member in range(count))
-        subprocess.run(["ip", "-n", names[0], "-batch", "-"], input=batch, text=True, check=True)
-        for server, name in enumerate(names[1:], 1):
-            run("ip", "link", "add", f"p{server}", "netns", names[0], "type", "veth", "peer", "name", "lan", "netns", name)
-            run("ip", "-n", names[0], "link", "set", f"p{server}", "master", "lan", "up")
-            run("ip", "-n", name, "address", "add", f"198.200.0.{server}/16", "dev", "lan")
+        run("ip", "-n", hub, "link", "add", "lan", "type", "bridge")
+        run("ip", "-n", hub, "link", "set", "lan", "up")
+        for number, (name, own) in enumerate(ends.items()):
+            run("ip", "link", "add", f"p{number}", "netns", hub, "type", "veth", "peer", "name", "lan", "netns", name)
+            run("ip", "-n", hub, "link", "set", f"p{number}", "master", "lan", "up")
+            run("ip", "-n", name, "address", "add", own + "/16", "dev", "lan")
             run("ip", "-n", name, "link", "set", "lan", "up")
-        yield names
+        yield list(ends)[:servers], list(ends)[servers:]
     finally:
-        for name in names:
+        for name in (*ends, hub):
             for pid in subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True).stdout.split():
                 os.kill(int(pid), signal.SIGKILL)
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
 class Players:
-    """A BIRD for each member: one alone cannot hold two sessions with the same address. The first `senders` announce."""
+    """A BIRD for each member. The first `senders` announce."""
 
-    def __init__(self, work, netns, members, servers, senders):
+    def __init__(self, work, namespaces, members, servers, senders):
         self.all = []
         for member in range(members.count):
             own = ""
@@ -257,7 +257,7 @@ class Players:
                              " ipv4 { import filter { reject; }; export where source = RTS_STATIC; next hop self; }; }")
             conf = work / f"member{member}.conf"
             conf.write_text("\n".join(lines) + "\n")
-            self.all.append(Daemon(work, f"member{member}", netns, conf))
+            self.all.append(Daemon(work, f"member{member}", namespaces[member], conf))
 
     def enable(self, members):
         for member in members:
@@ -285,15 +285,15 @@ def until(what, condition, seconds, every=0.2, daemon=None):
 
 def part_converge(work, members):
     figures = {}
-    with networks(members.count, 2) as names, contextlib.ExitStack() as stack:
+    with networks(members.count, 2) as (hosts, homes), contextlib.ExitStack() as stack:
         confs = [render(work, f"rs{server}")[0] for server in (1, 2)]
         empty = work / "empty.conf"
         # The daemon runs already when the configuration comes, as in life.
         empty.write_text("router id 198.200.0.1;\nprotocol device { }\n")
         for server in (1, 2):
             shutil.copy(empty, work / f"running{server}.conf")
-        servers = [Daemon(work, f"rs{server}", names[server], work / f"running{server}.conf") for server in (1, 2)]
-        players = Players(work, names[0], members, 2, members.count)
+        servers = [Daemon(work, f"rs{server}", hosts[server - 1], work / f"running{server}.conf") for server in (1, 2)]
+        players = Players(work, homes, members, 2, members.count)
         for daemon in (*servers, players):
             stack.callback(daemon.stop)
         begun = time.monotonic()
@@ -337,11 +337,11 @@ def part_filters(work, args):
         f"protocol bgp m{member} {{ local 198.200.0.1 as {RS_ASN}; neighbor {address(member)} as {FIRST_ASN + member}; rs client; strict bind on; connect delay time 1;"
         " ipv4 { import all; export all; }; }" for member in range(4))))
     rounds = {"filters": [], "accept-all": []}
-    with networks(4, 1) as names:
+    with networks(4, 1) as (hosts, homes):
         for _ in range(3):
             for name, conf in (("filters", filtered), ("accept-all", plain)):
-                server = Daemon(work, f"rs-{name}", names[1], conf)
-                players = Players(work, names[0], members, 1, 1)
+                server = Daemon(work, f"rs-{name}", hosts[0], conf)
+                players = Players(work, homes, members, 1, 1)
                 try:
                     players.enable([1, 2, 3])
                     until("sessions", lambda: players.up() == 3, 60, daemon=server)

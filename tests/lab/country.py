@@ -206,8 +206,8 @@ class Country(Lab):
         first = 100 if name == "asnet" else 200
         text = [f"router id 10.0.{asn % 250}.3;", BFD, KERNEL, f"protocol static own {{ ipv4; {own} }}"]
         for border, (own_address, peer), preference in (("b1", to_b1, first), ("b2", to_b2, 100)):
-            text.append(f"""protocol bgp to_{border} {{ local {own_address} as {asn}; neighbor {peer} as {asn}; {TIMERS}
-  ipv4 {{ import filter {{ if bgp_local_pref = 100 then bgp_local_pref = {preference}; accept; }}; export where source = RTS_STATIC; next hop self; }}; }}""")
+            text.append(f"""protocol bgp to_{border} {{ local {own_address} as {asn}; neighbor {peer} as {asn}; direct; {TIMERS}
+  ipv4 {{ gateway direct; import filter {{ if bgp_local_pref = 100 then bgp_local_pref = {preference}; accept; }}; export where source = RTS_STATIC; next hop self; }}; }}""")
         self.text[core.name] = text
         for number, (border, (peer, own_address), (near, far)) in enumerate(((b1, to_b1, between), (b2, to_b2, between[::-1])), 1):
             entry = next(entry for entry in member["routers"] if entry["name"] == f"b{number}")
@@ -220,8 +220,8 @@ class Country(Lab):
                     f"function is_private() {{ return net = {PRIVATE}; }}",
                     "function is_own() { if is_private() then return false; if source = RTS_STATIC then return true; return source = RTS_BGP && bgp_path.len = 0; }"]
             for neighbor, left, right in (("core", own_address, peer), ("other", near, far)):
-                text.append(f"""protocol bgp to_{neighbor} {{ local {left} as {asn}; neighbor {right} as {asn}; {TIMERS}
-  ipv4 {{ import all; export where source = RTS_BGP; next hop self; }}; }}""")
+                text.append(f"""protocol bgp to_{neighbor} {{ local {left} as {asn}; neighbor {right} as {asn}; direct; {TIMERS}
+  ipv4 {{ gateway direct; import all; export where source = RTS_BGP; next hop self; }}; }}""")
             for site in self.document["sites"]:
                 text.append(f"""protocol bgp rs_{site["name"]} {{ local {entry["v4"]} as {asn}; neighbor {site["address_v4"]} as 64500; bfd on; {TIMERS} {secret}
   ipv4 {{ import all; export where is_own(); }}; }}""")

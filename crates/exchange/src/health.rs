@@ -94,7 +94,9 @@ impl Usual {
             source,
         };
         match std::fs::metadata(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
             Err(error) => return Err(failed(error)),
             Ok(meta) if meta.len() > USUAL_BYTES_MAX => {
                 return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
@@ -139,7 +141,11 @@ pub fn check(
         };
         let wanted: Vec<(&Router, bool)> = [false, true]
             .into_iter()
-            .flat_map(|v6| document.routers_at(site, member, v6).map(move |one| (one, v6)))
+            .flat_map(|v6| {
+                document
+                    .routers_at(site, member, v6)
+                    .map(move |one| (one, v6))
+            })
             .collect();
         if wanted.is_empty() {
             continue;
@@ -245,15 +251,24 @@ impl Seen<'_> {
         let seen = match found {
             None => "not configured".to_owned(),
             Some(session) if session.is_established() => "Established".to_owned(),
-            Some(session) => format!("{} {}", session.state, session.info).trim().to_owned(),
+            Some(session) => format!("{} {}", session.state, session.info)
+                .trim()
+                .to_owned(),
         };
         let up = found.filter(|session| session.is_established());
         let (verdict, words) = match (up, router.disabled) {
             (Some(_), _) => (Verdict::Good, ("連線正常", "the session is up")),
-            (None, true) => (Verdict::Good, ("連線依設定停用", "the session is disabled as documented")),
+            (None, true) => (
+                Verdict::Good,
+                ("連線依設定停用", "the session is disabled as documented"),
+            ),
             (None, false) => (Verdict::Down, ("連線中斷", "the session is down")),
         };
-        let expected = if router.disabled { "disabled" } else { "Established" };
+        let expected = if router.disabled {
+            "disabled"
+        } else {
+            "Established"
+        };
         findings.push(finding(
             "session",
             self.site,
@@ -298,11 +313,15 @@ impl Seen<'_> {
         let known = usual.0.get(&key).copied();
         let now = session.imported;
         let (verdict, words) = match known {
-            None | Some(0) => (Verdict::Good, ("尚無平常值可比較", "nothing usual is known to compare with")),
+            None | Some(0) => (
+                Verdict::Good,
+                ("尚無平常值可比較", "nothing usual is known to compare with"),
+            ),
             Some(_) if now == 0 => (Verdict::Down, ("沒有路由", "it brings no routes")),
-            Some(usual) if now * 100 < usual * ROUTES_LOW_PERCENT => {
-                (Verdict::Degraded, ("路由少於平常", "it brings fewer routes than usual"))
-            }
+            Some(usual) if now * 100 < usual * ROUTES_LOW_PERCENT => (
+                Verdict::Degraded,
+                ("路由少於平常", "it brings fewer routes than usual"),
+            ),
             Some(_) => (Verdict::Good, ("路由數正常", "it brings its usual routes")),
         };
         let expected = known.map_or_else(|| "unknown".to_owned(), |usual| format!("about {usual}"));
@@ -311,16 +330,25 @@ impl Seen<'_> {
             self.site,
             &session.name,
             verdict,
-            (format!("{now} taken, {} refused", session.filtered), expected),
+            (
+                format!("{now} taken, {} refused", session.filtered),
+                expected,
+            ),
             words,
         ));
         if learn {
             usual.0.insert(key, now);
         }
         let (own, general) = if v6 {
-            (self.member.max_prefix.v6, self.document.policy.max_prefix.v6)
+            (
+                self.member.max_prefix.v6,
+                self.document.policy.max_prefix.v6,
+            )
         } else {
-            (self.member.max_prefix.v4, self.document.policy.max_prefix.v4)
+            (
+                self.member.max_prefix.v4,
+                self.document.policy.max_prefix.v4,
+            )
         };
         let Some(limit) = own.or(general).map(u64::from) else {
             return;
@@ -331,7 +359,11 @@ impl Seen<'_> {
             "limit",
             self.site,
             &session.name,
-            if is_near { Verdict::Degraded } else { Verdict::Good },
+            if is_near {
+                Verdict::Degraded
+            } else {
+                Verdict::Good
+            },
             (received.to_string(), format!("below {limit}")),
             if is_near {
                 ("接近路由數上限", "it is near its limit of prefixes")
@@ -344,7 +376,9 @@ impl Seen<'_> {
 
 fn ping(place: &Place, site: &Site, address: IpAddr) -> Finding {
     let (count, text) = (PINGS.to_string(), address.to_string());
-    let words = place.command(&["ping", "-n", "-q", "-c", &count, "-i", "0.2", "-W", "1", &text]);
+    let words = place.command(&[
+        "ping", "-n", "-q", "-c", &count, "-i", "0.2", "-W", "1", &text,
+    ]);
     let said = match command(&words, PING_TIMEOUT) {
         Ok(said) => said,
         Err(DrillError::Command { said, .. }) => said,
@@ -354,8 +388,14 @@ fn ping(place: &Place, site: &Site, address: IpAddr) -> Finding {
     let (verdict, words) = match answered {
         Some(PINGS) => (Verdict::Good, ("路由器可達", "the router answers")),
         Some(1..) => (Verdict::Degraded, ("封包遺失", "packets are lost")),
-        Some(0) => (Verdict::Down, ("路由器不可達", "the router does not answer")),
-        None => (Verdict::Degraded, ("無法執行 ping", "ping could not be run")),
+        Some(0) => (
+            Verdict::Down,
+            ("路由器不可達", "the router does not answer"),
+        ),
+        None => (
+            Verdict::Degraded,
+            ("無法執行 ping", "ping could not be run"),
+        ),
     };
     let seen = match (answered, round_trip(&said)) {
         (Some(count), Some(ms)) => format!("{count} of {PINGS}, {ms} ms"),
@@ -430,10 +470,21 @@ mod tests {
             }],
         };
         let mut usual = Usual::default();
-        let checked = check(&document, &document.members[0], &places, &mut usual, true, 0);
+        let checked = check(
+            &document,
+            &document.members[0],
+            &places,
+            &mut usual,
+            true,
+            0,
+        );
         assert_eq!(checked.verdict, Verdict::Down);
         assert!(usual.0.is_empty(), "nothing is learnt from silence");
-        let provider = document.members.iter().find(|one| one.asn == 3462).expect("there");
+        let provider = document
+            .members
+            .iter()
+            .find(|one| one.asn == 3462)
+            .expect("there");
         let checked = check(&document, provider, &places, &mut usual, false, 0);
         assert_eq!(checked.verdict, Verdict::Degraded);
         assert_eq!(checked.findings.len(), 1);

@@ -140,14 +140,21 @@ mod tests {
     #[test]
     fn places_have_defaults_and_rules() {
         let read = |text: &str| config::parse::<Places>("places.toml", text, &NoEnv);
-        let good = read("[[places]]\nsite = \"hsinchu\"\nrun = [\"ssh\", \"rs1\"]\n").expect("valid");
+        let good =
+            read("[[places]]\nsite = \"hsinchu\"\nrun = [\"ssh\", \"rs1\"]\n").expect("valid");
         let place = good.of("hsinchu").expect("there");
         assert_eq!(place.socket, Path::new("/run/bird/bird.ctl"));
         assert_eq!(place.command(&["ping"]), ["ssh", "rs1", "ping"]);
         for (text, told) in [
             ("places = []\n", "must be 1 to"),
-            ("[[places]]\nsite = \"a\"\n[[places]]\nsite = \"a\"\n", "twice"),
-            ("[[places]]\nsite = \"a\"\nsocket = \"bird.ctl\"\n", "absolute"),
+            (
+                "[[places]]\nsite = \"a\"\n[[places]]\nsite = \"a\"\n",
+                "twice",
+            ),
+            (
+                "[[places]]\nsite = \"a\"\nsocket = \"bird.ctl\"\n",
+                "absolute",
+            ),
         ] {
             let words = runtime::error_chain(&read(text).expect_err("refused"));
             assert!(words.contains(told), "{words}");

@@ -94,7 +94,10 @@ async fn drill(asked: DrillRun) -> anyhow::Result<Verdict> {
         crate::out(&path.display().to_string())?;
     }
     for probe in &record.probes {
-        let silence = probe.silence_ms.map_or_else(|| "never heard".to_owned(), |ms| format!("longest silence {ms} ms"));
+        let silence = probe.silence_ms.map_or_else(
+            || "never heard".to_owned(),
+            |ms| format!("longest silence {ms} ms"),
+        );
         crate::out(&format!("{}: {} signs, {silence}", probe.name, probe.signs))?;
     }
     for problem in record.not_undone.iter().chain(&record.not_back) {
@@ -143,7 +146,9 @@ fn guarded(
         progress: &mut |words| crate::complain(words),
     };
     let record = walk(plan, places, &id, began_s, &mut journal, &mut watch);
-    let is_undone = record.as_ref().is_ok_and(|record| record.not_undone.is_empty());
+    let is_undone = record
+        .as_ref()
+        .is_ok_and(|record| record.not_undone.is_empty());
     journal.end()?;
     // What could not be undone is the guard's: it tries for longer.
     if is_undone || record.is_err() {
@@ -158,7 +163,9 @@ fn confirm(plan: &Plan) -> anyhow::Result<()> {
         "nobody is there to confirm: add --yes"
     );
     let word = plan.sites().first().copied().unwrap_or("yes").to_owned();
-    crate::out(&format!("This touches the running exchange. Type {word} to begin:"))?;
+    crate::out(&format!(
+        "This touches the running exchange. Type {word} to begin:"
+    ))?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     if line.trim() != word {
@@ -204,7 +211,11 @@ pub(super) fn utc(seconds: u64) -> String {
     let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let of_day = seconds % 86_400;
     format!(

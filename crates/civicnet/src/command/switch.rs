@@ -38,7 +38,8 @@ struct Change<'a> {
 
 pub(crate) fn run(asked: &ExchangeSwitch) -> anyhow::Result<Verdict> {
     let name = asked.members.display().to_string();
-    let text = std::fs::read_to_string(&asked.members).with_context(|| format!("cannot read {name}"))?;
+    let text =
+        std::fs::read_to_string(&asked.members).with_context(|| format!("cannot read {name}"))?;
     let places = Places::load(&asked.places)?;
     let now = Document::parse(&name, &text)?;
     let before = now.preferred_site(asked.asn).map(str::to_owned);

@@ -20,12 +20,12 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::is_set_name;
 pub use member::{BilateralSession, MaxPrefix, Member, Router, Secret, SessionTerms};
-pub use prefer::{PreferError, prefer};
 pub use policy::{Bfd, IrrPolicy, Policy, PrefixLengths, Roa, RpkiPolicy, RtrServer};
 pub use protection::{
     BLACKHOLE_V4_MIN, BLACKHOLE_V6_MIN, Flow, Fragments, ID_CHARS_MAX, LIST_MAX, NumberRange,
     PROTECTIONS_MAX, Protection, RATE_MAX, TcpFlags,
 };
+pub use prefer::{PreferError, prefer};
 
 /// Sites of one exchange.
 pub const SITES_MAX: usize = 64;
@@ -148,7 +148,7 @@ impl Document {
     }
 
     /// The routers of `member` that have a session with the route server of `site` in one family: those
-    /// at the site, and those at sites that share its peering LAN (joined at layer 2).
+    /// at the site and, when the policy says so, those at sites that share its peering LAN.
     pub fn routers_at<'a>(
         &'a self,
         site: &'a Site,
@@ -168,9 +168,10 @@ impl Document {
             };
             let is_near = || {
                 router.site == site.name
-                    || self
-                        .site(&router.site)
-                        .is_some_and(|other| other.shares_lan(site, v6))
+                    || self.policy.peer_across_sites
+                        && self
+                            .site(&router.site)
+                            .is_some_and(|other| other.shares_lan(site, v6))
             };
             served && has_address && is_near()
         })

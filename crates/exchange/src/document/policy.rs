@@ -45,6 +45,10 @@ pub struct Policy {
     /// Announce the role of a route server in sessions (RFC 9234).
     #[serde(default = "yes")]
     pub roles: bool,
+    /// Sites that state the same peering LAN are joined at layer 2, and every router on it has a session
+    /// with the route server of each of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub peer_across_sites: bool,
     /// Watch sessions by BFD.
     #[serde(default)]
     pub bfd: Option<Bfd>,

@@ -32,12 +32,7 @@ pub enum PreferError {
 ///
 /// # Errors
 /// When the text or the change breaks a rule, or the text's form cannot be edited.
-pub fn prefer(
-    name: &str,
-    text: &str,
-    asn: u32,
-    site: Option<&str>,
-) -> Result<String, PreferError> {
+pub fn prefer(name: &str, text: &str, asn: u32, site: Option<&str>) -> Result<String, PreferError> {
     let mut wanted = Document::parse(name, text)?;
     wanted.preferred_sites.retain(|entry| entry.asn != asn);
     if let Some(site) = site {
@@ -111,7 +106,11 @@ fn close<'a>(kept: &mut Vec<&'a str>, entry: Option<Vec<&'a str>>, asn: u32) {
         })
     });
     if is_own {
-        kept.extend(entry.into_iter().filter(|line| line.trim().starts_with('#')));
+        kept.extend(
+            entry
+                .into_iter()
+                .filter(|line| line.trim().starts_with('#')),
+        );
     } else {
         kept.extend(entry);
     }
@@ -140,7 +139,10 @@ mod tests {
 
     #[test]
     fn a_site_without_a_router_and_a_stranger_are_refused() {
-        for (asn, site, told) in [(9264, "taichung", "must be one of"), (9999, "tainan", "no member")] {
+        for (asn, site, told) in [
+            (9264, "taichung", "must be one of"),
+            (9999, "tainan", "no member"),
+        ] {
             let error = prefer("lab.toml", LAB, asn, Some(site)).expect_err("refused");
             let words = runtime::error_chain(&error);
             assert!(words.contains(told), "{words}");

@@ -68,7 +68,8 @@ impl Guard {
                 let mut line = String::new();
                 let read = BufReader::new(pipe.take(100)).read_line(&mut line);
                 // Nobody may be waiting any more.
-                tell.send(read.is_ok() && line.trim() == READY).unwrap_or_default();
+                tell.send(read.is_ok() && line.trim() == READY)
+                    .unwrap_or_default();
             });
         }
         let handle = child.stdin.take();
@@ -108,7 +109,8 @@ pub fn stand(
     std::thread::spawn(move || {
         let mut word = String::new();
         let read = BufReader::new(handle.take(100)).read_line(&mut word);
-        tell.send(read.is_ok() && word.trim() == DONE).unwrap_or_default();
+        tell.send(read.is_ok() && word.trim() == DONE)
+            .unwrap_or_default();
     });
     let waited = told.recv_timeout(Duration::from_secs(max_s.saturating_add(MARGIN_S)));
     if waited == Ok(true) {

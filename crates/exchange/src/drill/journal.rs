@@ -121,8 +121,8 @@ impl Journal {
             .append(true)
             .open(path)
             .map_err(DrillError::file(path))?;
-        // A line that was cut short ends here.
-        file.write_all(b"\n").map_err(DrillError::file(path))?;
+        // A line that was cut short ends here, and the blank one behind it says so.
+        file.write_all(b"\n\n").map_err(DrillError::file(path))?;
         let mut pending = held.pending;
         pending.reverse();
         Ok(Self {
@@ -246,7 +246,9 @@ pub fn read(path: &Path) -> Result<Held, DrillError> {
         .map_err(DrillError::file(path))?
         .len();
     if length > BYTES_MAX {
-        return Err(DrillError::file(path)(std::io::ErrorKind::FileTooLarge.into()));
+        return Err(DrillError::file(path)(
+            std::io::ErrorKind::FileTooLarge.into(),
+        ));
     }
     let bytes = std::fs::read(path).map_err(DrillError::file(path))?;
     parse(&String::from_utf8_lossy(&bytes)).map_err(|line| DrillError::Journal {

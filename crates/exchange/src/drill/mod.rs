@@ -133,7 +133,10 @@ pub(crate) fn command(words: &[String], timeout: Duration) -> Result<String, Dri
                 // A child that is gone already is what was wanted.
                 child.kill().unwrap_or_default();
                 child.wait().map_err(|error| failed(error.to_string()))?;
-                return Err(failed(format!("did not end within {} s", timeout.as_secs())));
+                return Err(failed(format!(
+                    "did not end within {} s",
+                    timeout.as_secs()
+                )));
             }
             Err(error) => return Err(failed(error.to_string())),
         }

@@ -197,7 +197,10 @@ impl Check for Plan {
         at.require(
             self.waits_s() < self.max_s,
             "max_s",
-            format!("must be more than the {} s that the steps wait", self.waits_s()),
+            format!(
+                "must be more than the {} s that the steps wait",
+                self.waits_s()
+            ),
         );
         at.require(
             self.probes.len() <= PROBES_MAX,

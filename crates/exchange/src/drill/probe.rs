@@ -81,7 +81,10 @@ fn listen(
     let mut line = Vec::new();
     loop {
         line.clear();
-        match (&mut pipe).take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+        match (&mut pipe)
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line)
+        {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }

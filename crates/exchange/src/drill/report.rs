@@ -19,7 +19,12 @@ pub fn markdown(record: &Record, zh: bool) -> String {
         Some(title) if zh => title,
         _ => &record.plan.title,
     };
-    say!(out, "# {}{}\n", t("演練報告：", "Drill report: "), plain(title));
+    say!(
+        out,
+        "# {}{}\n",
+        t("演練報告：", "Drill report: "),
+        plain(title)
+    );
     say!(out, "{}\n", sentence(record, zh));
     say!(
         out,
@@ -49,12 +54,21 @@ pub fn markdown(record: &Record, zh: bool) -> String {
                 seconds(done.to_ms.saturating_sub(done.from_ms)),
                 plain(&shortened(&done.done, zh))
             ),
-            None => say!(out, "| {} | {words} | – | – | {} |", index + 1, t("未執行", "not done")),
+            None => say!(
+                out,
+                "| {} | {words} | – | – | {} |",
+                index + 1,
+                t("未執行", "not done")
+            ),
         }
     }
     say!(out, "\n## {}\n", t("量測", "Measurements"));
     if record.probes.is_empty() {
-        say!(out, "{}", t("這次演練沒有量測。", "This drill measured nothing."));
+        say!(
+            out,
+            "{}",
+            t("這次演練沒有量測。", "This drill measured nothing.")
+        );
     } else {
         say!(
             out,
@@ -71,11 +85,14 @@ pub fn markdown(record: &Record, zh: bool) -> String {
                 (Some(ms), Some(from)) => format!("{ms} ms (at {})", seconds(from)),
                 _ => t("從未收到", "never heard").to_owned(),
             };
-            let limit = probe.silence_max_ms.map_or_else(
-                || "–".to_owned(),
-                |ms| format!("{ms} {}", t("毫秒", "ms")),
-            );
-            let result = if probe.kept { t("符合", "kept") } else { t("超過", "exceeded") };
+            let limit = probe
+                .silence_max_ms
+                .map_or_else(|| "–".to_owned(), |ms| format!("{ms} {}", t("毫秒", "ms")));
+            let result = if probe.kept {
+                t("符合", "kept")
+            } else {
+                t("超過", "exceeded")
+            };
             say!(
                 out,
                 "| {} | {} | {silence} | {limit} | {result} |",
@@ -107,8 +124,14 @@ pub fn markdown(record: &Record, zh: bool) -> String {
         );
     }
     for (title, list) in [
-        (t("未恢復的連線", "Sessions that did not come back"), &record.not_back),
-        (t("未能復原的項目", "What could not be undone"), &record.not_undone),
+        (
+            t("未恢復的連線", "Sessions that did not come back"),
+            &record.not_back,
+        ),
+        (
+            t("未能復原的項目", "What could not be undone"),
+            &record.not_undone,
+        ),
     ] {
         if list.is_empty() {
             continue;
@@ -122,7 +145,10 @@ pub fn markdown(record: &Record, zh: bool) -> String {
         out,
         "\n## {}\n\n{}",
         t("檢討", "Lessons"),
-        t("（由演練負責人填寫）", "(to be written by who led the drill)")
+        t(
+            "（由演練負責人填寫）",
+            "(to be written by who led the drill)"
+        )
     );
     out
 }
@@ -136,17 +162,27 @@ fn sentence(record: &Record, zh: bool) -> String {
             None => "**符合目標。**".to_owned(),
         },
         (End::Done, true, false) => match back {
-            Some(back) => format!("**As promised.** Every session was up again {back} after the restoration."),
+            Some(back) => {
+                format!("**As promised.** Every session was up again {back} after the restoration.")
+            }
             None => "**As promised.**".to_owned(),
         },
         (End::Done, false, true) => "**未符合目標。** 詳見下列各表。".to_owned(),
-        (End::Done, false, false) => "**Not as promised.** The tables below say what was not.".to_owned(),
+        (End::Done, false, false) => {
+            "**Not as promised.** The tables below say what was not.".to_owned()
+        }
         (End::Aborted, _, true) => "**演練由人員中止，並已復原。**".to_owned(),
-        (End::Aborted, _, false) => "**Somebody ended the drill early; it was restored.**".to_owned(),
+        (End::Aborted, _, false) => {
+            "**Somebody ended the drill early; it was restored.**".to_owned()
+        }
         (End::TooLong, _, true) => "**演練超過時限，已自動復原。**".to_owned(),
-        (End::TooLong, _, false) => "**The drill lasted longer than planned; it was restored.**".to_owned(),
+        (End::TooLong, _, false) => {
+            "**The drill lasted longer than planned; it was restored.**".to_owned()
+        }
         (End::Failed(why), _, true) => format!("**演練失敗並已復原：** {}", plain(why)),
-        (End::Failed(why), _, false) => format!("**The drill failed and was restored:** {}", plain(why)),
+        (End::Failed(why), _, false) => {
+            format!("**The drill failed and was restored:** {}", plain(why))
+        }
     }
 }
 

@@ -108,7 +108,10 @@ pub fn run(
         places,
         journal,
         began,
-        sites: before.iter().map(|(site, seen)| start(site, seen)).collect(),
+        sites: before
+            .iter()
+            .map(|(site, seen)| start(site, seen))
+            .collect(),
         steps: Vec::new(),
         restored_at: None,
         not_undone: Vec::new(),
@@ -259,10 +262,11 @@ impl Walk<'_> {
                         socket: place.socket.clone(),
                         session: session.clone(),
                     })?;
-                    bird.disable(&session).map_err(|source| DrillError::Engine {
-                        site: site.clone(),
-                        source,
-                    })?;
+                    bird.disable(&session)
+                        .map_err(|source| DrillError::Engine {
+                            site: site.clone(),
+                            source,
+                        })?;
                     done.push(session);
                 }
             }

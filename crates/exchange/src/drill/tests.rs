@@ -43,7 +43,11 @@ fn a_plan_is_read_and_its_mistakes_are_told() {
         ("max_s = 700", "max_s = 500", "must be more than the 600 s"),
         ("seconds = 600", "seconds = 0", "must be 1 to"),
         ("undo = [\"true\"]", "undo = []", "must be 1 to 64 words"),
-        ("site = \"hsinchu\"", "site = \"hsinchu\"\nsessions = [\"a; b\"]", "letters, digits"),
+        (
+            "site = \"hsinchu\"",
+            "site = \"hsinchu\"\nsessions = [\"a; b\"]",
+            "letters, digits",
+        ),
         ("do = \"wait\"", "do = \"explode\"", "explode"),
     ] {
         let error = Plan::parse("plan.toml", &PLAN.replace(from, to)).expect_err("refused");
@@ -72,9 +76,28 @@ fn patterns_fit_names() {
 #[test]
 fn silences_are_measured_where_they_are() {
     let signs = [0, 20, 40, 300, 320, 340];
-    assert_eq!(longest(&signs, 0, 340), Some(Silence { from_ms: 40, ms: 260 }));
-    assert_eq!(longest(&signs, 310, 340), Some(Silence { from_ms: 300, ms: 20 }));
-    assert_eq!(longest(&signs, 0, 900), Some(Silence { from_ms: 340, ms: 560 }), "silent to the end");
+    assert_eq!(
+        longest(&signs, 0, 340),
+        Some(Silence {
+            from_ms: 40,
+            ms: 260
+        })
+    );
+    assert_eq!(
+        longest(&signs, 310, 340),
+        Some(Silence {
+            from_ms: 300,
+            ms: 20
+        })
+    );
+    assert_eq!(
+        longest(&signs, 0, 900),
+        Some(Silence {
+            from_ms: 340,
+            ms: 560
+        }),
+        "silent to the end"
+    );
     assert_eq!(longest(&[], 0, 900), None);
 }
 
@@ -130,7 +153,11 @@ fn what_cannot_be_undone_stays_pending() {
 
 #[test]
 fn the_guard_undoes_when_the_handle_is_dropped_and_not_when_it_is_released() {
-    for (word, by_guard) in [(&b""[..], true), (&b"done\n"[..], false), (&b"don"[..], true)] {
+    for (word, by_guard) in [
+        (&b""[..], true),
+        (&b"done\n"[..], false),
+        (&b"don"[..], true),
+    ] {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("drill.journal");
         let undone = directory.path().join("undone");
@@ -174,7 +201,10 @@ fn mutated_journals_never_panic_and_never_invent() {
 #[test]
 fn a_drill_without_route_servers_restores_its_commands_and_reports() {
     let directory = tempfile::tempdir().expect("a directory");
-    let (done, undone) = (directory.path().join("done"), directory.path().join("undone"));
+    let (done, undone) = (
+        directory.path().join("done"),
+        directory.path().join("undone"),
+    );
     let text = format!(
         "title = \"x\"\nmax_s = 60\nback_s = 1\n[[probes]]\nname = \"p\"\ncommand = [\"ping\", \"-i\", \"0.05\", \"127.0.0.1\"]\nsilence_max_ms = 3000\n[[steps]]\ndo = \"command\"\nname = \"touch\"\nrun = [\"touch\", {done:?}]\nundo = [\"touch\", {undone:?}]\n[[steps]]\ndo = \"command\"\nname = \"fail\"\nrun = [\"false\"]\nundo = [\"true\"]\n[[steps]]\ndo = \"wait\"\nseconds = 30\n"
     );
@@ -187,10 +217,17 @@ fn a_drill_without_route_servers_restores_its_commands_and_reports() {
         progress: &mut |_| {},
     };
     let record = run::run(&plan, &places, "1", 0, &mut journal, &mut watch).expect("began");
-    assert!(matches!(&record.end, End::Failed(why) if why.contains("false")), "{:?}", record.end);
+    assert!(
+        matches!(&record.end, End::Failed(why) if why.contains("false")),
+        "{:?}",
+        record.end
+    );
     assert!(done.exists() && undone.exists() && record.not_undone.is_empty());
     assert_eq!(record.steps.len(), 2, "the third step never began");
-    assert!(record.probes[0].signs > 5, "install Debian's package iputils-ping");
+    assert!(
+        record.probes[0].signs > 5,
+        "install Debian's package iputils-ping"
+    );
     let files = record.write(directory.path()).expect("written");
     let back: Record =
         serde_json::from_slice(&std::fs::read(&files[0]).expect("there")).expect("reads");
@@ -222,9 +259,18 @@ fn reports_say_the_answer_first_in_both_languages() {
         back_ms: Some(4_200),
         not_undone: Vec::new(),
     };
-    let (zh, en) = (report::markdown(&record, true), report::markdown(&record, false));
-    assert!(zh.contains("# 演練報告：新竹主站斷線十分鐘") && zh.contains("符合目標"), "{zh}");
-    assert!(en.contains("As promised") && en.contains("605.250 s") && en.contains("180 ms"), "{en}");
+    let (zh, en) = (
+        report::markdown(&record, true),
+        report::markdown(&record, false),
+    );
+    assert!(
+        zh.contains("# 演練報告：新竹主站斷線十分鐘") && zh.contains("符合目標"),
+        "{zh}"
+    );
+    assert!(
+        en.contains("As promised") && en.contains("605.250 s") && en.contains("180 ms"),
+        "{en}"
+    );
     assert!(!en.contains("<b>") && en.contains("‹b›¦"), "{en}");
     record.probes[0].kept = false;
     assert!(!record.is_good());
