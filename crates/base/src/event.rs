@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{EnforcementId, NodeName, OrgId, Role, SiteId, Timestamp};
+use crate::{EnforcementId, MemberId, NodeName, OrgId, PortId, Role, SiteId, Timestamp};
 
 /// Events of one kind from one node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,10 @@ pub enum EventBatch {
     Notice(Vec<NoticeEvent>),
     /// Requests and questions met by an enforcement, counted.
     Enforced(Vec<EnforcedEvent>),
+    /// What ports of the exchange's switches carried.
+    Ports(Vec<PortEvent>),
+    /// What members of the exchange sent each other.
+    Flows(Vec<FlowEvent>),
 }
 
 impl EventBatch {
@@ -34,6 +38,8 @@ impl EventBatch {
             Self::Query(events) => events.len(),
             Self::Notice(events) => events.len(),
             Self::Enforced(events) => events.len(),
+            Self::Ports(events) => events.len(),
+            Self::Flows(events) => events.len(),
         }
     }
 
@@ -49,6 +55,8 @@ impl EventBatch {
             Self::Query(_) => "query",
             Self::Notice(_) => "notice",
             Self::Enforced(_) => "enforced",
+            Self::Ports(_) => "port_counters",
+            Self::Flows(_) => "flow_matrix",
         }
     }
 }
@@ -194,6 +202,67 @@ pub struct NoticeEvent {
     pub subject: Box<str>,
     /// One sentence in English; pages translate by `kind`.
     pub message: Box<str>,
+}
+
+/// What one port of a switch carried between two readings of its counters (IF-MIB,
+/// RFC 2863). Directions are the switch's: what a member sends comes in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PortEvent {
+    /// When the interval ended.
+    pub at: Timestamp,
+    /// Name of the switch, at most 255 bytes.
+    pub switch: Box<str>,
+    /// `ifName`, at most 255 bytes.
+    pub name: Box<str>,
+    /// The port of the exchange's model, if it is one.
+    pub port: Option<PortId>,
+    /// The member to whom it belongs.
+    pub member: Option<MemberId>,
+    /// The member's organisation.
+    pub org: Option<OrgId>,
+    /// Length of the interval in milliseconds.
+    pub interval_ms: u32,
+    /// Whether it is up at its end (`ifOperStatus`).
+    pub up: bool,
+    /// `ifHighSpeed`, in bits per second; 0 when the switch does not say.
+    pub speed_bps: u64,
+    /// Octets in, frames' headers included.
+    pub in_octets: u64,
+    /// Octets out.
+    pub out_octets: u64,
+    /// Packets in: unicast, multicast and broadcast.
+    pub in_packets: u64,
+    /// Packets out.
+    pub out_packets: u64,
+    /// Packets in with errors.
+    pub in_errors: u64,
+    /// Packets that could not be sent because of errors.
+    pub out_errors: u64,
+    /// Good packets in that were dropped.
+    pub in_discards: u64,
+    /// Packets that were dropped instead of sent: a queue was full.
+    pub out_discards: u64,
+}
+
+/// What one member sent another in a minute, estimated from samples (sFlow version 5).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FlowEvent {
+    /// When the minute began.
+    pub at: Timestamp,
+    /// Who sent; none: no member known.
+    pub from: Option<MemberId>,
+    /// To whom; none: no member known, or many.
+    pub to: Option<MemberId>,
+    /// Version of the Internet protocol; 0: something else.
+    pub ip_version: u8,
+    /// The VLAN; 0: untagged.
+    pub vlan: u16,
+    /// Octets of frames: sampled ones times the sampling rate.
+    pub octets: u64,
+    /// Packets: sampled ones times the sampling rate.
+    pub packets: u64,
+    /// Packets that were sampled: how sure the estimate is.
+    pub samples: u64,
 }
 
 /// OpenTelemetry log severity, folded to the four that people act on.

@@ -88,6 +88,16 @@ uuid_id!(
     EnforcementId,
     "enforcement id"
 );
+uuid_id!(
+    /// A member network of the exchange.
+    MemberId,
+    "member id"
+);
+uuid_id!(
+    /// A port of a switch of the exchange.
+    PortId,
+    "port id"
+);
 
 /// The name of a node, unique in the network: 1 to 63 letters, digits and hyphens
 /// in lower case, beginning and ending with a letter or digit (an RFC 1123 label).

@@ -17,6 +17,6 @@ pub mod quick;
 pub mod role;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
-pub use id::{CaseId, EnforcementId, NodeName, OrgId, SiteId, UserId};
+pub use id::{CaseId, EnforcementId, MemberId, NodeName, OrgId, PortId, SiteId, UserId};
 pub use net::Prefix;
 pub use role::Role;

@@ -334,6 +334,10 @@ pub(crate) enum ExchangeCommand {
     },
     /// Check one member end to end; exit code 3 when something is wrong
     Health(ExchangeHealth),
+    /// Read a switch's port counters by SNMP and show what the ports carry
+    Poll(ExchangePoll),
+    /// Take a switch's samples (sFlow version 5) and show who sends to whom
+    Sflow(ExchangeSflow),
 }
 
 #[derive(Debug, Args)]
@@ -716,6 +720,59 @@ pub(crate) struct IrrSource {
     /// Directory that keeps the registries' last good answers
     #[arg(long)]
     pub(crate) irr_cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExchangePoll {
+    /// The switch: host, address, or either with a port
+    #[arg(long)]
+    pub(crate) target: String,
+    /// Community of version 2c; better in CIVICNET_SNMP_COMMUNITY, where other users do not see it
+    #[arg(long, env = "CIVICNET_SNMP_COMMUNITY", hide_env_values = true)]
+    pub(crate) community: Option<String>,
+    /// User of version 3
+    #[arg(long, conflicts_with = "community")]
+    pub(crate) user: Option<String>,
+    /// Authentication of version 3: sha1 or sha256
+    #[arg(long, requires = "user")]
+    pub(crate) auth: Option<String>,
+    /// Its password; better in CIVICNET_SNMP_AUTH
+    #[arg(long, env = "CIVICNET_SNMP_AUTH", hide_env_values = true)]
+    pub(crate) auth_password: Option<String>,
+    /// Password of version 3's AES-128 privacy; better in CIVICNET_SNMP_PRIV
+    #[arg(long, env = "CIVICNET_SNMP_PRIV", hide_env_values = true)]
+    pub(crate) priv_password: Option<String>,
+    /// Seconds between two readings
+    #[arg(long, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) interval: u64,
+    /// Readings after the first; 0: until stopped
+    #[arg(long, default_value_t = 0)]
+    pub(crate) count: u64,
+    /// Seconds to wait for an answer
+    #[arg(long, default_value = "2", value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(crate) timeout: u64,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExchangeSflow {
+    /// Where to take samples: 127.0.0.1:6343
+    #[arg(long)]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Also on addresses that other machines reach
+    #[arg(long)]
+    pub(crate) public: bool,
+    /// Seconds that are added up
+    #[arg(long, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) seconds: u64,
+    /// Sums to show; 0: until stopped
+    #[arg(long, default_value_t = 0)]
+    pub(crate) count: u64,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -35,3 +35,4 @@ pub mod rpki;
 pub mod rtr;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod traffic;

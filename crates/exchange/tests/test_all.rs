@@ -5,6 +5,7 @@ mod it {
     pub(crate) mod glass;
     pub(crate) mod rpki_room;
     pub(crate) mod rtr;
+    pub(crate) mod snmp;
     pub(crate) mod validator;
 }
 mod portal;

@@ -41,6 +41,8 @@ pub struct RetentionConfig {
     pub notice_days: u32,
     /// Roll-ups (`traffic`, `urls`, `networks`).
     pub rollup_days: u32,
+    /// Days that single readings of exchange ports and minutes of its traffic matrix are kept.
+    pub exchange_days: u32,
     /// Addresses of people and resolvers. Older rows are rewritten without them;
     /// the network (/24 or /48) stays.
     pub address_days: u32,
@@ -103,6 +105,7 @@ impl Default for RetentionConfig {
             query_days: 30,
             notice_days: 400,
             rollup_days: 1_100,
+            exchange_days: 62,
             address_days: 14,
         }
     }
@@ -134,6 +137,10 @@ impl LakeConfig {
             ("retention.query_days", self.retention.query_days.into()),
             ("retention.notice_days", self.retention.notice_days.into()),
             ("retention.rollup_days", self.retention.rollup_days.into()),
+            (
+                "retention.exchange_days",
+                self.retention.exchange_days.into(),
+            ),
             ("retention.address_days", self.retention.address_days.into()),
         ];
         for (key, value) in positive {

@@ -10,7 +10,7 @@
 //! Bytes come from another machine. [`decode`] holds them to the bounds that
 //! writers promise, and a batch beyond them is refused whole.
 
-use base::event::{AccessEvent, EnforcedEvent, EventBatch, NoticeEvent, QueryEvent};
+use base::event::{AccessEvent, EnforcedEvent, EventBatch, NoticeEvent, PortEvent, QueryEvent};
 
 /// The version that [`encode`] writes.
 pub const SCHEMA_VERSION: u8 = 1;
@@ -24,6 +24,8 @@ pub const PATH_BYTES_MAX: usize = 1_024;
 pub const NAME_BYTES_MAX: usize = 1_024;
 /// Bytes of a notice's kind and subject.
 pub const NOTICE_KEY_BYTES_MAX: usize = 255;
+/// Bytes of the name of a switch or port.
+pub const PORT_NAME_BYTES_MAX: usize = 255;
 /// Bytes of a notice's message.
 pub const NOTICE_MESSAGE_BYTES_MAX: usize = 4_096;
 
@@ -105,6 +107,8 @@ fn check(batch: &EventBatch) -> Result<(), EnvelopeError> {
         EventBatch::Query(events) => events.iter().try_for_each(check_query),
         EventBatch::Notice(events) => events.iter().try_for_each(check_notice),
         EventBatch::Enforced(events) => events.iter().try_for_each(check_enforced),
+        EventBatch::Ports(events) => events.iter().try_for_each(check_port),
+        EventBatch::Flows(_) => Ok(()),
     }
 }
 
@@ -144,6 +148,15 @@ fn check_notice(event: &NoticeEvent) -> Result<(), EnvelopeError> {
 
 fn check_enforced(event: &EnforcedEvent) -> Result<(), EnvelopeError> {
     at_most("a subject length", event.subject.len(), PATH_BYTES_MAX)
+}
+
+fn check_port(event: &PortEvent) -> Result<(), EnvelopeError> {
+    at_most(
+        "a switch name length",
+        event.switch.len(),
+        PORT_NAME_BYTES_MAX,
+    )?;
+    at_most("a port name length", event.name.len(), PORT_NAME_BYTES_MAX)
 }
 
 fn at_most(what: &'static str, value: usize, max: usize) -> Result<(), EnvelopeError> {

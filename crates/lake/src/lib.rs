@@ -40,6 +40,8 @@ mod manifest;
 #[cfg(feature = "sql")]
 mod part;
 #[cfg(feature = "sql")]
+mod ports;
+#[cfg(feature = "sql")]
 pub mod query;
 #[cfg(feature = "sql")]
 mod recent;

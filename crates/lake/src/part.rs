@@ -65,7 +65,13 @@ impl Part {
 pub(crate) const fn partition_length(table: Table) -> i64 {
     match table {
         Table::Access | Table::Query | Table::Notice | Table::Enforced => HOUR_US,
-        Table::Traffic | Table::Urls | Table::Networks => DAY_US,
+        Table::PortCounters
+        | Table::FlowMatrix
+        | Table::Traffic
+        | Table::Urls
+        | Table::Networks
+        | Table::PortTraffic
+        | Table::FlowHours => DAY_US,
     }
 }
 

@@ -10,6 +10,7 @@ use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
+use crate::ports::PortRollup;
 use crate::rollup::Rollup;
 use crate::rows;
 use crate::table::Table;
@@ -136,6 +137,8 @@ impl Incoming {
             EventBatch::Query(events) => events.iter().map(|event| event.at.micros()).max(),
             EventBatch::Notice(events) => events.iter().map(|event| event.at.micros()).max(),
             EventBatch::Enforced(events) => events.iter().map(|event| event.at.micros()).max(),
+            EventBatch::Ports(events) => events.iter().map(|event| event.at.micros()).max(),
+            EventBatch::Flows(events) => events.iter().map(|event| event.at.micros()).max(),
         }
     }
 }
@@ -143,8 +146,9 @@ impl Incoming {
 /// Rows in memory, with their roll-ups.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    tables: [MemoryRows; 4],
+    tables: [MemoryRows; Table::RAW],
     rollup: Rollup,
+    ports: PortRollup,
     rows: usize,
 }
 
@@ -165,8 +169,11 @@ impl Recent {
         } = incoming;
         self.rows += rows.num_rows();
         self.tables[table as usize].push(rows)?;
-        if let EventBatch::Access(events) = &batch {
-            self.rollup.add(&node, events);
+        match &batch {
+            EventBatch::Access(events) => self.rollup.add(&node, events),
+            EventBatch::Ports(events) => self.ports.add_ports(&node, events),
+            EventBatch::Flows(events) => self.ports.add_flows(&node, events),
+            EventBatch::Query(_) | EventBatch::Notice(_) | EventBatch::Enforced(_) => {}
         }
         let state = nodes.entry(node).or_default();
         state.seen.insert(seq);
@@ -178,7 +185,13 @@ impl Recent {
     pub(crate) fn batches(&self, table: Table) -> Result<Vec<RecordBatch>, ArrowError> {
         match self.tables.get(table as usize) {
             Some(rows) => Ok(rows.batches()),
-            None => Ok(self.rollup.batch(table)?.into_iter().collect()),
+            None => {
+                let batch = match self.rollup.batch(table)? {
+                    None => self.ports.batch(table)?,
+                    some => some,
+                };
+                Ok(batch.into_iter().collect())
+            }
         }
     }
 }

@@ -229,7 +229,7 @@ impl Rollup {
             Table::Traffic => self.traffic_columns(),
             Table::Urls => self.url_columns(),
             Table::Networks => self.network_columns(),
-            Table::Access | Table::Query | Table::Notice | Table::Enforced => return Ok(None),
+            _ => return Ok(None),
         };
         let batch = RecordBatch::try_new(table.schema(), columns)?;
         Ok((batch.num_rows() > 0).then_some(batch))

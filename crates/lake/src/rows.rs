@@ -12,6 +12,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::error::ArrowError;
 
+use crate::ports;
 use crate::rollup::{OwnerColumns, cache_word, clamp, is_hit, network_of};
 use crate::table::Table;
 
@@ -22,6 +23,8 @@ pub(crate) fn rows(node: &str, batch: &EventBatch) -> Result<(Table, RecordBatch
         EventBatch::Query(events) => (Table::Query, query(node, events)),
         EventBatch::Notice(events) => (Table::Notice, notice(node, events)),
         EventBatch::Enforced(events) => (Table::Enforced, enforced(node, events)),
+        EventBatch::Ports(events) => (Table::PortCounters, ports::counters(node, events)),
+        EventBatch::Flows(events) => (Table::FlowMatrix, ports::flows(node, events)),
     };
     Ok((table, RecordBatch::try_new(table.schema(), columns)?))
 }
@@ -163,17 +166,17 @@ fn severity(severity: Severity) -> &'static str {
     }
 }
 
-fn text() -> StringViewBuilder {
+pub(crate) fn text() -> StringViewBuilder {
     StringViewBuilder::new().with_deduplicate_strings()
 }
 
-fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+pub(crate) fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
     let mut builder = text();
     values.for_each(|value| builder.append_value(value));
     Arc::new(builder.finish())
 }
 
-fn constant(value: &str, rows: usize) -> ArrayRef {
+pub(crate) fn constant(value: &str, rows: usize) -> ArrayRef {
     texts(std::iter::repeat_n(value, rows))
 }
 
@@ -192,10 +195,10 @@ fn push_display(
     }
 }
 
-fn numbers(values: impl Iterator<Item = i64>) -> ArrayRef {
+pub(crate) fn numbers(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(Int64Array::from_iter_values(values))
 }
 
-fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
+pub(crate) fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
 }

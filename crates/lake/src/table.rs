@@ -9,13 +9,14 @@ use std::sync::{Arc, LazyLock};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::config::RetentionConfig;
+use crate::ports::PORT_SUMS;
 use crate::rollup::DURATION_COLUMNS;
 
 /// A table of the lake.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Table {
     /// One row a request served by an edge.
     Access,
@@ -25,12 +26,20 @@ pub enum Table {
     Notice,
     /// One row for about a second of an enforcement that was met on a node.
     Enforced,
+    /// One row a reading of a port of the exchange.
+    PortCounters,
+    /// One row a minute of what one member of the exchange sent another.
+    FlowMatrix,
     /// Roll-up of `access` by minute × site × node × cache result × status class.
     Traffic,
     /// Roll-up of `access` by hour × site × URL; the rest under an empty URL.
     Urls,
     /// Roll-up of `access` by hour × site × node × client network (/24, /48).
     Networks,
+    /// Roll-up of `port_counters` by five minutes × port.
+    PortTraffic,
+    /// Roll-up of `flow_matrix` by hour × pair of members × protocol version.
+    FlowHours,
 }
 
 /// The column that orders and partitions every table.
@@ -38,15 +47,22 @@ pub(crate) const TIMESTAMP: &str = "timestamp";
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Access,
         Self::Query,
         Self::Notice,
         Self::Enforced,
+        Self::PortCounters,
+        Self::FlowMatrix,
         Self::Traffic,
         Self::Urls,
         Self::Networks,
+        Self::PortTraffic,
+        Self::FlowHours,
     ];
+
+    /// How many of them hold events themselves; they come first in [`Self::ALL`].
+    pub(crate) const RAW: usize = 6;
 
     /// Its name in SQL and in paths.
     pub const fn name(self) -> &'static str {
@@ -55,9 +71,13 @@ impl Table {
             Self::Query => "query",
             Self::Notice => "notice",
             Self::Enforced => "enforced",
+            Self::PortCounters => "port_counters",
+            Self::FlowMatrix => "flow_matrix",
             Self::Traffic => "traffic",
             Self::Urls => "urls",
             Self::Networks => "networks",
+            Self::PortTraffic => "port_traffic",
+            Self::FlowHours => "flow_hours",
         }
     }
 
@@ -68,7 +88,7 @@ impl Table {
 
     /// Its columns.
     pub fn schema(self) -> SchemaRef {
-        static SCHEMAS: LazyLock<[SchemaRef; 7]> = LazyLock::new(|| Table::ALL.map(build));
+        static SCHEMAS: LazyLock<[SchemaRef; 11]> = LazyLock::new(|| Table::ALL.map(build));
         Arc::clone(&SCHEMAS[self as usize])
     }
 
@@ -76,7 +96,10 @@ impl Table {
     pub(crate) const fn order(self) -> &'static [&'static str] {
         match self {
             Self::Access | Self::Traffic | Self::Urls | Self::Networks => &["site_id", TIMESTAMP],
-            Self::Query | Self::Notice | Self::Enforced => &[TIMESTAMP],
+            Self::PortCounters | Self::PortTraffic => &["port_id", TIMESTAMP],
+            Self::Query | Self::Notice | Self::Enforced | Self::FlowMatrix | Self::FlowHours => {
+                &[TIMESTAMP]
+            }
         }
     }
 
@@ -91,7 +114,10 @@ impl Table {
 
     /// Whether rows carry the organisation that owns them.
     pub(crate) const fn has_org(self) -> bool {
-        !matches!(self, Self::Query | Self::Notice | Self::Enforced)
+        !matches!(
+            self,
+            Self::Query | Self::Notice | Self::Enforced | Self::FlowMatrix | Self::FlowHours
+        )
     }
 
     /// Days that rows are kept.
@@ -100,7 +126,10 @@ impl Table {
             Self::Access => retention.access_days,
             Self::Query => retention.query_days,
             Self::Notice | Self::Enforced => retention.notice_days,
-            Self::Traffic | Self::Urls | Self::Networks => retention.rollup_days,
+            Self::PortCounters | Self::FlowMatrix => retention.exchange_days,
+            Self::Traffic | Self::Urls | Self::Networks | Self::PortTraffic | Self::FlowHours => {
+                retention.rollup_days
+            }
         }
     }
 }
@@ -156,6 +185,40 @@ fn build(table: Table) -> SchemaRef {
             text("subject"),
             count("hits"),
         ],
+        Table::PortCounters => {
+            let mut fields = port_key();
+            fields.push(Field::new("up", DataType::Boolean, false));
+            fields.push(count("speed_bps"));
+            fields.extend(PORT_SUMS.map(count));
+            fields
+        }
+        Table::PortTraffic => {
+            let mut fields = port_key();
+            fields.push(count("up_us"));
+            fields.extend(PORT_SUMS.map(count));
+            fields
+        }
+        Table::FlowMatrix => vec![
+            time(),
+            text("node"),
+            maybe_text("from_member_id"),
+            maybe_text("to_member_id"),
+            Field::new("ip_version", DataType::Int32, false),
+            Field::new("vlan", DataType::Int32, false),
+            count("octets"),
+            count("packets"),
+            count("samples"),
+        ],
+        Table::FlowHours => vec![
+            time(),
+            text("node"),
+            maybe_text("from_member_id"),
+            maybe_text("to_member_id"),
+            Field::new("ip_version", DataType::Int32, false),
+            count("octets"),
+            count("packets"),
+            count("samples"),
+        ],
         Table::Traffic => {
             let mut fields = vec![
                 time(),
@@ -199,6 +262,19 @@ fn build(table: Table) -> SchemaRef {
         ],
     };
     Arc::new(Schema::new(fields))
+}
+
+/// The columns that say which port a row is about.
+fn port_key() -> Vec<Field> {
+    vec![
+        time(),
+        text("node"),
+        text("switch"),
+        text("port_name"),
+        maybe_text("port_id"),
+        maybe_text("member_id"),
+        maybe_text("org_id"),
+    ]
 }
 
 /// The type of every `timestamp` column.

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::Verdict;
 use crate::cli::{ExchangeCommand, Mrt};
-use crate::command::{drill, health, route_server, switch};
+use crate::command::{drill, health, route_server, switch, traffic};
 
 /// Origins whose figures are kept; a full table has some 80,000.
 const ORIGINS_MAX: usize = 1_000_000;
@@ -24,6 +24,8 @@ pub(crate) async fn run(what: ExchangeCommand) -> anyhow::Result<Verdict> {
         ExchangeCommand::Switch(asked) => switch::run(&asked),
         ExchangeCommand::Drill { what } => drill::run(what).await,
         ExchangeCommand::Health(asked) => health::run(&asked),
+        ExchangeCommand::Poll(asked) => traffic::poll(&asked),
+        ExchangeCommand::Sflow(asked) => traffic::sflow(&asked),
     }
 }
 

@@ -14,4 +14,5 @@ pub(crate) mod route_server;
 pub(crate) mod sandbox;
 pub(crate) mod stix;
 pub(crate) mod switch;
+pub(crate) mod traffic;
 pub(crate) mod user;

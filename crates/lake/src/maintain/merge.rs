@@ -181,7 +181,14 @@ fn up_to_rows_max(mut parts: Vec<Arc<Part>>) -> Vec<Arc<Part>> {
 fn grain_at(table: Table, age_us: i64) -> Grain {
     let days = age_us / DAY_US;
     match table {
-        Table::Access | Table::Query | Table::Notice | Table::Enforced => Grain::Exact,
+        Table::Access
+        | Table::Query
+        | Table::Notice
+        | Table::Enforced
+        | Table::PortCounters
+        | Table::FlowMatrix
+        | Table::PortTraffic
+        | Table::FlowHours => Grain::Exact,
         Table::Traffic if days >= TRAFFIC_DAY_DAYS => Grain::Day,
         Table::Traffic if days >= TRAFFIC_HOUR_DAYS => Grain::Hour,
         Table::Urls | Table::Networks if days >= NAMES_DAY_DAYS => Grain::Day,
@@ -192,14 +199,21 @@ fn grain_at(table: Table, age_us: i64) -> Grain {
 fn merge_sql(job: &Job) -> String {
     let table = job.table;
     match table {
-        Table::Access | Table::Query | Table::Notice | Table::Enforced => {
+        Table::Access
+        | Table::Query
+        | Table::Notice
+        | Table::Enforced
+        | Table::PortCounters
+        | Table::FlowMatrix => {
             format!(
                 "SELECT * FROM {} ORDER BY {}",
                 table.name(),
                 table.order().join(", ")
             )
         }
-        Table::Traffic => sums_sql(table, table.name(), job.grain),
+        Table::Traffic | Table::PortTraffic | Table::FlowHours => {
+            sums_sql(table, table.name(), job.grain)
+        }
         Table::Urls | Table::Networks if !job.finished => sums_sql(table, table.name(), job.grain),
         Table::Urls => folded_sql(
             table,
@@ -250,9 +264,10 @@ fn sums_sql(table: Table, from: &str, grain: Grain) -> String {
         })
         .collect();
     format!(
-        "SELECT {} FROM {from} GROUP BY {time}, {} ORDER BY site_id, {TIMESTAMP}",
+        "SELECT {} FROM {from} GROUP BY {time}, {} ORDER BY {}",
         selected.join(", "),
-        keys.join(", ")
+        keys.join(", "),
+        table.order().join(", ")
     )
 }
 

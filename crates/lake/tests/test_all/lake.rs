@@ -682,7 +682,17 @@ fn tables_are_named_for_documentation() {
     assert_eq!(
         names,
         [
-            "access", "query", "notice", "enforced", "traffic", "urls", "networks"
+            "access",
+            "query",
+            "notice",
+            "enforced",
+            "port_counters",
+            "flow_matrix",
+            "traffic",
+            "urls",
+            "networks",
+            "port_traffic",
+            "flow_hours"
         ]
     );
 }
