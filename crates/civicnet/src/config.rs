@@ -39,6 +39,8 @@ pub struct Config {
     pub casework: casework::CaseworkConfig,
     /// Sites and delivery (role `control`).
     pub cdn: cdn::CdnConfig,
+    /// Traffic of the Internet exchange (role `control`).
+    pub traffic: exchange::traffic::collect::TrafficConfig,
     /// Threat intelligence (role `control`).
     pub isac: isac::IsacConfig,
     /// What the RPKI says (role `control`).

@@ -13,6 +13,7 @@
 //!
 //! [`portal`] is the members' side: applications, my network, rules. [`protect`] announces blackholes and
 //! flow rules for members, and [`manrs`] counts the evidence for the MANRS programme.
+//! [`traffic`] says what ports carry and who sends to whom.
 //!
 //! Nobody here speaks BGP: BIRD (or OpenBGPD) does, driven from outside.
 

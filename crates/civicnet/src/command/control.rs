@@ -59,6 +59,7 @@ pub(crate) fn migrations() -> Vec<store::Migrations> {
         isac::enforce::MIGRATIONS,
         isac::cert::MIGRATIONS,
         exchange::room::MIGRATIONS,
+        exchange::traffic::desk::MIGRATIONS,
     ]
 }
 

@@ -48,7 +48,11 @@ pub(crate) async fn on_both(test: impl AsyncFn(House)) {
 
 pub(crate) async fn house(backend: Backend) -> House {
     let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_222_800)));
-    let domains = [web::MIGRATIONS, room::MIGRATIONS];
+    let domains = [
+        web::MIGRATIONS,
+        room::MIGRATIONS,
+        exchange::traffic::desk::MIGRATIONS,
+    ];
     let db = store::testing::fresh_with_clock(backend, clock.clone(), &domains).await;
     let exchange = Exchange::new(Parts {
         db: (*db).clone(),

@@ -1,9 +1,11 @@
 //! Role `control`: console, API, control database, snapshots, event lake, joined.
 
+mod collect;
 mod enforcement;
 mod lookup;
 mod portal;
 mod seams;
+mod traffic;
 mod zones;
 
 use std::net::SocketAddr;
@@ -15,6 +17,8 @@ use casework::form::Forms;
 use casework::guard::Fetcher;
 use casework::{AccountPeople, Casework, Grant, People};
 use cdn::{Cdn, SiteGrant};
+use exchange::room::Exchange;
+use exchange::traffic::desk::Traffic;
 use fabric::Control;
 use fabric::bus::{Bus, BusOutbox, LocalBus};
 use isac::enforce::Enforcements;
@@ -53,6 +57,7 @@ pub(crate) struct Assembly {
     pub(crate) portal: exchange::portal::Portal,
     pub(crate) objects: Objects,
     pub(crate) enforcements: Enforcements,
+    pub(crate) traffic: Traffic,
     pub(crate) web: Web,
     rpki: Option<exchange::rpki::service::Service>,
     fabric: Fabric,
@@ -83,6 +88,11 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         people: people.clone(),
     })
     .context("the rules of incident response are wrong")?;
+    let exchange = Exchange::new(exchange::room::Parts {
+        db: db.clone(),
+        vault: vault.clone(),
+        people: people.clone(),
+    });
     let resolver = Arc::new(Resolver {
         server: config.control.resolver.unwrap_or_else(system_resolver),
     });
@@ -146,7 +156,13 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
             (Some(service), Some(rpki))
         }
     };
+    let traffic = Traffic::new(exchange::traffic::desk::Parts {
+        exchange: exchange.clone(),
+        vault: vault.clone(),
+        figures: Arc::new(traffic::Carried(lake.clone())),
+    });
     let rooms = vec![
+        traffic.room(),
         casework.room(),
         cdn.room(people.clone() as Arc<dyn People>),
         isac::room::room(intel.clone()),
@@ -170,6 +186,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         portal,
         objects,
         enforcements,
+        traffic,
         web,
         rpki,
         fabric,
@@ -188,6 +205,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         portal,
         objects,
         enforcements,
+        traffic,
         web,
         rpki,
         fabric,
@@ -259,6 +277,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         .chain(cdn::SEALED)
         .chain(isac::cert::SEALED)
         .chain(exchange::room::SEALED)
+        .chain(exchange::traffic::desk::SEALED)
         .collect();
     let (reseal_db, reseal_vault) = (db.clone(), vault.clone());
     tasks.every("seal again", HOUSEKEEPING_PERIOD, move || {
@@ -278,6 +297,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
             Ok::<(), std::io::Error>(())
         });
     }
+    collect::start(config, process, &traffic, lake.clone())?;
     taxii(config, process, &objects, &web)?;
     let web = Arc::new(web);
     for address in &config.control.listen {

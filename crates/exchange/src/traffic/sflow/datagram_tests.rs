@@ -113,3 +113,25 @@ fn mutations_are_errors_or_datagrams() {
     }
     assert!(refused > 100, "{refused}");
 }
+
+/// What pmacct 1.7.7's `sfprobe` sends.
+#[test]
+fn a_datagram_of_another_hand_is_read() {
+    let bytes = include_bytes!("../../../tests/samples/pmacct-1.7.7.sflow");
+    let read = Datagram::decode(bytes).expect("reads");
+    assert_eq!(read.agent, IpAddr::from([192, 0, 2, 1]));
+    assert_eq!(read.sub_agent, 1);
+    assert_eq!(read.flows.len(), 6);
+    let mut to_port = 0;
+    for flow in &read.flows {
+        assert_eq!((flow.rate, flow.input), (4, Port::Other));
+        let header = flow.header.as_ref().expect("a header");
+        let packet = super::super::packet::Packet::decode(&header.bytes).expect("a frame");
+        assert_eq!(packet.ip_version(), 4);
+        let (from, to) = packet.addresses.expect("addresses");
+        let (a, b) = (IpAddr::from([10, 9, 0, 1]), IpAddr::from([10, 9, 0, 2]));
+        assert!([(a, b), (b, a)].contains(&(from, to)));
+        to_port += usize::from(to == b);
+    }
+    assert!(to_port > 0);
+}
