@@ -65,6 +65,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: StixCommand,
     },
+    /// Enforcement: what is refused, why, and undoing it, through the control plane's API
+    Enforce {
+        #[command(subcommand)]
+        what: EnforceCommand,
+    },
     /// The Internet exchange: routing tables
     Exchange {
         #[command(subcommand)]
@@ -313,6 +318,52 @@ pub(crate) struct Rpki {
     /// Allow addresses other than loopback
     #[arg(long)]
     pub(crate) public: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EnforceCommand {
+    /// Say why an address, prefix, domain, URL or digest is refused, or that it is not
+    Why {
+        /// The address, prefix, domain, URL or digest
+        target: String,
+        #[command(flatten)]
+        door: ApiDoor,
+    },
+    /// List enforcements, the newest first
+    List {
+        /// active, proposed, lifted or rejected
+        #[arg(long, default_value = "active")]
+        state: String,
+        /// Enforcements listed at most
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        #[command(flatten)]
+        door: ApiDoor,
+    },
+    /// Undo an enforcement at every node
+    Undo {
+        /// Its id: the reference that refused users are shown
+        id: String,
+        #[command(flatten)]
+        door: ApiDoor,
+    },
+}
+
+/// Where the control plane's API is, and how to be let in.
+#[derive(Debug, Args)]
+pub(crate) struct ApiDoor {
+    /// Address of the API, https://console.example/api/v1, instead of the sandbox's
+    #[arg(long)]
+    pub(crate) api: Option<String>,
+    /// File with an API token made under Account; without it the variable CIVICNET_TOKEN
+    #[arg(long)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Data directory of the sandbox
+    #[arg(long, default_value = "var")]
+    pub(crate) dir: PathBuf,
+    /// Print the API's answers as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

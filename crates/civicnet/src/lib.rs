@@ -70,6 +70,7 @@ async fn act_later(command: Command) -> anyhow::Result<Verdict> {
         Command::User { what } => command::user::run(what).await,
         Command::Stix { what } => command::stix::run(what).await,
         Command::Exchange { what } => command::exchange::run(what).await,
+        Command::Enforce { what } => command::enforce::run(what).await,
         Command::Why(why) => command::sandbox::why(why).await,
         Command::Traffic { rate, dir } => command::sandbox::traffic(rate, &dir).await,
         Command::Config { .. } | Command::Completions { .. } => Ok(Verdict::Good),

@@ -1,8 +1,12 @@
 //! Intelligence's part of the console.
 
-use web::ui::Icon;
-use web::{Locales, NavEntry, NavGroup, PolicyText, Room};
+use std::sync::Arc;
 
+use axum::http::Method;
+use web::ui::Icon;
+use web::{Locales, NavEntry, NavGroup, PolicyText, Room, RoutePermission};
+
+use crate::objects::api;
 use crate::objects::pages::{Intel, pages};
 
 /// This crate's part of the permission table.
@@ -29,6 +33,12 @@ pub fn room(intel: Intel) -> Room {
         action: "intel:view",
         group: NavGroup::Work,
     }];
+    room.search = Some(Arc::new(intel.clone()));
+    room.api = api::router(intel.clone());
+    room.api_permissions = vec![
+        RoutePermission::new(Method::GET, "/api/v1/intelligence", "intel:view"),
+        RoutePermission::new(Method::GET, "/api/v1/intelligence/{object}", "intel:view"),
+    ];
     room.pages = pages(intel);
     room.locales = Some(LOCALES);
     room.policy = Some(POLICY);

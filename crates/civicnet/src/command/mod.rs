@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod config;
 pub(crate) mod control;
 pub(crate) mod drill;
+pub(crate) mod enforce;
 pub(crate) mod exchange;
 pub(crate) mod health;
 pub(crate) mod keys;

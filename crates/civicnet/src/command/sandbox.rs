@@ -51,7 +51,7 @@ pub(crate) async fn traffic(rate: Rate, dir: &Path) -> anyhow::Result<Verdict> {
     Ok(Verdict::Good)
 }
 
-fn endpoint(dir: &Path, name: &str) -> anyhow::Result<String> {
+pub(crate) fn endpoint(dir: &Path, name: &str) -> anyhow::Result<String> {
     let file = dir.join("endpoints.json");
     let text = std::fs::read_to_string(&file)
         .with_context(|| format!("could not read {}: is the sandbox running?", file.display()))?;
@@ -63,7 +63,7 @@ fn endpoint(dir: &Path, name: &str) -> anyhow::Result<String> {
         .with_context(|| format!("{} names no {name}", file.display()))
 }
 
-fn client() -> anyhow::Result<reqwest::Client> {
+pub(crate) fn client() -> anyhow::Result<reqwest::Client> {
     runtime::crypto::install_provider();
     Ok(reqwest::Client::builder()
         .no_proxy()

@@ -96,18 +96,18 @@ impl Enforcements {
     pub async fn follow(&self, objects: &Objects) -> Result<(), FollowError> {
         let mut after = self.mark(MARK).await?;
         loop {
-            let changes = objects.changes(after, CHANGES).await?;
-            let Some(last) = changes.last().map(|change| change.seq) else {
+            let (changes, on) = objects.changes_of("indicator", after, CHANGES).await?;
+            if on == after {
                 return Ok(());
-            };
+            }
             let (_, policy) = self.policy().await?;
             let mut news = Vec::new();
-            for change in changes.iter().filter(|change| change.kind == "indicator") {
+            for change in &changes {
                 self.change(&policy, change, &mut news).await?;
             }
             self.make(&mut news).await?;
-            self.keep_mark(MARK, last).await?;
-            after = last;
+            self.keep_mark(MARK, on).await?;
+            after = on;
         }
     }
 

@@ -13,6 +13,7 @@
 //!
 //! One task writes ([`writer`]): pushes that arrive together share a transaction.
 
+pub(crate) mod api;
 pub mod collections;
 pub mod graph;
 pub mod import;

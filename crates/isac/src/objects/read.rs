@@ -364,20 +364,69 @@ impl Objects {
     /// # Errors
     /// When the database fails.
     pub async fn changes(&self, after: i64, limit: u32) -> Result<Vec<Change>, ObjectsError> {
+        self.changes_where(after, i64::MAX, "", limit).await
+    }
+
+    /// What happened to objects of type `kind` after number `after`, oldest first, and
+    /// the number to go on from. Objects of other types are passed over unread.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn changes_of(
+        &self,
+        kind: &str,
+        after: i64,
+        limit: u32,
+    ) -> Result<(Vec<Change>, i64), ObjectsError> {
+        // What is committed later has a greater number.
+        let last = self.last_seq().await?;
+        let number = match self.inner.kind_number(kind) {
+            Some(number) => Some(number),
+            // It may have been stored a moment ago, or by another process.
+            None => {
+                sqlx::query_scalar("SELECT number FROM isac_kind WHERE name = $1")
+                    .bind(kind)
+                    .fetch_optional(self.inner.db.pool())
+                    .await?
+            }
+        };
+        let Some(number): Option<i64> = number else {
+            return Ok((Vec::new(), last.max(after)));
+        };
+        let limit = limit.clamp(1, CHANGES_MAX);
+        let wanted = format!("AND kind = {number}");
+        let changes = self.changes_where(after, last, &wanted, limit).await?;
+        let on = match changes.last() {
+            Some(change) if changes.len() == limit as usize => change.seq,
+            _ => last.max(after),
+        };
+        Ok((changes, on))
+    }
+
+    async fn changes_where(
+        &self,
+        after: i64,
+        to: i64,
+        wanted: &str,
+        limit: u32,
+    ) -> Result<Vec<Change>, ObjectsError> {
         let limit = limit.clamp(1, CHANGES_MAX);
         // One statement sees one moment, so that nothing slips between the two tables.
-        let rows: Vec<(i64, i64, i64, String, i64, String, String)> = sqlx::query_as(
+        let sql = format!(
             "SELECT seq, collection, kind, id, place, source, json FROM
-               (SELECT seq, collection, kind, id, place, source, json FROM isac_object WHERE seq > $1 ORDER BY seq LIMIT $2) AS there
+               (SELECT seq, collection, kind, id, place, source, json FROM isac_object WHERE seq > $1 AND seq <= $3 {wanted} ORDER BY seq LIMIT $2) AS there
              UNION ALL
              SELECT seq, collection, kind, id, CAST(-1 AS BIGINT), '', '' FROM
-               (SELECT seq, collection, kind, id FROM isac_gone WHERE seq > $1 ORDER BY seq LIMIT $2) AS gone
-             ORDER BY seq LIMIT $2",
-        )
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_all(self.inner.db.pool())
-        .await?;
+               (SELECT seq, collection, kind, id FROM isac_gone WHERE seq > $1 AND seq <= $3 {wanted} ORDER BY seq LIMIT $2) AS gone
+             ORDER BY seq LIMIT $2"
+        );
+        let rows: Vec<(i64, i64, i64, String, i64, String, String)> =
+            sqlx::query_as(AssertSqlSafe(sql))
+                .bind(after)
+                .bind(i64::from(limit))
+                .bind(to)
+                .fetch_all(self.inner.db.pool())
+                .await?;
         let changes = rows.into_iter().map(|row| Change {
             seq: row.0,
             collection: row.1,

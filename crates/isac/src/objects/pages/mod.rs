@@ -14,12 +14,16 @@ mod pictures;
 
 use std::collections::HashMap;
 
+use async_trait::async_trait;
 use base::OrgId;
 use web::ui::{self, Markup};
-use web::{Level, OrgScope, Pages, Streams, Visit, WebError, WebResult};
+use web::{
+    Lang, Level, OrgScope, Pages, Principal, Search, SearchHit, Streams, Visit, WebError, WebResult,
+};
 
 use super::collections::ROOT;
-use super::search::{Hit, See};
+use super::graph::title;
+use super::search::{Hit, Query, See};
 use super::{Access, Collection, Objects, ObjectsError, Source};
 use crate::enforce::Enforcements;
 use crate::stix::Tlp;
@@ -121,19 +125,25 @@ pub(crate) fn tell(error: ObjectsError) -> WebError {
 }
 
 /// The collections that the reader has any right in, and which.
-pub(crate) async fn rights(intel: &Intel, visit: &Visit) -> WebResult<Vec<(Collection, Access)>> {
-    let read = visit.principal.chosen_scope("intel:view");
-    let write = visit.principal.chosen_scope("intel:edit");
-    let all = intel.objects.collections(ROOT).await.map_err(tell)?;
+pub(crate) async fn rights(
+    objects: &Objects,
+    principal: &Principal,
+) -> Result<Vec<(Collection, Access)>, ObjectsError> {
+    let read = principal.chosen_scope("intel:view");
+    let write = principal.chosen_scope("intel:edit");
+    let all = objects.collections(ROOT).await?;
     Ok(all
         .into_iter()
         .filter_map(|one| one.access(&read, &write).map(|access| (one, access)))
         .collect())
 }
 
-/// What the reader may see.
-pub(crate) async fn seen(intel: &Intel, visit: &Visit) -> WebResult<Vec<See>> {
-    let all = rights(intel, visit).await?;
+/// What somebody may see.
+pub(crate) async fn seen_by(
+    objects: &Objects,
+    principal: &Principal,
+) -> Result<Vec<See>, ObjectsError> {
+    let all = rights(objects, principal).await?;
     Ok(all
         .into_iter()
         .filter(|(_, access)| access.read)
@@ -144,9 +154,18 @@ pub(crate) async fn seen(intel: &Intel, visit: &Visit) -> WebResult<Vec<See>> {
         .collect())
 }
 
+/// What the reader may see.
+pub(crate) async fn seen(intel: &Intel, visit: &Visit) -> WebResult<Vec<See>> {
+    seen_by(&intel.objects, &visit.principal)
+        .await
+        .map_err(tell)
+}
+
 /// The collections that the reader may add to.
 async fn writable(intel: &Intel, visit: &Visit) -> WebResult<Vec<Collection>> {
-    let all = rights(intel, visit).await?;
+    let all = rights(&intel.objects, &visit.principal)
+        .await
+        .map_err(tell)?;
     Ok(all
         .into_iter()
         .filter(|(_, access)| access.write)
@@ -166,8 +185,8 @@ async fn object(intel: &Intel, visit: &Visit, id: &str) -> WebResult<(Vec<See>, 
 
 /// Whether the reader may know where something came from: their own, or all for those who
 /// run the house. Others' names are not told.
-fn may_know(visit: &Visit, source: Option<OrgId>) -> bool {
-    match (visit.principal.scope("intel:view"), source) {
+pub(crate) fn may_know(principal: &Principal, source: Option<OrgId>) -> bool {
+    match (principal.scope("intel:view"), source) {
         (OrgScope::All, _) => true,
         (scope, Some(org)) => scope.contains(org),
         (OrgScope::Only(_), None) => false,
@@ -176,7 +195,7 @@ fn may_know(visit: &Visit, source: Option<OrgId>) -> bool {
 
 /// Where something came from, in words.
 async fn source_name(visit: &Visit, source: Option<OrgId>) -> String {
-    if !may_know(visit, source) {
+    if !may_know(&visit.principal, source) {
         return visit.t("intel-source-withheld");
     }
     match source {
@@ -304,4 +323,46 @@ fn titles(see: &[See]) -> HashMap<i64, String> {
     see.iter()
         .map(|one| (one.collection.number, one.collection.title.clone()))
         .collect()
+}
+
+/// Hits in the console's search box.
+const BOX_HITS: usize = 8;
+
+#[async_trait]
+impl Search for Intel {
+    async fn search(&self, principal: &Principal, lang: Lang, query: &str) -> Vec<SearchHit> {
+        if principal.user().is_none() || !principal.could("intel:view") {
+            return Vec::new();
+        }
+        let query = Query {
+            text: query.to_owned(),
+            ..Query::default()
+        };
+        let found = async {
+            let see = seen_by(&self.objects, principal).await?;
+            self.objects.find(&see, &query, None, BOX_HITS).await
+        };
+        let found = match found.await {
+            Ok(found) if query.is_answerable() && !query.text.trim().is_empty() => found,
+            Ok(_) => return Vec::new(),
+            Err(error) => {
+                tracing::warn!(error = %runtime::error_chain(&error), "Intelligence could not be searched");
+                return Vec::new();
+            }
+        };
+        let kind = match lang {
+            Lang::ZhTw => "情資",
+            Lang::En => "intelligence",
+        };
+        found
+            .hits
+            .iter()
+            .map(|hit| SearchHit {
+                kind: kind.to_owned(),
+                title: title(hit),
+                detail: format!("{} TLP:{}", hit.kind, hit.tlp.name().to_uppercase()),
+                path: path_of(&hit.id),
+            })
+            .collect()
+    }
 }

@@ -218,7 +218,9 @@ pub(super) async fn versions(
         .column(Column::text(visit.t("intel-added")));
     for hit in &versions {
         let source = match hit.source {
-            Some(org) if super::may_know(&visit, Some(org)) => org_name(&visit, org).await,
+            Some(org) if super::may_know(&visit.principal, Some(org)) => {
+                org_name(&visit, org).await
+            }
             source => source_name(&visit, source).await,
         };
         table.push(vec![
