@@ -14,8 +14,8 @@ use crate::objects::{Objects, ObjectsError};
 
 /// Rows that are indexed in one transaction.
 const ROWS: i64 = 2_000;
-/// Blocks written by one statement.
-const BLOCKS: [usize; 2] = [200, 1];
+/// Blocks written by one statement: some 200 parameters, as the writer has them.
+const BLOCKS: [usize; 3] = [64, 8, 1];
 /// Lists whose last block is remembered, so that it is filled before a new one begins.
 const TAILS_MAX: usize = 200_000;
 /// Who pushes is left alone until nothing came for so long,
@@ -216,7 +216,10 @@ async fn write(tx: &mut Tx, blocks: Vec<(i64, i64, Vec<u8>)>) -> Result<(), Obje
     let statements = BLOCKS.map(statement);
     let mut rest = blocks.into_iter();
     while rest.len() > 0 {
-        let size = usize::from(rest.len() < BLOCKS[0]);
+        let size = BLOCKS
+            .iter()
+            .position(|&size| size <= rest.len())
+            .unwrap_or(BLOCKS.len() - 1);
         let mut query = sqlx::query(AssertSqlSafe(statements[size].as_str()));
         for (key, first, block) in rest.by_ref().take(BLOCKS[size]) {
             query = query.bind(key).bind(first).bind(block);
