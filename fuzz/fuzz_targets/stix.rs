@@ -23,6 +23,11 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(prepare::object(&object.to_string()).is_ok(), "{object}");
         }
     }
+    for made in [import::stix1(text, &about), import::openioc(text, &about)].into_iter().flatten() {
+        for object in &made.objects {
+            assert!(prepare::object(&object.to_string()).is_ok(), "{object}");
+        }
+    }
     drop(import::misp(text, &about));
     drop(import::stix20(text));
 });

@@ -70,6 +70,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: EnforceCommand,
     },
+    /// Incidents handed over between CERTs
+    Handover {
+        #[command(subcommand)]
+        what: HandoverCommand,
+    },
     /// The Internet exchange: routing tables
     Exchange {
         #[command(subcommand)]
@@ -634,6 +639,21 @@ pub(crate) enum UserCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum HandoverCommand {
+    /// Check the signature of an envelope and say what is in it; exit code 3 when it does not hold
+    Verify {
+        /// The envelope, or - for standard input
+        file: PathBuf,
+        /// Public key that is trusted, 64 hexadecimal digits; may be given several times
+        #[arg(long, required = true)]
+        key: Vec<String>,
+        /// Print the document as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum StixCommand {
     /// Check a bundle or envelope of STIX 2.1; exit code 3 when objects break rules
     Check {
@@ -653,10 +673,10 @@ pub(crate) enum StixCommand {
         /// Marking of what says none itself: clear, green, amber, amber+strict, red
         #[arg(long, default_value = "amber")]
         tlp: String,
-        /// How sure the source is (CSV and MISP)
+        /// How sure the source is (all but STIX 2)
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
         confidence: u8,
-        /// Days until an indicator ends (CSV and MISP); without it, never
+        /// Days until an indicator ends (all but STIX 2); without it, never
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: Option<u32>,
         #[command(flatten)]
@@ -707,6 +727,10 @@ pub(crate) enum StixFormat {
     Stix21,
     /// A bundle of STIX 2.0
     Stix20,
+    /// A package of STIX 1.0 to 1.2 (XML)
+    Stix1,
+    /// OpenIOC 1.0 or 1.1 (XML)
+    Openioc,
     /// An event of MISP, or a list of them, in JSON
     Misp,
     /// Lines of type,value,name

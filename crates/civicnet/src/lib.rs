@@ -68,6 +68,7 @@ async fn act_later(command: Command) -> anyhow::Result<Verdict> {
         Command::Node { what } => command::node::run(what).await,
         Command::Keys { what } => command::keys::run(what).await,
         Command::User { what } => command::user::run(what).await,
+        Command::Handover { what } => command::handover::run(what),
         Command::Stix { what } => command::stix::run(what).await,
         Command::Exchange { what } => command::exchange::run(what).await,
         Command::Enforce { what } => command::enforce::run(what).await,

@@ -4,6 +4,7 @@
 //! - [`audience`]: whom an alert concerns: pure.
 //! - [`grant`]: publication and retraction, in the case's own step.
 //! - [`replies`]: what members answer, and the chase.
+//! - [`relay`]: alerts as reports in a collection, alerts of others, and our answers.
 //! - [`csaf`]: the alert as a CSAF 2.0 document: pure.
 
 pub mod api;
@@ -11,8 +12,10 @@ pub mod audience;
 pub mod csaf;
 pub mod grant;
 pub mod list;
+pub mod relay;
 pub(crate) mod pages;
 pub mod replies;
+pub mod templates;
 
 pub use audience::Audience;
 pub use grant::{AlertGrant, FORM, forms};

@@ -31,6 +31,9 @@ use crate::light::LightRules;
 use crate::report;
 use crate::report::rules::Book;
 
+/// What a centre calls itself that says nothing else.
+pub const PUBLISHER: &str = "civicnet";
+
 pub use schema::{MIGRATIONS, SEALED};
 
 /// The forms of this domain, all versions, for casework to register.
@@ -81,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) light: LightRules,
     /// Counts the times at which lights moved.
     pub(crate) lights_moved: watch::Sender<u64>,
+    /// What this centre calls itself.
+    name: std::sync::OnceLock<String>,
     /// Joined after casework is made, which needs the grants of this domain first.
     casework: std::sync::OnceLock<WeakCasework>,
 }
@@ -130,9 +135,20 @@ impl Cert {
                 deadlines: Book::built_in().map_err(|e| CertError::Data(e.to_string()))?,
                 light: LightRules::built_in().map_err(|e| CertError::Data(e.to_string()))?,
                 lights_moved: watch::Sender::new(0),
+                name: std::sync::OnceLock::new(),
                 casework: std::sync::OnceLock::new(),
             }),
         })
+    }
+
+    /// Sets what this centre calls itself; the first time counts.
+    pub fn call(&self, name: &str) {
+        self.inner.name.get_or_init(|| name.to_owned());
+    }
+
+    /// What this centre calls itself.
+    pub fn name(&self) -> &str {
+        self.inner.name.get().map_or(PUBLISHER, String::as_str)
     }
 
     /// Joins casework; the first time counts.

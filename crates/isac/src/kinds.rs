@@ -169,12 +169,7 @@ pub fn feedback(alert: &Alert, recipient: &Recipient, member: &str) -> Vec<Value
     let author = centre(member, Timestamp(0));
     let name = format!("{}:{member}", alert.case);
     let at = moment(at);
-    let opinion = match reply {
-        Reply::FalseAlarm => "strongly-disagree",
-        Reply::Incident => "strongly-agree",
-        Reply::Acknowledged => "agree",
-        Reply::Unknown => "neutral",
-    };
+    let opinion = opinion_of(reply);
     let said = if recipient.remark.is_empty() {
         reply.name().zh
     } else {
@@ -192,6 +187,92 @@ pub fn feedback(alert: &Alert, recipient: &Recipient, member: &str) -> Vec<Value
             "created": at, "modified": at, "opinion": opinion, "object_refs": [report], "labels": labels,
         }),
     ]
+}
+
+/// The identifier of the report that an alert is.
+pub fn report_id(case: base::CaseId) -> String {
+    id("report", &case.to_string())
+}
+
+/// The answer and the report of a note that is feedback (FBI).
+pub fn reply_of(note: &Value) -> Option<(&str, &str)> {
+    let labels = note["labels"].as_array()?;
+    let label = |prefix: &str| {
+        labels
+            .iter()
+            .filter_map(Value::as_str)
+            .find_map(|label| label.strip_prefix(prefix))
+    };
+    if label(KIND) != Some("fbi") {
+        return None;
+    }
+    let reply = label(ASKS)?;
+    let refs = note["object_refs"].as_array()?;
+    let report = refs
+        .iter()
+        .filter_map(Value::as_str)
+        .find(|id| id.starts_with("report--"))?;
+    Some((reply, report))
+}
+
+/// Kind and what is asked of a report that is an alert of another house.
+pub fn asked_of(report: &Value) -> Option<(&str, &str)> {
+    let labels = report["labels"].as_array()?;
+    let label = |prefix: &str| {
+        labels
+            .iter()
+            .filter_map(Value::as_str)
+            .find_map(|label| label.strip_prefix(prefix))
+    };
+    let kind = label(KIND).filter(|kind| *kind != "fbi")?;
+    Some((kind, label(ASKS).unwrap_or("none")))
+}
+
+/// This house's answer to another's alert: note and opinion on its report.
+pub fn answer(report: &str, reply: Reply, remark: &str, house: &str, at: Timestamp) -> Vec<Value> {
+    let author = centre(house, Timestamp(0));
+    let name = format!("{report}:{house}");
+    let at = moment(at);
+    let opinion = opinion_of(reply);
+    let content = match remark {
+        "" => reply.name().zh,
+        remark => remark.to_owned(),
+    };
+    let labels = [format!("{KIND}fbi"), format!("{ASKS}{}", reply.tag())];
+    vec![
+        author.clone(),
+        json!({
+            "type": "note", "spec_version": "2.1", "id": id("note", &name), "created_by_ref": author["id"],
+            "created": at, "modified": at, "content": content, "object_refs": [report], "labels": labels,
+        }),
+        json!({
+            "type": "opinion", "spec_version": "2.1", "id": id("opinion", &name), "created_by_ref": author["id"],
+            "created": at, "modified": at, "opinion": opinion, "object_refs": [report], "labels": labels,
+        }),
+    ]
+}
+
+/// What a house holds of an indicator, as an opinion on it.
+pub fn verdict(indicator: &str, opinion: &str, why: &str, house: &str, at: Timestamp) -> Vec<Value> {
+    let author = centre(house, Timestamp(0));
+    let at = moment(at);
+    let mut said = json!({
+        "type": "opinion", "spec_version": "2.1", "id": id("opinion", &format!("{indicator}:{house}")), "created_by_ref": author["id"],
+        "created": at, "modified": at, "opinion": opinion, "object_refs": [indicator],
+    });
+    if !why.is_empty() {
+        said["explanation"] = why.into();
+    }
+    vec![author, said]
+}
+
+const fn opinion_of(reply: Reply) -> &'static str {
+    match reply {
+        Reply::FalseAlarm => "strongly-disagree",
+        Reply::Incident => "strongly-agree",
+        Reply::Acknowledged => "agree",
+        Reply::Unknown => "neutral",
+    }
 }
 
 /// The values of an alert's draft from STIX objects that hold one report. The audience

@@ -7,7 +7,9 @@
 //! - [`cert`]: the handle on which reports, alerts, lights and the public site stand.
 //! - [`report`]: incident reports with statutory clocks.
 //! - [`alert`]: alerts, reviewed, sent by sector and asset, answered and chased.
+//! - [`handover`]: an incident handed to another CERT, signed, and taken over.
 //! - [`kinds`]: ANA, EWA, DEF, INT and FBI to and from STIX 2.1.
+//! - [`share`]: what may go up and down, by whose consent, under whose name.
 //! - [`light`]: threat lights that explain themselves.
 //! - [`site`]: the public site and citizens' reports.
 //!
@@ -18,11 +20,13 @@ pub mod alert;
 pub mod cert;
 pub mod config;
 pub mod enforce;
+pub mod handover;
 pub mod kinds;
 pub mod light;
 pub mod objects;
 pub mod report;
 pub mod room;
+pub mod share;
 pub mod site;
 pub mod stix;
 pub mod taxii;

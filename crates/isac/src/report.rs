@@ -6,6 +6,7 @@
 //!   version under which it was reported.
 //! - [`grant`]: what happens when the case moves, in the step's own transaction.
 //! - [`incidents`]: lists, the evidence log, statistics.
+//! - [`intake`]: reports and replies that come by TAXII.
 //! - [`clocks`]: reminders and escalation.
 //! - [`levels`]: changes of level, which a second person decides.
 //!
@@ -16,6 +17,7 @@ pub mod api;
 pub mod clocks;
 pub mod grant;
 pub mod incidents;
+pub mod intake;
 pub mod level;
 pub mod levels;
 pub(crate) mod pages;

@@ -20,3 +20,13 @@ mod reports;
 mod search;
 #[path = "it/server.rs"]
 mod server;
+#[path = "it/beliefs.rs"]
+mod beliefs;
+#[path = "cert/handover.rs"]
+mod handover;
+#[path = "it/proofs.rs"]
+mod proofs;
+#[path = "cert/relay.rs"]
+mod relay;
+#[path = "it/sharing.rs"]
+mod sharing;

@@ -60,6 +60,7 @@ pub(crate) fn migrations() -> Vec<store::Migrations> {
         isac::cert::MIGRATIONS,
         exchange::room::MIGRATIONS,
         exchange::traffic::desk::MIGRATIONS,
+        isac::share::MIGRATIONS,
     ]
 }
 

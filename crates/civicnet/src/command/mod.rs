@@ -7,6 +7,7 @@ pub(crate) mod drill;
 pub(crate) mod enforce;
 pub(crate) mod exchange;
 pub(crate) mod health;
+pub(crate) mod handover;
 pub(crate) mod keys;
 pub(crate) mod node;
 pub(crate) mod query;

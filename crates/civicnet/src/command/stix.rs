@@ -40,6 +40,8 @@ pub(crate) async fn run(what: StixCommand) -> anyhow::Result<Verdict> {
             let batch = match format {
                 StixFormat::Stix21 => prepare::envelope(text.as_bytes())?,
                 StixFormat::Stix20 => prepared(import::stix20(&text)?)?,
+                StixFormat::Stix1 => prepared(import::stix1(&text, &about)?)?,
+                StixFormat::Openioc => prepared(import::openioc(&text, &about)?)?,
                 StixFormat::Misp => prepared(import::misp(&text, &about)?)?,
                 StixFormat::Csv => prepared(import::csv(&text, &about)?)?,
             };

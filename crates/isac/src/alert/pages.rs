@@ -102,7 +102,8 @@ async fn list(
             "<a class=\"button button-primary\" href=\"/apply/{FORM}\">{}</a>",
             ui::escape(&visit.t("alert-draft"))
         ));
-        body = body.group("actions", [draft]);
+        let templates = ui::button_link("/alert-templates", visit.t("templates-title"));
+        body = body.group("actions", [draft, templates]);
     }
     show(
         frame.clone(),
@@ -202,6 +203,12 @@ async fn whole(
                 page.next.as_deref(),
             )
             .await,
+        );
+    }
+    if visit.principal.may("alert:manage", web::Thing::HOUSE) {
+        body = body.section(
+            visit.t("template-from"),
+            super::templates::form(visit, alert),
         );
     }
     let mut actions = vec![ui::button_link(

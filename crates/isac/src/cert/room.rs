@@ -14,7 +14,7 @@ use web::{
 
 use super::{Cert, Desk};
 use crate::cert::error::tell;
-use crate::{alert, light, report, site};
+use crate::{alert, handover, light, report, site};
 
 /// This part of the permission table.
 pub const POLICY: PolicyText = PolicyText {
@@ -78,6 +78,13 @@ impl Cert {
                 group: NavGroup::Operate,
             },
             NavEntry {
+                label: "nav-handovers",
+                path: "/handovers",
+                icon: Icon::External,
+                action: "handover:manage",
+                group: NavGroup::Operate,
+            },
+            NavEntry {
                 label: "nav-members",
                 path: "/members",
                 icon: Icon::Users,
@@ -88,7 +95,9 @@ impl Cert {
         room.pages = Pages::new()
             .merge(report::pages::pages(desk.clone()))
             .merge(super::pages::pages(desk.clone()))
+            .merge(handover::pages::pages(desk.clone()))
             .merge(alert::pages::pages(desk.clone()))
+            .merge(alert::templates::pages(desk.clone()))
             .merge(light::pages::pages(desk.clone()))
             .merge(site::open::pages(desk.clone()))
             .merge(site::report::pages(desk.clone()))
@@ -96,6 +105,7 @@ impl Cert {
         room.api = OpenApiRouter::new()
             .merge(report::api::router(desk.clone()))
             .merge(alert::api::router(desk.clone()))
+            .merge(handover::api::router(desk.clone()))
             .merge(light::api::router(desk));
         room.api_permissions = api_permissions();
         room.locales = Some(LOCALES);
@@ -133,6 +143,15 @@ fn api_permissions() -> Vec<RoutePermission> {
             "incident:review",
         ),
         route(Method::GET, "/api/v1/incident-statistics", "incident:view"),
+        route(
+            Method::POST,
+            "/api/v1/incidents/{case}/handover",
+            "incident:review",
+        ),
+        route(Method::GET, "/api/v1/handovers", "handover:manage"),
+        route(Method::POST, "/api/v1/handovers", "handover:manage"),
+        route(Method::GET, "/api/v1/handover-keys", "handover:manage"),
+        route(Method::PUT, "/api/v1/handover-keys", "handover:manage"),
         route(Method::GET, "/api/v1/alerts", "alert:view"),
         route(Method::GET, "/api/v1/alerts/{case}", "alert:view"),
         route(Method::GET, "/api/v1/alerts/{case}/csaf", "alert:view"),

@@ -48,7 +48,7 @@ impl Desk {
     /// Who publishes alerts, as CSAF wants to know it.
     pub(crate) fn publisher(&self) -> crate::alert::csaf::Publisher {
         crate::alert::csaf::Publisher {
-            name: "civicnet".into(),
+            name: self.cert.name().to_owned(),
             namespace: self.casework.config().console_url.clone(),
         }
     }

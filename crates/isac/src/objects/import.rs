@@ -1,15 +1,23 @@
-//! Other formats brought to STIX 2.1: STIX 2.0 bundles, MISP events (JSON) and CSV lists
-//! of observables. Pure: text in, objects of STIX 2.1 as text out; what cannot be
+//! Other formats brought to STIX 2.1: STIX 2.0 bundles, STIX 1.x and OpenIOC (XML), MISP
+//! events (JSON) and CSV lists of observables. Pure: text in, objects of STIX 2.1 as text out; what cannot be
 //! brought over is said, line by line or path by path.
 //!
 //! Ids are made from what the thing says (UUIDv5), so that what is imported again is a
 //! newer version of the same indicator, and two sources that name the same address make
 //! one indicator.
 
+pub mod expression;
+pub mod openioc;
+pub mod stix1;
+pub mod xml;
+
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::stix::{Tlp, time};
+
+pub use openioc::openioc;
+pub use stix1::stix1;
 
 /// Rows or attributes of one import.
 pub const ITEMS_MAX: usize = 200_000;
@@ -117,13 +125,49 @@ fn pattern(kind: &str, value: &str) -> Result<String, String> {
             false => Err(format!("{value:?} is no mail address")),
         },
         "mutex" => Ok(format!("[mutex:name = '{quoted}']")),
+        "regkey" => Ok(format!("[windows-registry-key:key = '{quoted}']")),
         "filename" => Ok(format!("[file:name = '{quoted}']")),
         other => Err(format!("type {other:?} is not brought over")),
     }
 }
 
+/// The comparison in the pattern of an observable of `kind`.
+fn comparison(kind: &str, value: &str) -> Result<String, String> {
+    let whole = pattern(kind, value)?;
+    // It is one observation: what stands between its brackets.
+    let inner = whole.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    Ok(inner.unwrap_or(&whole).to_owned())
+}
+
+/// A comparison by part of the value: `contains`, `starts-with` or `ends-with`.
+fn like(path: &str, condition: &str, value: &str) -> String {
+    let quoted = value
+        .replace('\\', "\\\\")
+        .replace('\'', "\\'")
+        .replace(['%', '_'], "_");
+    let (before, after) = match condition {
+        "starts-with" => ("", "%"),
+        "ends-with" => ("%", ""),
+        _ => ("%", "%"),
+    };
+    format!("{path} LIKE '{before}{quoted}{after}'")
+}
+
+/// A moment as other formats write it: with a zone, or in UTC without one.
+fn about_time(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let at: Option<jiff::Timestamp> = text.parse().ok().or_else(|| {
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    });
+    // Years that STIX can write and people mean.
+    at.map(jiff::Timestamp::as_microsecond)
+        .filter(|micros| (0..253_402_300_799_000_000).contains(micros))
+        .map(|micros| micros - micros.rem_euclid(1_000))
+}
+
 /// The UUIDv5 (RFC 9562) of `name` in [`SPACE`].
-fn named(name: &str) -> Uuid {
+pub(crate) fn named(name: &str) -> Uuid {
     let mut hash = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
     hash.update(SPACE.as_bytes());
     hash.update(name.as_bytes());
@@ -455,11 +499,11 @@ fn upgraded(mut object: Map<String, Value>) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::prepare;
     use super::*;
 
-    fn about() -> About {
+    pub(super) fn about() -> About {
         About {
             now: 1_767_225_600_000_000,
             tlp: Tlp::Green,
@@ -468,7 +512,7 @@ mod tests {
         }
     }
 
-    fn all_good(imported: &Imported) {
+    pub(super) fn all_good(imported: &Imported) {
         for object in &imported.objects {
             prepare::object(&object.to_string()).expect("good STIX 2.1");
         }
@@ -554,6 +598,8 @@ mod tests {
         let seeds = [
             "type,value,name\nip,198.51.100.7,\"a\"\"b\"\nurl,http://a/\n",
             r#"{"Event":{"uuid":"x","info":1,"Tag":[{"name":"tlp:red"}],"Attribute":[{"type":"a|b","value":"c|d","to_ids":true}],"Object":[{}]}}"#,
+            stix1::tests::PACKAGE,
+            openioc::tests::IOC,
         ];
         let mut state = 0xABCD_EF01_2345_6789_u64;
         let mut random = move || {
@@ -563,12 +609,20 @@ mod tests {
             state
         };
         for round in 0..100_000_usize {
-            let mut bytes = seeds[round % 2].as_bytes().to_vec();
+            // The long ones take longer.
+            let seed = if round % 50 < 48 { round % 2 } else { round % 2 + 2 };
+            let mut bytes = seeds[seed].as_bytes().to_vec();
             for _ in 0..=random() % 4 {
                 let at = (random() % bytes.len() as u64) as usize;
-                bytes[at] = b"{}[]\",:\\0e|/.\n#"[(random() % 15) as usize];
+                bytes[at] = b"{}[]\",:\\0e|/.\n#<>&='"[(random() % 20) as usize];
             }
             let text = String::from_utf8_lossy(&bytes);
+            for imported in [stix1(&text, &about()), openioc(&text, &about())]
+                .into_iter()
+                .flatten()
+            {
+                all_good(&imported);
+            }
             for imported in [csv(&text, &about()), misp(&text, &about()), stix20(&text)]
                 .into_iter()
                 .flatten()

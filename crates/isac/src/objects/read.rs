@@ -58,9 +58,14 @@ pub struct Row {
     pub id: String,
     /// Its version in microseconds.
     pub version: i64,
+    /// The organisation that it came from; `None`: the house.
+    pub source: Option<OrgId>,
     /// The object as it was received; empty when it was not asked for.
     pub json: String,
 }
+
+/// A row as it is read: number, object, version, source, text.
+type Columns = (i64, String, i64, String, String);
 
 /// Part of a collection, in the order of adding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -185,10 +190,10 @@ impl Objects {
         }
         let json = if whole { "o.json" } else { "''" };
         let sql = format!(
-            "SELECT o.seq, o.id, o.version, {json} FROM ({}) AS p JOIN isac_object o ON o.seq = p.seq ORDER BY o.seq",
-            merged(&ranges)
+            "SELECT o.seq, o.id, o.version, o.source, {json} FROM ({}) AS p JOIN isac_object o ON o.seq = p.seq ORDER BY o.seq",
+            merged(&ranges, "")
         );
-        let mut rows = sqlx::query_as::<_, (i64, String, i64, String)>(AssertSqlSafe(sql))
+        let mut rows = sqlx::query_as::<_, Columns>(AssertSqlSafe(sql))
             .bind(collection.number)
             .bind(after)
             .bind(i64::from(limit) + 1)
@@ -285,7 +290,7 @@ impl Objects {
     ) -> Result<Page, ObjectsError> {
         let sql = format!(
             "SELECT o.seq, o.place, o.version FROM ({}) AS p JOIN isac_object o ON o.seq = p.seq ORDER BY o.seq",
-            merged(ranges)
+            merged(ranges, "")
         );
         let (mut seqs, mut from, mut cut) = (Vec::new(), after, true);
         for _ in 0..SCANS_MAX {
@@ -321,14 +326,14 @@ impl Objects {
         &self,
         seqs: &[i64],
         whole: bool,
-    ) -> Result<Vec<(i64, String, i64, String)>, ObjectsError> {
+    ) -> Result<Vec<Columns>, ObjectsError> {
         if seqs.is_empty() {
             return Ok(Vec::new());
         }
         let list: Vec<String> = seqs.iter().map(i64::to_string).collect();
         let json = if whole { "json" } else { "''" };
         let sql = format!(
-            "SELECT seq, id, version, {json} FROM isac_object WHERE seq IN ({}) ORDER BY seq",
+            "SELECT seq, id, version, source, {json} FROM isac_object WHERE seq IN ({}) ORDER BY seq",
             list.join(",")
         );
         // The numbers differ each time: such a statement is not worth keeping.
@@ -336,6 +341,34 @@ impl Objects {
             .persistent(false)
             .fetch_all(self.inner.db.pool())
             .await?)
+    }
+
+    /// The newest rows of `collection` that `filter` wants, up to marking `clearance`,
+    /// the newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn newest(
+        &self,
+        collection: &Collection,
+        clearance: Tlp,
+        filter: &Filter,
+        limit: u32,
+    ) -> Result<Vec<Row>, ObjectsError> {
+        let Some(ranges) = self.ranges(clearance, filter) else {
+            return Ok(Vec::new());
+        };
+        let sql = format!(
+            "SELECT o.seq, o.id, o.version, o.source, o.json FROM ({}) AS p JOIN isac_object o ON o.seq = p.seq ORDER BY o.seq DESC",
+            merged(&ranges, " DESC")
+        );
+        let rows = sqlx::query_as::<_, Columns>(AssertSqlSafe(sql))
+            .bind(collection.number)
+            .bind(i64::MIN)
+            .bind(i64::from(limit.clamp(1, PAGE_ROWS_MAX)))
+            .fetch_all(self.inner.db.pool())
+            .await?;
+        Ok(page_of(rows, false).rows)
     }
 
     /// Whether `collection` has any version of the object `id` up to `clearance`.
@@ -524,28 +557,29 @@ impl Objects {
     }
 }
 
-/// The first rows of several index ranges together, in order.
-fn merged(ranges: &[String]) -> String {
+/// The first rows of several index ranges together, in order, or from the end.
+fn merged(ranges: &[String], order: &str) -> String {
     let mut sql = String::new();
     for (index, range) in ranges.iter().enumerate() {
         let join = if index == 0 { "" } else { " UNION ALL " };
         // Writing to a string does not fail.
         let _ok = write!(
             sql,
-            "{join}SELECT seq FROM (SELECT seq FROM isac_object WHERE collection = $1 AND {range} AND seq > $2 ORDER BY seq LIMIT $3) AS s{index}"
+            "{join}SELECT seq FROM (SELECT seq FROM isac_object WHERE collection = $1 AND {range} AND seq > $2 ORDER BY seq{order} LIMIT $3) AS s{index}"
         );
     }
-    sql.push_str(" ORDER BY seq LIMIT $3");
+    let _ok = write!(sql, " ORDER BY seq{order} LIMIT $3");
     sql
 }
 
-fn page_of(rows: Vec<(i64, String, i64, String)>, more: bool) -> Page {
+fn page_of(rows: Vec<Columns>, more: bool) -> Page {
     let rows: Vec<Row> = rows
         .into_iter()
-        .map(|(seq, id, version, json)| Row {
+        .map(|(seq, id, version, source, json)| Row {
             seq,
             id,
             version,
+            source: source.parse().ok(),
             json,
         })
         .collect();

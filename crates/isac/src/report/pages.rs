@@ -252,6 +252,13 @@ async fn whole(
             Body::new().form(&frame, &format!("/incidents/{id}/forward"), inner),
         );
     }
+    if visit.principal.may("incident:review", incident.org) && !incident.drill {
+        let link = ui::button_link(
+            format!("/incidents/{id}/handover"),
+            visit.t("handover-do"),
+        );
+        body = body.group("actions", [link]);
+    }
     body = body.section(
         visit.t("incident-levels"),
         levels(desk, visit, &frame, incident, &changes, again, open).await,

@@ -1,6 +1,9 @@
 //! Who asks: API tokens of the console, sent as `Bearer`, as `Token` (what
 //! `taxii2-client` calls it) or as the password of `Basic`.
 //!
+//! A `Bearer` that is a token of the configured OpenID provider, and a client certificate
+//! where no token is sent, speak for whom a proof says ([`super::proofs`]).
+//!
 //! Passwords of people are no good here: they would go round the second factor.
 
 use std::collections::HashMap;
@@ -13,6 +16,10 @@ use http::{HeaderMap, header};
 use web::{Accounts, OrgScope, Principal, Via};
 
 use super::error::TaxiiError;
+use super::oidc::Provider;
+use super::proofs::{self, Kind};
+use super::tls::ClientCertificate;
+use super::jwt;
 
 /// How long an answer about a token is believed; a revoked one ends after this.
 pub const FRESH: Duration = Duration::from_secs(2);
@@ -53,9 +60,18 @@ impl Caller {
 }
 
 /// Answers about tokens, remembered for a moment.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Callers {
     known: Mutex<HashMap<[u8; 32], (Instant, Caller)>>,
+    /// By what the callers of proofs are measured; none: proofs do not count.
+    policy: Option<web::policy::Policy>,
+    provider: Option<Provider>,
+}
+
+/// What a request brings to say who it comes from.
+enum Brought {
+    Token(String),
+    Certificate(ClientCertificate),
 }
 
 impl Callers {
@@ -63,10 +79,31 @@ impl Callers {
     ///
     /// # Errors
     /// 401 without a token that is good; 503 when the database fails.
-    pub async fn of(&self, accounts: &Accounts, headers: &HeaderMap) -> Result<Caller, TaxiiError> {
-        let token = token(headers).ok_or_else(TaxiiError::unauthenticated)?;
+    pub async fn of(
+        &self,
+        accounts: &Accounts,
+        db: &store::Db,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Caller, TaxiiError> {
+        // A token that is sent and no good is not mended by a certificate.
+        let brought = match (token(headers), certificate) {
+            (Some(token), _) => Brought::Token(token),
+            (None, Some(certificate)) if !headers.contains_key(header::AUTHORIZATION) => {
+                Brought::Certificate(certificate.clone())
+            }
+            _ => return Err(TaxiiError::unauthenticated()),
+        };
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        match &brought {
+            Brought::Token(token) => digest.update(token.as_bytes()),
+            Brought::Certificate(certificate) => {
+                digest.update(&[0]);
+                digest.update(&certificate.0);
+            }
+        }
         let mut key = [0; 32];
-        key.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, token.as_bytes()).as_ref());
+        key.copy_from_slice(digest.finish().as_ref());
         let now = Instant::now();
         {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,15 +113,27 @@ impl Callers {
                 return Ok(caller.clone());
             }
         }
-        let found = accounts
-            .by_token(&token)
-            .await
-            .map_err(|error| TaxiiError::busy(error.to_string()))?
-            .ok_or_else(TaxiiError::unauthenticated)?;
-        let caller = Caller {
-            read: found.principal.scope("taxii:read"),
-            write: found.principal.scope("taxii:write"),
-            principal: found.principal,
+        let caller = match &brought {
+            Brought::Token(token) if self.provider.is_some() && jwt::looks_like(token) => {
+                self.by_provider(accounts, db, token).await?
+            }
+            Brought::Token(token) => {
+                let found = accounts
+                    .by_token(token)
+                    .await
+                    .map_err(|error| TaxiiError::busy(error.to_string()))?
+                    .ok_or_else(TaxiiError::unauthenticated)?;
+                Caller {
+                    read: found.principal.scope("taxii:read"),
+                    write: found.principal.scope("taxii:write"),
+                    principal: found.principal,
+                }
+            }
+            Brought::Certificate(certificate) => {
+                let digest = ring::digest::digest(&ring::digest::SHA256, &certificate.0);
+                let name = hex::encode(digest.as_ref());
+                self.by_proof(accounts, db, Kind::Certificate, &name).await?
+            }
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= CALLERS_MAX {
@@ -94,6 +143,48 @@ impl Callers {
             known.insert(key, (now, caller.clone()));
         }
         Ok(caller)
+    }
+}
+
+impl Callers {
+    /// Callers who may come by proofs as well.
+    pub(super) fn new(policy: Option<web::policy::Policy>, provider: Option<Provider>) -> Self {
+        Self {
+            known: Mutex::default(),
+            policy,
+            provider,
+        }
+    }
+
+    async fn by_provider(
+        &self,
+        accounts: &Accounts,
+        db: &store::Db,
+        token: &str,
+    ) -> Result<Caller, TaxiiError> {
+        let Some(provider) = &self.provider else {
+            return Err(TaxiiError::unauthenticated());
+        };
+        let claims = provider.check(token, db.clock().now().seconds()).await?;
+        let name = format!("{}|{}", claims.issuer, claims.subject);
+        self.by_proof(accounts, db, Kind::Subject, &name).await
+    }
+
+    async fn by_proof(
+        &self,
+        accounts: &Accounts,
+        db: &store::Db,
+        kind: Kind,
+        name: &str,
+    ) -> Result<Caller, TaxiiError> {
+        let Some(policy) = &self.policy else {
+            return Err(TaxiiError::unauthenticated());
+        };
+        let proof = proofs::find(db, kind, name)
+            .await
+            .map_err(|error| TaxiiError::busy(runtime::error_chain(&error)))?
+            .ok_or_else(TaxiiError::unauthenticated)?;
+        proofs::caller(accounts, policy, &proof, db.clock().now()).await
     }
 }
 

@@ -25,6 +25,10 @@ pub struct TaxiiConfig {
     pub content_bytes_max: usize,
     /// Requests that one caller may send at once; one more is allowed each millisecond.
     pub burst: u32,
+    /// TAXII over TLS, with client certificates.
+    pub tls: Option<super::tls::TlsConfig>,
+    /// An OpenID provider whose access tokens are taken as `Bearer`.
+    pub oidc: Option<super::oidc::OidcConfig>,
     /// Collections of other houses that are polled or pushed to.
     pub peers: Vec<super::peer::PeerConfig>,
 }
@@ -38,6 +42,8 @@ impl Default for TaxiiConfig {
             contact: String::new(),
             content_bytes_max: 32 << 20,
             burst: 2_000,
+            tls: None,
+            oidc: None,
             peers: Vec::new(),
         }
     }
@@ -58,6 +64,12 @@ impl Check for TaxiiConfig {
             "must be 64 KiB to 128 MiB",
         );
         at.require(self.burst > 0, "burst", "must be at least 1");
+        if let Some(tls) = &self.tls {
+            at.section("tls", tls);
+        }
+        if let Some(oidc) = &self.oidc {
+            at.section("oidc", oidc);
+        }
         at.require(
             self.peers.len() <= PEERS_MAX,
             "peers",

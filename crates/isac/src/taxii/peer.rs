@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::media::TAXII_JSON;
 use crate::objects::collections::ROOT;
 use crate::objects::{
-    Collection, Filter, Objects, ObjectsError, Prepared, Source, VersionMatch, prepare,
+    Collection, Filter, Objects, ObjectsError, Prepared, Row, Source, VersionMatch, prepare,
 };
+use crate::share::{Lens, Seen, ShareError, Sharing, Tier, visits::Visited};
 use crate::stix::{Tlp, json, time};
 
 /// Objects in one page or push.
@@ -58,6 +59,9 @@ pub struct PeerConfig {
     pub collection: String,
     /// Which way objects go.
     pub direction: Direction,
+    /// Where the peer stands: `up`, `down` or `level`. The sharing policy decides by it what is pushed.
+    #[serde(default)]
+    pub tier: Tier,
     /// Seconds between visits.
     #[serde(default = "every_s")]
     pub every_s: u32,
@@ -115,6 +119,8 @@ pub struct Progress {
     pub moved: i64,
     /// Objects that the receiver refused, or that broke a rule.
     pub refused: i64,
+    /// Objects that the sharing policy kept back, in this visit.
+    pub withheld: i64,
     /// Visits that failed since the last that did not.
     pub failures: i64,
     /// What the last failure was; empty: none.
@@ -154,6 +160,9 @@ pub enum PeerError {
     /// The store of this house.
     #[error(transparent)]
     Objects(#[from] ObjectsError),
+    /// The sharing policy cannot be read: nothing goes.
+    #[error("the sharing policy cannot be read")]
+    Share(#[from] ShareError),
 }
 
 /// A peer and what is needed to visit it.
@@ -161,6 +170,7 @@ pub enum PeerError {
 pub struct Peer {
     config: PeerConfig,
     objects: Objects,
+    sharing: Sharing,
     http: reqwest::Client,
     clearance: Tlp,
 }
@@ -170,7 +180,11 @@ impl Peer {
     ///
     /// # Errors
     /// When no HTTP client can be made.
-    pub fn new(objects: Objects, config: PeerConfig) -> Result<Self, PeerError> {
+    pub fn new(
+        objects: Objects,
+        sharing: Sharing,
+        config: PeerConfig,
+    ) -> Result<Self, PeerError> {
         runtime::crypto::install_provider();
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIME_MAX)
@@ -181,6 +195,7 @@ impl Peer {
             clearance: Tlp::from_name(&config.tlp_max).unwrap_or_default(),
             config,
             objects,
+            sharing,
             http,
         })
     }
@@ -223,7 +238,9 @@ impl Peer {
             Ok(progress) => progress,
             Err(error) => return Err((error.into(), 1)),
         };
-        let before = progress.moved;
+        let (before, refused) = (progress.moved, progress.refused);
+        let began = self.objects.db().clock().now();
+        let started = std::time::Instant::now();
         let done = match self.config.direction {
             Direction::Poll => self.poll(&mut progress).await,
             Direction::Push => self.push(&mut progress).await,
@@ -241,6 +258,20 @@ impl Peer {
         }
         if let Err(error) = self.save(&progress).await {
             return Err((error.into(), progress.failures));
+        }
+        let visit = Visited {
+            id: String::new(),
+            at: began.micros(),
+            moved: progress.moved - before,
+            refused: progress.refused - refused,
+            withheld: progress.withheld,
+            millis: i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX),
+            error: progress.error.clone(),
+        };
+        // A visit that found nothing new is no news; a failure is told once a state.
+        let news = visit.moved + visit.refused + visit.withheld > 0 || progress.failures == 1;
+        if news && let Err(error) = self.sharing.visited(&self.config.name, &visit).await {
+            tracing::warn!(peer = self.config.name, error = %runtime::error_chain(&error), "a visit could not be recorded");
         }
         match done {
             Ok(()) => Ok(u64::try_from(progress.moved - before).unwrap_or_default()),
@@ -352,6 +383,10 @@ impl Peer {
             versions: vec![VersionMatch::All],
             ..Filter::default()
         };
+        let lens = self
+            .sharing
+            .lens(self.config.tier, &self.config.name, None)
+            .await?;
         for _ in 0..PAGES_PER_VISIT {
             let page = self
                 .objects
@@ -368,12 +403,13 @@ impl Peer {
                 return Ok(());
             };
             let kind = |id: &str| id.split("--").next().unwrap_or_default().to_owned();
-            let wanted: Vec<&str> = page
+            let chosen: Vec<&Row> = page
                 .rows
                 .iter()
                 .filter(|row| self.wants(&kind(&row.id), &row.json))
-                .map(|row| row.json.as_str())
                 .collect();
+            let (wanted, withheld) = passed(&lens, &chosen);
+            progress.withheld += withheld;
             if !wanted.is_empty() {
                 let body = format!("{{\"objects\":[{}]}}", wanted.join(","));
                 let request = self
@@ -462,23 +498,8 @@ impl Peer {
     /// # Errors
     /// When the database fails.
     pub async fn progress(&self) -> Result<Progress, ObjectsError> {
-        let row: Option<(String, i64, i64, i64, i64, String, i64)> = sqlx::query_as(
-            "SELECT read_on, after_micros, moved, refused, failures, error, visited_at FROM isac_peer WHERE name = $1",
-        )
-        .bind(&self.config.name)
-        .fetch_optional(self.objects.db().pool())
-        .await?;
-        Ok(row.map_or_else(Progress::default, |row| Progress {
-            next: row.0,
-            after: row.1,
-            moved: row.2,
-            refused: row.3,
-            failures: row.4,
-            error: row.5,
-            visited_at: row.6,
-        }))
+        progress_of(self.objects.db(), &self.config.name).await
     }
-
     async fn save(&self, progress: &Progress) -> Result<(), ObjectsError> {
         let mut tx = self.objects.db().begin().await?;
         sqlx::query(
@@ -499,4 +520,42 @@ impl Peer {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// How far the peer called `name` has come.
+///
+/// # Errors
+/// When the database fails.
+pub async fn progress_of(db: &store::Db, name: &str) -> Result<Progress, ObjectsError> {
+        let row: Option<(String, i64, i64, i64, i64, String, i64)> = sqlx::query_as(
+            "SELECT read_on, after_micros, moved, refused, failures, error, visited_at FROM isac_peer WHERE name = $1",
+        )
+        .bind(name)
+        .fetch_optional(db.pool())
+        .await?;
+        Ok(row.map_or_else(Progress::default, |row| Progress {
+            next: row.0,
+            after: row.1,
+            moved: row.2,
+            refused: row.3,
+            failures: row.4,
+            error: row.5,
+            visited_at: row.6,
+            withheld: 0,
+        }))
+    }
+
+/// What the lens lets through of these rows, and how many it keeps back.
+fn passed<'a>(lens: &Lens, rows: &[&'a Row]) -> (Vec<std::borrow::Cow<'a, str>>, i64) {
+    let (mut passed, mut withheld) = (Vec::with_capacity(rows.len()), 0);
+    for row in rows {
+        match lens.look(&row.json, row.source) {
+            Seen::Whole(text) => passed.push(text),
+            Seen::Withheld { why, .. } => {
+                tracing::debug!(object = row.id, why, "an object is kept back");
+                withheld += 1;
+            }
+        }
+    }
+    (passed, withheld)
 }

@@ -15,17 +15,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 use tokio::sync::{AcquireError, Semaphore};
 use uuid::Uuid;
-use web::Accounts;
 use web::limit::{Limiter, Rate};
+use web::{Accounts, OrgScope};
 
 use super::answer;
 use super::auth::{Caller, Callers};
 use super::config::TaxiiConfig;
 use super::error::TaxiiError;
+use super::intake::{self, Intake};
 use super::media::{self, TAXII_JSON};
 use super::query::{self, Filters, Query};
 use super::routes::{self, Names, Nowhere, Resource};
-use crate::objects::{Access, Collection, Objects, Page, Source, Status, VersionMatch, prepare};
+use super::shown;
+use super::tls::ClientCertificate;
+use crate::objects::{Access, Collection, Filter, Objects, Page, Source, Status, VersionMatch, prepare};
+use crate::share::{Lens, Sharing};
 use crate::stix::time;
 
 /// Bodies that are read and checked at once; more wait.
@@ -49,9 +53,12 @@ pub struct Taxii {
 
 struct Inner {
     objects: Objects,
+    sharing: Sharing,
     accounts: Accounts,
     config: TaxiiConfig,
     callers: Callers,
+    /// Who makes more of objects that come.
+    intake: std::sync::OnceLock<Arc<dyn Intake>>,
     bodies: Semaphore,
     /// Turns of those who push at present.
     turns: Mutex<HashMap<String, Arc<Semaphore>>>,
@@ -76,7 +83,39 @@ struct Asked {
 
 impl Taxii {
     /// A server of `objects` for the people in `accounts`.
-    pub fn new(objects: Objects, accounts: Accounts, config: TaxiiConfig) -> Self {
+    pub fn new(
+        objects: Objects,
+        sharing: Sharing,
+        accounts: Accounts,
+        config: TaxiiConfig,
+    ) -> Self {
+        Self::made(objects, sharing, accounts, config, Callers::default())
+    }
+
+    /// A server that takes client certificates and tokens of the configured OpenID
+    /// provider besides, measured by `policy`.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn with_policy(
+        objects: Objects,
+        sharing: Sharing,
+        accounts: Accounts,
+        config: TaxiiConfig,
+        policy: web::policy::Policy,
+    ) -> Result<Self, reqwest::Error> {
+        let provider = config.oidc.clone().map(super::oidc::Provider::new);
+        let callers = Callers::new(Some(policy), provider.transpose()?);
+        Ok(Self::made(objects, sharing, accounts, config, callers))
+    }
+
+    fn made(
+        objects: Objects,
+        sharing: Sharing,
+        accounts: Accounts,
+        config: TaxiiConfig,
+        callers: Callers,
+    ) -> Self {
         let rate = Rate {
             burst: config.burst,
             refill: Duration::from_millis(1),
@@ -88,8 +127,10 @@ impl Taxii {
         Self {
             inner: Arc::new(Inner {
                 objects,
+                sharing,
                 accounts,
-                callers: Callers::default(),
+                callers,
+                intake: std::sync::OnceLock::new(),
                 bodies: Semaphore::new(BODIES_MAX),
                 turns: Mutex::default(),
                 rates: Limiter::new(rate, CALLERS_MAX),
@@ -97,6 +138,11 @@ impl Taxii {
                 config,
             }),
         }
+    }
+
+    /// Joins whoever makes more of objects that come; the first time counts.
+    pub fn join(&self, intake: Arc<dyn Intake>) {
+        self.inner.intake.get_or_init(|| intake);
     }
 
     /// The service. Serve it with the peer's address.
@@ -139,7 +185,13 @@ impl Taxii {
                 "send fewer",
             )
         };
-        let caller = match inner.callers.of(&inner.accounts, &request.headers).await {
+        let certificate = request.extensions.get::<ClientCertificate>();
+        let db = inner.objects.db();
+        let found = inner
+            .callers
+            .of(&inner.accounts, db, &request.headers, certificate)
+            .await;
+        let caller = match found {
             Ok(caller) => caller,
             Err(error) => {
                 let peer = request
@@ -284,25 +336,34 @@ impl Taxii {
         Ok((collection, access))
     }
 
+    /// What the caller is shown of objects; `None`: staff of the house read what is stored.
+    async fn lens(&self, asked: &Asked) -> Result<Option<Lens>, TaxiiError> {
+        if asked.caller.read == OrgScope::All {
+            return Ok(None);
+        }
+        let lens = self.inner.sharing.lens_of(asked.caller.org()).await;
+        lens.map(Some).map_err(TaxiiError::internal)
+    }
+
     async fn page(
         &self,
+        asked: &Asked,
         collection: &Collection,
         access: Access,
         query: &Query,
         whole: bool,
     ) -> Result<(Page, Option<String>), TaxiiError> {
-        let page = self
-            .inner
-            .objects
-            .page(
-                collection,
-                access.clearance,
-                &query.filter,
-                query.after,
-                query.limit,
-                whole,
-            )
-            .await?;
+        let objects = &self.inner.objects;
+        let lens = self.lens(asked).await?;
+        let page = match &lens {
+            None => {
+                let (after, limit) = (query.after, query.limit);
+                objects
+                    .page(collection, access.clearance, &query.filter, after, limit, whole)
+                    .await?
+            }
+            Some(lens) => shown::page(objects, lens, collection, access, query).await?,
+        };
         let next = match page.next {
             Some(seq) => Some(query::next(collection, seq)?),
             None => None,
@@ -313,14 +374,16 @@ impl Taxii {
     async fn manifest(&self, asked: &Asked) -> Result<Response, TaxiiError> {
         let (collection, access) = self.readable(asked).await?;
         let query = query::read(&asked.query, &collection, Filters::All)?;
-        let (page, next) = self.page(&collection, access, &query, false).await?;
+        let (page, next) = self
+            .page(asked, &collection, access, &query, false)
+            .await?;
         Ok(page_answer(&page, answer::manifest(&page, next.as_deref())))
     }
 
     async fn objects(&self, asked: &Asked) -> Result<Response, TaxiiError> {
         let (collection, access) = self.readable(asked).await?;
         let query = query::read(&asked.query, &collection, Filters::All)?;
-        let (page, next) = self.page(&collection, access, &query, true).await?;
+        let (page, next) = self.page(asked, &collection, access, &query, true).await?;
         Ok(page_answer(&page, answer::envelope(&page, next.as_deref())))
     }
 
@@ -328,7 +391,7 @@ impl Taxii {
         let (collection, access) = self.readable(asked).await?;
         let mut query = query::read(&asked.query, &collection, Filters::OfObject)?;
         query.filter.ids = vec![asked.names.object.clone()];
-        let (page, next) = self.page(&collection, access, &query, true).await?;
+        let (page, next) = self.page(asked, &collection, access, &query, true).await?;
         self.there(&page, &collection, access, asked).await?;
         Ok(page_answer(&page, answer::envelope(&page, next.as_deref())))
     }
@@ -338,7 +401,9 @@ impl Taxii {
         let mut query = query::read(&asked.query, &collection, Filters::OfVersions)?;
         query.filter.ids = vec![asked.names.object.clone()];
         query.filter.versions = vec![VersionMatch::All];
-        let (page, next) = self.page(&collection, access, &query, false).await?;
+        let (page, next) = self
+            .page(asked, &collection, access, &query, false)
+            .await?;
         self.there(&page, &collection, access, asked).await?;
         Ok(page_answer(&page, answer::versions(&page, next.as_deref())))
     }
@@ -351,17 +416,24 @@ impl Taxii {
         access: Access,
         asked: &Asked,
     ) -> Result<(), TaxiiError> {
-        let id = &asked.names.object;
-        if page.rows.is_empty()
-            && !self
-                .inner
-                .objects
-                .has(collection, access.clearance, id)
-                .await?
-        {
-            return Err(TaxiiError::not_found("object", id));
+        if !page.rows.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let id = &asked.names.object;
+        let query = Query {
+            filter: Filter {
+                ids: vec![id.clone()],
+                versions: vec![VersionMatch::All],
+                ..Filter::default()
+            },
+            after: i64::MIN,
+            limit: 1,
+        };
+        let (any, _) = self.page(asked, collection, access, &query, false).await?;
+        match any.rows.is_empty() {
+            true => Err(TaxiiError::not_found("object", id)),
+            false => Ok(()),
+        }
     }
 
     async fn delete(&self, asked: &Asked) -> Result<Response, TaxiiError> {
@@ -457,7 +529,7 @@ impl Taxii {
         let read = tokio::task::spawn_blocking(move || prepare::envelope(&body))
             .await
             .map_err(TaxiiError::internal)?;
-        let batch = read.map_err(|error| match error {
+        let mut batch = read.map_err(|error| match error {
             prepare::EnvelopeError::Json(_) => TaxiiError::bad_request(error.to_string()),
             prepare::EnvelopeError::Shape { .. } => TaxiiError::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -465,6 +537,9 @@ impl Taxii {
                 error.to_string(),
             ),
         })?;
+        if let Some(intake) = inner.intake.get() {
+            intake::show(intake, &asked.caller, &mut batch).await;
+        }
         let (id, now) = (Uuid::new_v4(), inner.objects.db().clock().now().micros());
         let body = answer::status(id, now, batch.objects.len(), &batch.refused);
         let status = Status {

@@ -17,7 +17,7 @@ use crate::house::{House, by, on_both, report};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn alert(changes: serde_json::Value) -> Values {
+pub(crate) fn alert(changes: serde_json::Value) -> Values {
     let mut values = json!({
         "subject": "歷史資料庫漏洞遭利用",
         "kind": "ewa",
@@ -44,7 +44,7 @@ async fn drafted(house: &House, values: Values) -> CaseId {
     draft.expect("a draft").id
 }
 
-async fn published(house: &House, values: Values) -> CaseId {
+pub(crate) async fn published(house: &House, values: Values) -> CaseId {
     let case = drafted(house, values).await;
     house
         .act(&house.officers[0], case, "submit")

@@ -89,7 +89,9 @@ pub(crate) async fn house(backend: Backend) -> House {
     let domains = [
         web::MIGRATIONS,
         casework::MIGRATIONS,
+        isac::MIGRATIONS,
         isac::cert::MIGRATIONS,
+        isac::share::MIGRATIONS,
     ];
     let db = store::testing::fresh_with_clock(backend, clock.clone(), &domains).await;
     let (water, power) = (OrgId::generate(), OrgId::generate());

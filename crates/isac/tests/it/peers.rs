@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use isac::objects::{Filter, Source, prepare};
+use isac::share::Tier;
 use isac::stix::Tlp;
 use isac::taxii::peer::{Direction, Peer, PeerConfig};
 use runtime::CancellationToken;
@@ -29,6 +30,7 @@ fn peer(of: &House, to: &House, at: SocketAddr, direction: Direction, tlp_max: &
         token_file: token_file.display().to_string(),
         collection: "open".to_owned(),
         direction,
+        tier: Tier::Level,
         every_s: 1,
         tlp_max: tlp_max.to_owned(),
         types: Vec::new(),
@@ -84,10 +86,10 @@ async fn intelligence_flows_up_and_down_within_the_policy() {
         Direction::Push,
         "amber",
     );
-    let up = Peer::new(ministry.objects.clone(), up).expect("a peer");
+    let up = Peer::new(ministry.objects.clone(), ministry.sharing.clone(), up).expect("a peer");
     let ministry_at = serve(&ministry, &stop);
     let down = peer(&provider, &ministry, ministry_at, Direction::Poll, "green");
-    let down = Peer::new(provider.objects.clone(), down).expect("a peer");
+    let down = Peer::new(provider.objects.clone(), provider.sharing.clone(), down).expect("a peer");
 
     assert_eq!(up.visit().await.expect("a visit"), 1_210);
     assert_eq!(count(&national).await, 1_210, "nothing red went up");
@@ -107,7 +109,7 @@ async fn intelligence_flows_up_and_down_within_the_policy() {
     );
     // They push to each other and come to rest.
     let back = peer(&national, &ministry, ministry_at, Direction::Push, "red");
-    let back = Peer::new(national.objects.clone(), back).expect("a peer");
+    let back = Peer::new(national.objects.clone(), national.sharing.clone(), back).expect("a peer");
     let before = ministry.objects.last_seq().await.expect("a number");
     assert_eq!(back.visit().await.expect("a visit"), 1_213);
     assert_eq!(
@@ -126,7 +128,7 @@ async fn failures_are_counted_and_nothing_is_lost() {
     let address = nobody.local_addr().expect("an address");
     drop(nobody);
     let config = peer(&ministry, &national, address, Direction::Push, "green");
-    let up = Peer::new(ministry.objects.clone(), config.clone()).expect("a peer");
+    let up = Peer::new(ministry.objects.clone(), ministry.sharing.clone(), config.clone()).expect("a peer");
     let (_, failures) = up.visit().await.expect_err("nobody is there");
     assert_eq!(failures, 1);
     assert_eq!(up.visit().await.expect_err("nobody is there").1, 2);
@@ -178,7 +180,7 @@ async fn types_and_labels_choose() {
     );
     config.labels = vec!["water".to_owned()];
     config.types = vec!["indicator".to_owned()];
-    let up = Peer::new(ministry.objects.clone(), config).expect("a peer");
+    let up = Peer::new(ministry.objects.clone(), ministry.sharing.clone(), config).expect("a peer");
     assert_eq!(up.visit().await.expect("a visit"), 1);
     assert_eq!(count(&national).await, 1);
     stop.cancel();

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use axum::body::Body;
 use base::OrgId;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use isac::objects::{Collection, Objects, Right, Source};
+use isac::share::{Members, Sharing};
 use isac::stix::Tlp;
 use isac::taxii::routes::ROUTES;
 use isac::taxii::{Taxii, TaxiiConfig};
@@ -23,16 +25,27 @@ pub(crate) struct House {
     pub(crate) db: TestDb,
     web: Web,
     pub(crate) objects: Objects,
+    pub(crate) sharing: Sharing,
     pub(crate) router: axum::Router,
-    orgs: Vec<OrgId>,
+    pub(crate) orgs: Vec<OrgId>,
     pub(crate) tokens: BTreeMap<&'static str, String>,
     pub(crate) open: Collection,
     secret: Collection,
 }
 
+/// Organisations with their names.
+struct Names(Vec<(OrgId, Vec<String>)>);
+
+#[async_trait::async_trait]
+impl Members for Names {
+    async fn names(&self) -> Vec<(OrgId, Vec<String>)> {
+        self.0.clone()
+    }
+}
+
 /// Two ministries; a collection that the first writes and all read, and one of the first alone.
 pub(crate) async fn house() -> House {
-    let db = sqlite(&[web::MIGRATIONS, isac::MIGRATIONS]).await;
+    let db = sqlite(&[web::MIGRATIONS, isac::MIGRATIONS, isac::share::MIGRATIONS]).await;
     let web = Web::new(
         WebConfig::default(),
         db.again().await,
@@ -52,8 +65,20 @@ pub(crate) async fn house() -> House {
                 .expect("an organisation"),
         );
     }
+    let names = Names(vec![
+        (orgs[0], vec!["臺灣第一自來水".to_owned()]),
+        (orgs[1], Vec::new()),
+    ]);
+    let sharing = Sharing::new(db.clone(), db.vault(), Arc::new(names));
     let mut house = House {
-        router: Taxii::new(objects.clone(), accounts.clone(), TaxiiConfig::default()).router(),
+        router: Taxii::new(
+            objects.clone(),
+            sharing.clone(),
+            accounts.clone(),
+            TaxiiConfig::default(),
+        )
+        .router(),
+        sharing,
         open: make(
             &objects,
             "open",
@@ -110,13 +135,21 @@ pub(crate) fn indicator(number: u32, tlp: Tlp) -> Value {
     })
 }
 
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: HeaderMap,
-    body: Value,
+    pub(crate) body: Value,
 }
 
 impl House {
+    pub(crate) fn accounts(&self) -> web::Accounts {
+        self.web.house().accounts.clone()
+    }
+
+    pub(crate) fn policy(&self) -> web::policy::Policy {
+        self.web.house().policy.clone()
+    }
+
     async fn person(&mut self, name: &'static str, role: Option<OrgRole>, org: Option<usize>) {
         let by = By::system("test");
         let house = self.web.house();
@@ -223,7 +256,7 @@ impl House {
         }
     }
 
-    async fn get(&self, who: &str, path: &str) -> Answer {
+    pub(crate) async fn get(&self, who: &str, path: &str) -> Answer {
         let request = self
             .request(who, Method::GET, path)
             .body(Body::empty())
@@ -231,7 +264,7 @@ impl House {
         self.send(request).await
     }
 
-    async fn post(&self, who: &str, path: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn post(&self, who: &str, path: &str, body: impl Into<Body>) -> Answer {
         let request = self
             .request(who, Method::POST, path)
             .header(header::CONTENT_TYPE, TAXII);

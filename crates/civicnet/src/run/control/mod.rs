@@ -39,6 +39,8 @@ use zones::ZoneFiles;
 
 /// How often casework looks for deadlines and letters that are due.
 const CASEWORK_PERIOD: Duration = Duration::from_secs(5);
+/// How often alerts are brought to TAXII, and looked for in what came.
+const ALERTS_PERIOD: Duration = Duration::from_secs(2);
 /// How often slow housekeeping happens.
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(3_600);
 /// How often zone files are looked at.
@@ -56,6 +58,7 @@ pub(crate) struct Assembly {
     pub(crate) cdn: Cdn,
     pub(crate) portal: exchange::portal::Portal,
     pub(crate) objects: Objects,
+    pub(crate) sharing: isac::share::Sharing,
     pub(crate) enforcements: Enforcements,
     pub(crate) traffic: Traffic,
     pub(crate) web: Web,
@@ -93,6 +96,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         vault: vault.clone(),
         people: people.clone(),
     });
+    cert.call(&config.isac.name);
     let resolver = Arc::new(Resolver {
         server: config.control.resolver.unwrap_or_else(system_resolver),
     });
@@ -161,6 +165,8 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         vault: vault.clone(),
         figures: Arc::new(traffic::Carried(lake.clone())),
     });
+    let names = Arc::new(seams::MemberNames::default());
+    let sharing = isac::share::Sharing::new(db.clone(), vault.clone(), names.clone());
     let rooms = vec![
         traffic.room(),
         casework.room(),
@@ -170,10 +176,18 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         cert.room(&casework),
         exchange::rpki::room::room(validity),
         portal.room(&casework),
+        isac::share::room(isac::share::Parts {
+            sharing: sharing.clone(),
+            objects: objects.clone(),
+            peers: Arc::new(config.isac.taxii.peers.clone()),
+            cert: cert.clone(),
+            people: people.clone(),
+        }),
     ];
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
         .context("the console does not fit together")?;
     people.join(web.house().accounts.clone());
+    names.join(web.house().accounts.clone());
     web.house()
         .check_audit_against(Anchors::new(&config.store.audit_anchor_file, vault.clone()));
     Ok(Assembly {
@@ -185,6 +199,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         cdn,
         portal,
         objects,
+        sharing,
         enforcements,
         traffic,
         web,
@@ -204,6 +219,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         cdn,
         portal,
         objects,
+        sharing,
         enforcements,
         traffic,
         web,
@@ -255,6 +271,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         let work = work.clone();
         async move { work.look().await }
     });
+    let responder = cert.clone();
     tasks.every("incident response", CASEWORK_PERIOD, move || {
         let cert = cert.clone();
         async move { cert.look(cert.db().clock().now()).await }
@@ -278,6 +295,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         .chain(isac::cert::SEALED)
         .chain(exchange::room::SEALED)
         .chain(exchange::traffic::desk::SEALED)
+        .chain(isac::share::SEALED)
         .collect();
     let (reseal_db, reseal_vault) = (db.clone(), vault.clone());
     tasks.every("seal again", HOUSEKEEPING_PERIOD, move || {
@@ -299,6 +317,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
     }
     collect::start(config, process, &traffic, lake.clone())?;
     taxii(config, process, &objects, &web)?;
+    taxii(config, process, &objects, &sharing, &responder, &web)?;
     let web = Arc::new(web);
     for address in &config.control.listen {
         let (listener, web, stop) = (process.listen(*address)?, web.clone(), tasks.soft());
@@ -316,7 +335,14 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
 }
 
 /// Serves TAXII, and forgets its old statuses.
-fn taxii(config: &Config, process: &Process, objects: &Objects, web: &Web) -> anyhow::Result<()> {
+fn taxii(
+    config: &Config,
+    process: &Process,
+    objects: &Objects,
+    sharing: &isac::share::Sharing,
+    cert: &isac::Cert,
+    web: &Web,
+) -> anyhow::Result<()> {
     let tasks = &process.supervisor;
     let old = objects.clone();
     tasks.every("old TAXII statuses", HOUSEKEEPING_PERIOD, move || {
@@ -326,11 +352,43 @@ fn taxii(config: &Config, process: &Process, objects: &Objects, web: &Web) -> an
     for peer in &config.isac.taxii.peers {
         let (name, stop) = (format!("taxii peer {}", peer.name), tasks.soft());
         let peer =
-            Peer::new(objects.clone(), peer.clone()).context("could not make a TAXII client")?;
+            Peer::new(objects.clone(), sharing.clone(), peer.clone()).context("could not make a TAXII client")?;
         tasks.spawn(name, peer.run(stop));
     }
     let accounts = web.house().accounts.clone();
-    let server = Taxii::new(objects.clone(), accounts, config.isac.taxii.clone());
+    let server = Taxii::with_policy(
+        objects.clone(),
+        sharing.clone(),
+        accounts,
+        config.isac.taxii.clone(),
+        web.house().policy.clone(),
+    )
+    .context("could not make the client of the OpenID provider")?;
+    server.join(Arc::new(cert.clone()));
+    let (relay, store) = (cert.clone(), objects.clone());
+    tasks.every("alerts by TAXII", ALERTS_PERIOD, move || {
+        let (relay, store) = (relay.clone(), store.clone());
+        async move { relay.relay(&store).await }
+    });
+    if let Some(tls) = &config.isac.taxii.tls {
+        for address in &tls.listen {
+            let (listener, router, stop) =
+                (process.listen(*address)?, server.router(), tasks.soft());
+            let tls = tls.clone();
+            tasks.spawn_essential(format!("taxii over TLS {address}"), async move {
+                isac::taxii::tls::serve(router, listener, tls, stop).await
+            });
+        }
+    }
+    let (believer, store, stop) = (sharing.clone(), objects.clone(), tasks.soft());
+    tasks.spawn("what sources say", async move {
+        believer.follow_until(store, stop).await;
+    });
+    let visits = sharing.clone();
+    tasks.every("old visits of TAXII peers", HOUSEKEEPING_PERIOD, move || {
+        let visits = visits.clone();
+        async move { visits.tidy().await.map(drop) }
+    });
     for address in &config.isac.taxii.listen {
         let (listener, router, stop) = (process.listen(*address)?, server.router(), tasks.soft());
         tasks.spawn_essential(format!("taxii {address}"), async move {

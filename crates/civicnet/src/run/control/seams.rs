@@ -125,6 +125,50 @@ impl Nodes for Fabric {
     }
 }
 
+/// Names of organisations, as sharing hides them; joined after the accounts are made.
+#[derive(Default)]
+pub(super) struct MemberNames(OnceLock<web::Accounts>);
+
+/// Pages of organisations that are read.
+const ORG_PAGES_MAX: usize = 100;
+
+impl MemberNames {
+    /// Joins the accounts; the first time counts.
+    pub(super) fn join(&self, accounts: web::Accounts) {
+        self.0.get_or_init(|| accounts);
+    }
+}
+
+#[async_trait]
+impl isac::share::Members for MemberNames {
+    async fn names(&self) -> Vec<(base::OrgId, Vec<String>)> {
+        let mut all = Vec::new();
+        let Some(accounts) = self.0.get() else {
+            return all;
+        };
+        let mut paging = web::Paging {
+            limit: Some(web::Paging::LIMIT_MAX),
+            cursor: None,
+        };
+        for _ in 0..ORG_PAGES_MAX {
+            let page = match accounts.orgs(&web::OrgScope::All, &paging).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(%error, "Organisations could not be listed");
+                    break;
+                }
+            };
+            let orgs = page.items.into_iter();
+            all.extend(orgs.map(|org| (org.id, vec![org.name_zh, org.name_en])));
+            match page.next {
+                Some(next) => paging.cursor = Some(next),
+                None => break,
+            }
+        }
+        all
+    }
+}
+
 /// The lake, as nodes and the CDN see it.
 pub(super) struct Figures(pub(super) Lake);
 

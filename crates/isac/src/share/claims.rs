@@ -1,0 +1,598 @@
+//! Who says what about which pattern: follows the change feed of the store, keeps each
+//! source's word, and publishes what the house believes of a pattern that several name,
+//! that somebody disputes, or that has aged away.
+//!
+//! What is believed stands in the collection [`ALIAS`] as an indicator of the house, one
+//! for a pattern, whatever it is called elsewhere. The place in the feed is kept in the
+//! transaction that acts on it; what is published afterwards has an id and a version
+//! made from the belief, so that doing it again changes nothing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use base::{OrgId, Timestamp};
+use runtime::CancellationToken;
+use serde_json::{Value, json};
+use store::{Page, PageRequest, Tx};
+
+use super::belief::{Belief, Claim, Decay};
+use super::{ShareError, Sharing};
+use crate::objects::collections::ROOT;
+use crate::objects::read::{Change, What};
+use crate::objects::{Collection, Objects, ObjectsError, Source, hash64, import, prepare};
+use crate::stix::{Tlp, time};
+
+/// Alias of the collection of beliefs.
+pub const ALIAS: &str = "beliefs";
+/// Steps of the feed read at once.
+const CHANGES: u32 = 1_000;
+/// Beliefs looked at again at once.
+const AGEING_ROWS: i64 = 1_000;
+/// Claims on one pattern that are counted.
+const CLAIMS_MAX: i64 = 500;
+/// Characters of a pattern that are kept.
+const PATTERN_CHARS_MAX: usize = 10_000;
+/// Time between two looks when nothing is heard of the feed.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Place in the feed.
+const MARK: &str = "claims";
+
+/// A belief as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Believed {
+    /// Names it: the hash of its pattern.
+    pub id: i64,
+    /// The pattern.
+    pub pattern: String,
+    /// 0 to 100.
+    pub confidence: u8,
+    /// Sources that count.
+    pub sources: i64,
+    /// Organisations that call it a false positive.
+    pub disputes: i64,
+    /// Whether it is believed.
+    pub stands: bool,
+    /// The most closed marking among the claims.
+    pub tlp: Tlp,
+    /// When it last changed.
+    pub changed_at: Timestamp,
+}
+
+/// A dispute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dispute {
+    /// Who disputes.
+    pub source: String,
+    /// What they hold of it.
+    pub opinion: String,
+    /// When, in microseconds.
+    pub at: i64,
+}
+
+/// The kind of object that a pattern begins with.
+fn kind_of(pattern: &str) -> &str {
+    let start = pattern.trim_start_matches(['[', '(', ' ']);
+    start.split(':').next().unwrap_or_default()
+}
+
+/// Patterns that differ in spaces alone are one.
+fn hash_of(pattern: &str) -> i64 {
+    let mut plain = String::with_capacity(pattern.len());
+    let mut quoted = false;
+    for c in pattern.chars() {
+        if c == '\'' {
+            quoted = !quoted;
+        }
+        if quoted || !c.is_whitespace() {
+            plain.push(c);
+        }
+    }
+    hash64(plain.as_bytes())
+}
+
+impl Sharing {
+    /// Follows the feed and lets beliefs age until `stop`.
+    pub async fn follow_until(&self, objects: Objects, stop: CancellationToken) {
+        let mut heard = objects.subscribe();
+        loop {
+            heard.mark_unchanged();
+            if let Err(error) = self.believe(&objects).await {
+                tracing::error!(error = %runtime::error_chain(&error), "What sources say could not be kept; trying again");
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                changed = heard.changed() => if changed.is_err() { return },
+            }
+            // Many small pushes make one look.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            }
+        }
+    }
+
+    /// Acts on all that has come since the last look, and on what has aged.
+    ///
+    /// # Errors
+    /// What database or store say; the place in the feed stays before what was not done.
+    pub async fn believe(&self, objects: &Objects) -> Result<(), ShareError> {
+        let rules = Decay::built_in().map_err(ShareError::Data)?;
+        let own = own_collection(objects).await?;
+        loop {
+            let after = self.place(MARK).await?;
+            let changes = objects.changes(after, CHANGES).await?;
+            let Some(last) = changes.last().map(|change| change.seq) else {
+                break;
+            };
+            let mut tx = self.db().begin().await?;
+            let mut touched = BTreeSet::new();
+            for change in changes.iter().filter(|one| one.collection != own.number) {
+                heed(&mut tx, change, &mut touched).await?;
+            }
+            for id in touched {
+                self.weigh(&mut tx, &rules, id).await?;
+            }
+            keep_place(&mut tx, MARK, last).await?;
+            tx.commit().await?;
+        }
+        self.age(&rules).await?;
+        self.publish(objects, &own).await
+    }
+
+    /// Weighs again what is due.
+    async fn age(&self, rules: &Decay) -> Result<(), ShareError> {
+        loop {
+            let now = self.now().micros();
+            let due: Vec<(i64,)> = sqlx::query_as(
+                "SELECT id FROM share_belief WHERE look_at <= $1 ORDER BY look_at LIMIT $2",
+            )
+            .bind(now)
+            .bind(AGEING_ROWS)
+            .fetch_all(self.db().pool())
+            .await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            let mut tx = self.db().begin().await?;
+            for (id,) in due {
+                self.weigh(&mut tx, rules, id).await?;
+            }
+            tx.commit().await?;
+        }
+    }
+
+    async fn weigh(&self, tx: &mut Tx, rules: &Decay, id: i64) -> Result<(), ShareError> {
+        let rows: Vec<ClaimRow> = sqlx::query_as(SELECT_CLAIMS)
+            .bind(id)
+            .bind(CLAIMS_MAX)
+            .fetch_all(&mut **tx)
+            .await?;
+        let Some(pattern) = rows.first().map(|row| row.0.clone()) else {
+            sqlx::query("UPDATE share_belief SET confidence = 0, sources = 0, stands = 0, look_at = $2, changed_at = $3 WHERE id = $1 AND (stands = 1 OR sources > 0)")
+                .bind(id)
+                .bind(i64::MAX)
+                .bind(self.now().micros())
+                .execute(&mut **tx)
+                .await?;
+            sqlx::query("UPDATE share_belief SET look_at = $2 WHERE id = $1")
+                .bind(id)
+                .bind(i64::MAX)
+                .execute(&mut **tx)
+                .await?;
+            return Ok(());
+        };
+        let tlp = rows.iter().map(|row| row.8).max().unwrap_or_default();
+        let claims: Vec<Claim> = rows.into_iter().map(claim_of).collect();
+        let (disputes,): (i64,) = sqlx::query_as(
+            "SELECT count(DISTINCT d.source) FROM share_dispute d JOIN share_claim c ON c.object = d.object WHERE c.pattern_hash = $1 AND d.opinion IN ('disagree', 'strongly-disagree')",
+        )
+        .bind(id)
+        .fetch_one(&mut **tx)
+        .await?;
+        let now = self.now();
+        let count = usize::try_from(disputes).unwrap_or_default();
+        let belief: Belief = rules.belief(kind_of(&pattern), &claims, count, now);
+        let before: Option<(i64, i64, i64, i64, i64)> = sqlx::query_as(
+            "SELECT confidence, sources, stands, disputes, published FROM share_belief WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&mut **tx)
+        .await?;
+        let sources = i64::try_from(belief.sources).unwrap_or(i64::MAX);
+        let confidence = i64::from(belief.confidence);
+        let changed = match before {
+            None => true,
+            Some((was, of, stood, disputed, _)) => {
+                (was - confidence).abs() >= i64::from(rules.published_step)
+                    || of != sources
+                    || (stood == 1) != belief.stands
+                    || disputed != disputes
+            }
+        };
+        if !changed {
+            sqlx::query("UPDATE share_belief SET look_at = $2 WHERE id = $1")
+                .bind(id)
+                .bind(belief.look_at)
+                .execute(&mut **tx)
+                .await?;
+            return Ok(());
+        }
+        // One source that nobody disputes speaks for itself; what was published stays so.
+        let speaks = sources > 1 || disputes > 0;
+        let published = before.is_some_and(|row| row.4 > 0);
+        let wanted = i64::from(speaks || published);
+        sqlx::query(
+            "INSERT INTO share_belief (id, pattern, confidence, sources, disputes, stands, tlp, look_at, changed_at, published, waits)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10)
+             ON CONFLICT (id) DO UPDATE SET confidence = excluded.confidence, sources = excluded.sources, disputes = excluded.disputes,
+               stands = excluded.stands, tlp = excluded.tlp, look_at = excluded.look_at, changed_at = excluded.changed_at, waits = excluded.waits",
+        )
+        .bind(id)
+        .bind(&pattern)
+        .bind(confidence)
+        .bind(sources)
+        .bind(disputes)
+        .bind(i64::from(belief.stands))
+        .bind(tlp)
+        .bind(belief.look_at)
+        .bind(now.micros())
+        .bind(wanted)
+        .execute(&mut **tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Publishes what waits for it.
+    async fn publish(&self, objects: &Objects, own: &Collection) -> Result<(), ShareError> {
+        loop {
+            let rows: Vec<(i64, String, i64, i64, i64, i64, i64)> = sqlx::query_as(
+                "SELECT id, pattern, confidence, sources, stands, tlp, changed_at FROM share_belief WHERE waits = 1 ORDER BY id LIMIT $1",
+            )
+            .bind(AGEING_ROWS)
+            .fetch_all(self.db().pool())
+            .await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let made = rows.iter().filter_map(|row| {
+                let object = indicator(row);
+                match prepare::object(&object.to_string()) {
+                    Ok(object) => Some(object),
+                    Err(error) => {
+                        tracing::warn!(%error, "a belief makes no good indicator");
+                        None
+                    }
+                }
+            });
+            objects
+                .put(own, Source::house("beliefs"), made.collect(), None)
+                .await?;
+            let mut tx = self.db().begin().await?;
+            for row in &rows {
+                sqlx::query("UPDATE share_belief SET waits = 0, published = $2 WHERE id = $1 AND changed_at = $2")
+                    .bind(row.0)
+                    .bind(row.6)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            tx.commit().await?;
+        }
+    }
+
+    /// A page of what is believed of patterns that several sources name or somebody
+    /// disputes, the latest change first.
+    ///
+    /// # Errors
+    /// What the database says, also of a wrong cursor.
+    pub async fn beliefs(&self, request: &PageRequest) -> Result<Page<Believed>, ShareError> {
+        const LIST: &str = "beliefs";
+        let (at, id): (i64, i64) = request.after(LIST)?.unwrap_or((i64::MAX, i64::MAX));
+        let rows: Vec<BeliefRow> = sqlx::query_as(
+            "SELECT id, pattern, confidence, sources, disputes, stands, tlp, changed_at FROM share_belief
+             WHERE (sources > 1 OR disputes > 0) AND (changed_at < $1 OR (changed_at = $1 AND id < $2))
+             ORDER BY changed_at DESC, id DESC LIMIT $3",
+        )
+        .bind(at)
+        .bind(id)
+        .bind(request.fetch())
+        .fetch_all(self.db().pool())
+        .await?;
+        let rows: Vec<Believed> = rows.into_iter().map(believed_of).collect();
+        Ok(request.page(LIST, rows, |row| (row.changed_at.micros(), row.id))?)
+    }
+
+    /// What is believed of one pattern, with every claim and dispute.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn believed(
+        &self,
+        id: i64,
+    ) -> Result<Option<(Believed, Vec<Claim>, Vec<Dispute>)>, ShareError> {
+        let row: Option<BeliefRow> = sqlx::query_as(
+            "SELECT id, pattern, confidence, sources, disputes, stands, tlp, changed_at FROM share_belief WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(self.db().pool())
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let claims: Vec<ClaimRow> = sqlx::query_as(SELECT_CLAIMS)
+            .bind(id)
+            .bind(CLAIMS_MAX)
+            .fetch_all(self.db().pool())
+            .await?;
+        let disputes: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT d.source, d.opinion, d.at FROM share_dispute d JOIN share_claim c ON c.object = d.object
+             WHERE c.pattern_hash = $1 ORDER BY d.at LIMIT $2",
+        )
+        .bind(id)
+        .bind(CLAIMS_MAX)
+        .fetch_all(self.db().pool())
+        .await?;
+        let disputes = disputes
+            .into_iter()
+            .map(|(source, opinion, at)| Dispute {
+                source,
+                opinion,
+                at,
+            })
+            .collect();
+        let claims = claims.into_iter().map(claim_of).collect();
+        Ok(Some((believed_of(row), claims, disputes)))
+    }
+
+    /// A place in the feed; 0: the beginning.
+    pub(crate) async fn place(&self, name: &str) -> Result<i64, ShareError> {
+        let row: Option<(i64,)> = sqlx::query_as("SELECT value FROM share_mark WHERE name = $1")
+            .bind(name)
+            .fetch_optional(self.db().pool())
+            .await?;
+        Ok(row.map_or(0, |row| row.0))
+    }
+}
+
+/// Keeps a place in the feed.
+pub(crate) async fn keep_place(tx: &mut Tx, name: &str, value: i64) -> Result<(), ShareError> {
+    sqlx::query("INSERT INTO share_mark (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(name)
+        .bind(value)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+type ClaimRow = (String, String, String, i64, i64, i64, i64, i64, i64);
+type BeliefRow = (i64, String, i64, i64, i64, i64, i64, i64);
+
+const SELECT_CLAIMS: &str = "SELECT pattern, source, object, confidence, said_at, seen_at, until, revoked, tlp FROM share_claim WHERE pattern_hash = $1 ORDER BY object, source LIMIT $2";
+
+fn claim_of(row: ClaimRow) -> Claim {
+    Claim {
+        source: row.1,
+        object: row.2,
+        confidence: u8::try_from(row.3).ok(),
+        said_at: row.4,
+        seen_at: row.5,
+        until: (row.6 > 0).then_some(row.6),
+        revoked: row.7 == 1,
+    }
+}
+
+fn believed_of(row: BeliefRow) -> Believed {
+    Believed {
+        id: row.0,
+        pattern: row.1,
+        confidence: u8::try_from(row.2).unwrap_or_default(),
+        sources: row.3,
+        disputes: row.4,
+        stands: row.5 == 1,
+        tlp: Tlp::from_number(row.6),
+        changed_at: Timestamp(row.7),
+    }
+}
+
+/// The house's own word on a pattern.
+fn indicator(row: &(i64, String, i64, i64, i64, i64, i64)) -> Value {
+    let (_, pattern, confidence, sources, stands, tlp, changed_at) = row;
+    // STIX counts in milliseconds where it can.
+    let at = time::format(changed_at - changed_at.rem_euclid(1_000));
+    let id = import::named(&format!("belief {pattern}"));
+    let mut object = json!({
+        "type": "indicator", "spec_version": "2.1", "id": format!("indicator--{id}"),
+        "created": "2026-01-01T00:00:00.000Z", "modified": at, "valid_from": "2026-01-01T00:00:00.000Z",
+        "pattern": pattern, "pattern_type": "stix", "confidence": confidence,
+        "name": pattern.chars().take(200).collect::<String>(),
+        "labels": [format!("civicnet-sources:{sources}")],
+        "object_marking_refs": [Tlp::from_number(*tlp).marking()],
+    });
+    if *stands == 0 {
+        object["revoked"] = true.into();
+    }
+    object
+}
+
+/// The collection of beliefs, made when it is not there.
+async fn own_collection(objects: &Objects) -> Result<Collection, ShareError> {
+    match objects.collection(ROOT, ALIAS).await {
+        Err(ObjectsError::NotFound { .. }) => {}
+        other => return Ok(other?),
+    }
+    let made = objects
+        .create_collection(
+            "綜合研判 Combined beliefs",
+            "多個來源共同指出的指標,信心值依規則合併 Indicators that several sources name, their confidence combined by rule",
+            Some(ALIAS),
+            &[],
+            &Source::house("beliefs"),
+        )
+        .await?;
+    Ok(made)
+}
+
+/// Keeps what one step of the feed says; patterns that it touches go to `touched`.
+async fn heed(
+    tx: &mut Tx,
+    change: &Change,
+    touched: &mut BTreeSet<i64>,
+) -> Result<(), ShareError> {
+    match (&change.what, change.kind.as_str()) {
+        (What::Gone, "indicator") => {
+            let rows: Vec<(i64,)> =
+                sqlx::query_as("SELECT DISTINCT pattern_hash FROM share_claim WHERE object = $1")
+                    .bind(&change.id)
+                    .fetch_all(&mut **tx)
+                    .await?;
+            touched.extend(rows.into_iter().map(|row| row.0));
+            sqlx::query("DELETE FROM share_claim WHERE object = $1")
+                .bind(&change.id)
+                .execute(&mut **tx)
+                .await?;
+            Ok(())
+        }
+        (
+            What::Added {
+                json, tlp, source, ..
+            },
+            "indicator",
+        ) => claimed(tx, change, json, *tlp, *source, touched).await,
+        (What::Added { json, source, .. }, "sighting") => seen(tx, json, *source, touched).await,
+        (What::Added { json, source, .. }, "opinion") => {
+            disputed(tx, json, *source, touched).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Who says so: the author that the object names, or the organisation that sent it.
+fn source_of(object: &Value, source: Option<OrgId>) -> String {
+    match (object["created_by_ref"].as_str(), source) {
+        (Some(author), _) => author.chars().take(60).collect(),
+        (None, Some(org)) => org.to_string(),
+        (None, None) => "house".to_owned(),
+    }
+}
+
+fn moment(value: &Value) -> Option<i64> {
+    time::parse(value.as_str()?)
+}
+
+async fn claimed(
+    tx: &mut Tx,
+    change: &Change,
+    text: &str,
+    tlp: Tlp,
+    source: Option<OrgId>,
+    touched: &mut BTreeSet<i64>,
+) -> Result<(), ShareError> {
+    let object: Value = serde_json::from_str(text).unwrap_or_default();
+    let Some(pattern) = object["pattern"].as_str() else {
+        return Ok(());
+    };
+    if object["pattern_type"] != "stix" || pattern.chars().count() > PATTERN_CHARS_MAX {
+        return Ok(());
+    }
+    let id = hash_of(pattern);
+    let source = source_of(&object, source);
+    let said_at = moment(&object["modified"]).unwrap_or(change.seq);
+    // An object that changed its mind is no longer a claim on what it said before.
+    let before: Option<(i64, i64)> = sqlx::query_as(
+        "SELECT pattern_hash, said_at FROM share_claim WHERE object = $1 AND source = $2",
+    )
+    .bind(&change.id)
+    .bind(&source)
+    .fetch_optional(&mut **tx)
+    .await?;
+    if before.is_some_and(|(_, at)| at > said_at) {
+        return Ok(());
+    }
+    touched.extend(before.map(|(before, _)| before));
+    touched.insert(id);
+    sqlx::query(
+        "INSERT INTO share_claim (object, source, pattern_hash, pattern, confidence, said_at, seen_at, until, revoked, tlp)
+         VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9)
+         ON CONFLICT (object, source) DO UPDATE SET pattern_hash = excluded.pattern_hash, pattern = excluded.pattern, confidence = excluded.confidence,
+           said_at = excluded.said_at, until = excluded.until, revoked = excluded.revoked, tlp = excluded.tlp",
+    )
+    .bind(&change.id)
+    .bind(source)
+    .bind(id)
+    .bind(pattern)
+    .bind(object["confidence"].as_i64().filter(|value| (0..=100).contains(value)).unwrap_or(-1))
+    .bind(said_at)
+    .bind(moment(&object["valid_until"]).unwrap_or(0))
+    .bind(i64::from(object["revoked"] == Value::Bool(true)))
+    .bind(i64::from(tlp as u8))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn patterns_of(tx: &mut Tx, object: &str) -> Result<Vec<(i64,)>, ShareError> {
+    Ok(
+        sqlx::query_as("SELECT DISTINCT pattern_hash FROM share_claim WHERE object = $1")
+            .bind(object)
+            .fetch_all(&mut **tx)
+            .await?,
+    )
+}
+
+async fn seen(
+    tx: &mut Tx,
+    text: &str,
+    _: Option<OrgId>,
+    touched: &mut BTreeSet<i64>,
+) -> Result<(), ShareError> {
+    let object: Value = serde_json::from_str(text).unwrap_or_default();
+    let Some(of) = object["sighting_of_ref"].as_str() else {
+        return Ok(());
+    };
+    // A count of nought says that it was looked for and not seen.
+    if object["count"].as_i64() == Some(0) || object["revoked"] == Value::Bool(true) {
+        return Ok(());
+    }
+    let at = moment(&object["last_seen"])
+        .or_else(|| moment(&object["first_seen"]))
+        .or_else(|| moment(&object["modified"]))
+        .unwrap_or_default();
+    sqlx::query("UPDATE share_claim SET seen_at = $2 WHERE object = $1 AND seen_at < $2")
+        .bind(of)
+        .bind(at)
+        .execute(&mut **tx)
+        .await?;
+    touched.extend(patterns_of(tx, of).await?.into_iter().map(|row| row.0));
+    Ok(())
+}
+
+async fn disputed(
+    tx: &mut Tx,
+    text: &str,
+    source: Option<OrgId>,
+    touched: &mut BTreeSet<i64>,
+) -> Result<(), ShareError> {
+    let object: Value = serde_json::from_str(text).unwrap_or_default();
+    let source = source_of(&object, source);
+    let opinion = match object["revoked"] == Value::Bool(true) {
+        true => "neutral",
+        false => object["opinion"].as_str().unwrap_or("neutral"),
+    };
+    let at = moment(&object["modified"]).unwrap_or_default();
+    let refs = object["object_refs"].as_array();
+    for of in refs.into_iter().flatten().filter_map(Value::as_str) {
+        if !of.starts_with("indicator--") {
+            continue;
+        }
+        sqlx::query(
+            "INSERT INTO share_dispute (object, source, opinion, at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (object, source) DO UPDATE SET opinion = excluded.opinion, at = excluded.at WHERE share_dispute.at <= excluded.at",
+        )
+        .bind(of)
+        .bind(&source)
+        .bind(opinion)
+        .bind(at)
+        .execute(&mut **tx)
+        .await?;
+        touched.extend(patterns_of(tx, of).await?.into_iter().map(|row| row.0));
+    }
+    Ok(())
+}

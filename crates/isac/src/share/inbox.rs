@@ -1,0 +1,394 @@
+//! What comes from other houses and waits for a person: their alerts, with the answer
+//! that travels back, and what this house holds of an indicator (feedback).
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use base::Timestamp;
+use casework::api::{at_most, page_request};
+use casework::body::{Body, show, show_with};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use web::ui::{self, Column, Field, Icon, Markup, Table};
+use web::{
+    ApiJson, ApiPath, ApiQuery, FieldError, Frame, Level, Listing, PageForm, Pages, Paging, Thing,
+    Visit, WebError, WebResult,
+};
+
+use super::api::tell;
+use super::claims::Believed;
+use super::room::Parts;
+use crate::alert::Reply;
+use crate::alert::relay::Received;
+use crate::cert::error::tell as cert_told;
+use crate::cert::shell::{AGAIN, by};
+use crate::kinds;
+use crate::objects::collections::ROOT;
+use crate::objects::{Source, prepare};
+
+/// Characters of a remark or reason.
+const TEXT_CHARS_MAX: usize = 500;
+/// What somebody may hold of an indicator (STIX 2.1 section 10.21).
+const OPINIONS: [&str; 5] = [
+    "strongly-disagree",
+    "disagree",
+    "neutral",
+    "agree",
+    "strongly-agree",
+];
+
+/// The pages' routes.
+pub(super) fn pages(parts: Parts) -> Pages<()> {
+    Pages::new()
+        .get("/sharing/alerts", "share:view", list)
+        .get("/sharing/alerts/{object}", "share:view", view)
+        .post("/sharing/alerts/{object}", "share:manage", answer)
+        .with_state(parts)
+}
+
+/// The API's routes.
+pub(super) fn router(parts: Parts) -> OpenApiRouter<()> {
+    OpenApiRouter::new()
+        .routes(routes!(list_alerts))
+        .routes(routes!(put_answer))
+        .routes(routes!(post_verdict))
+        .routes(routes!(list_beliefs))
+        .with_state(parts)
+}
+
+fn state(visit: &Visit, one: &Received) -> Markup {
+    let language = visit.lang.tag();
+    match (one.revoked, one.reply) {
+        (true, _) => ui::badge(Level::Neutral, visit.t("received-revoked")),
+        (false, Some(reply)) => ui::badge(Level::Good, reply.name().of(language)),
+        (false, None) if one.asks == "none" => Markup::text("–"),
+        (false, None) => ui::badge(Level::Warn, visit.t("received-waiting")),
+    }
+}
+
+async fn list(
+    State(parts): State<Parts>,
+    visit: Visit,
+    ApiQuery(paging): ApiQuery<Paging>,
+) -> WebResult {
+    let page = parts
+        .cert
+        .received(&page_request(&paging)?)
+        .await
+        .map_err(|e| cert_told(e, visit.lang))?;
+    let frame = visit
+        .frame("sharing-alerts")
+        .crumb("/sharing", visit.t("nav-sharing"));
+    let mut table = Table::new(&frame.title)
+        .column(Column::text(visit.t("received-name")))
+        .column(Column::text(visit.t("received-kind")))
+        .column(Column::text(visit.t("received-at")))
+        .column(Column::text(visit.t("received-reply")))
+        .empty(ui::empty(
+            Icon::Bell,
+            visit.t("received-empty-title"),
+            visit.t("received-empty-text"),
+            None,
+        ));
+    for one in &page.items {
+        table.push(vec![
+            Markup::link(format!("/sharing/alerts/{}", one.object), &one.name),
+            Markup::text(one.kind.to_uppercase()),
+            ui::ago(&visit, one.at),
+            state(&visit, one),
+        ]);
+    }
+    let body = Body::new()
+        .text(visit.t("received-intro"))
+        .add(table)
+        .add(ui::pager(&frame, "", page.next.as_deref()));
+    show(frame, body)
+}
+
+fn whole(visit: &Visit, one: &Received, errors: &[FieldError]) -> (Frame, Body) {
+    let frame = visit
+        .frame_titled(&one.name)
+        .crumb("/sharing", visit.t("nav-sharing"))
+        .crumb("/sharing/alerts", visit.t("sharing-alerts"));
+    let mut body = Body::new()
+        .add(ui::definition_list(vec![
+            (
+                visit.t("received-kind"),
+                Markup::text(one.kind.to_uppercase()),
+            ),
+            (visit.t("received-at"), ui::time(one.at)),
+            (visit.t("received-reply"), state(visit, one)),
+        ]))
+        .written(&one.description);
+    let answers = Reply::answers(&one.asks);
+    if !answers.is_empty() && !one.revoked && visit.principal.may("share:manage", Thing::HOUSE) {
+        let options = answers
+            .iter()
+            .map(|reply| {
+                let name = reply.name().of(visit.lang.tag()).to_owned();
+                (reply.tag().to_owned(), name)
+            })
+            .collect();
+        let inner = Body::new()
+            .add(
+                Field::radio("reply", visit.t("received-reply"), options)
+                    .value(one.reply.map_or("", Reply::tag))
+                    .errors(errors)
+                    .required(),
+            )
+            .add(Field::area("remark", visit.t("received-remark"), 3).errors(errors))
+            .group("actions", [ui::button(visit.t("received-send"))]);
+        body = body.section(
+            visit.t("received-answer"),
+            Body::new().form(&frame, &format!("/sharing/alerts/{}", one.object), inner),
+        );
+    }
+    (frame, body)
+}
+
+async fn view(State(parts): State<Parts>, visit: Visit, Path(object): Path<String>) -> WebResult {
+    let one = parts
+        .cert
+        .received_one(&object)
+        .await
+        .map_err(|e| cert_told(e, visit.lang))?;
+    let (frame, body) = whole(&visit, &one, &[]);
+    show(frame, body)
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    reply: String,
+    remark: String,
+}
+
+async fn answer(
+    State(parts): State<Parts>,
+    visit: Visit,
+    Path(object): Path<String>,
+    PageForm(form): PageForm<Answer>,
+) -> WebResult {
+    let told = |e| cert_told(e, visit.lang);
+    let one = parts.cert.received_one(&object).await.map_err(told)?;
+    let done = match Reply::from_tag(&form.reply) {
+        Some(reply) => parts
+            .cert
+            .answer(&by(&visit)?, &parts.objects, &one, reply, &form.remark)
+            .await
+            .map_err(told),
+        None => Err(WebError::field(
+            "reply",
+            "required",
+            visit.t("received-choose"),
+        )),
+    };
+    match done {
+        Ok(()) => Ok(visit.done(&format!("/sharing/alerts/{object}"), "received-sent")),
+        Err(error) if error.fields.is_empty() => Err(error),
+        Err(error) => {
+            let (frame, body) = whole(&visit, &one, &error.fields);
+            show_with(AGAIN, frame, body)
+        }
+    }
+}
+
+/// An alert of another house.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReceivedView {
+    /// The report of STIX.
+    object: String,
+    /// What it is called.
+    name: String,
+    /// `ana`, `ewa`, `def` or `int`.
+    kind: String,
+    /// `none`, `acknowledge` or `verdict`.
+    asks: String,
+    /// When it came, in microseconds since 1970.
+    at: i64,
+    /// What this house answered.
+    reply: Option<String>,
+    /// When.
+    replied_at: Option<i64>,
+    /// Whether it was taken back.
+    revoked: bool,
+}
+
+impl From<Received> for ReceivedView {
+    fn from(one: Received) -> Self {
+        Self {
+            object: one.object,
+            name: one.name,
+            kind: one.kind,
+            asks: one.asks,
+            at: one.at.micros(),
+            reply: one.reply.map(|reply| reply.tag().to_owned()),
+            replied_at: one.replied_at.map(Timestamp::micros),
+            revoked: one.revoked,
+        }
+    }
+}
+
+/// The answer to an alert of another house.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewAnswer {
+    /// `acknowledged`, `false-alarm`, `incident` or `unknown`, as far as it was asked.
+    reply: String,
+    /// A word with it.
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    remark: String,
+}
+
+/// What this house holds of an indicator.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewVerdict {
+    /// The indicator.
+    #[schema(max_length = 100)]
+    indicator: String,
+    /// Alias or id of the collection that it stands in.
+    #[schema(max_length = 100)]
+    collection: String,
+    /// `strongly-disagree` (a false positive) to `strongly-agree`.
+    opinion: String,
+    /// Why.
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    why: String,
+}
+
+/// What is believed of a pattern.
+#[derive(Debug, Serialize, ToSchema)]
+struct BeliefView {
+    /// Names it.
+    id: String,
+    /// The pattern.
+    pattern: String,
+    /// 0 to 100.
+    confidence: u8,
+    /// Sources that count.
+    sources: i64,
+    /// Organisations that call it a false positive.
+    disputes: i64,
+    /// Whether it is believed.
+    stands: bool,
+    /// When it last changed, in microseconds since 1970.
+    changed_at: i64,
+}
+
+impl From<Believed> for BeliefView {
+    fn from(one: Believed) -> Self {
+        Self {
+            id: one.id.to_string(),
+            pattern: one.pattern,
+            confidence: one.confidence,
+            sources: one.sources,
+            disputes: one.disputes,
+            stands: one.stands,
+            changed_at: one.changed_at.micros(),
+        }
+    }
+}
+
+/// Alerts of other houses, the newest first.
+#[utoipa::path(get, path = "/api/v1/sharing/alerts", tag = "sharing", params(Paging), responses((status = 200, body = Listing<ReceivedView>)))]
+async fn list_alerts(
+    State(parts): State<Parts>,
+    visit: Visit,
+    ApiQuery(paging): ApiQuery<Paging>,
+) -> WebResult<ApiJson<Listing<ReceivedView>>> {
+    let page = parts
+        .cert
+        .received(&page_request(&paging)?)
+        .await
+        .map_err(|e| cert_told(e, visit.lang))?;
+    Ok(ApiJson(Listing {
+        items: page.items.into_iter().map(ReceivedView::from).collect(),
+        next: page.next,
+    }))
+}
+
+/// Answers an alert of another house; the answer travels back by TAXII.
+#[utoipa::path(put, path = "/api/v1/sharing/alerts/{object}", tag = "sharing", request_body = NewAnswer, params(("object" = String, Path)), responses((status = 204)))]
+async fn put_answer(
+    State(parts): State<Parts>,
+    visit: Visit,
+    ApiPath(object): ApiPath<String>,
+    ApiJson(new): ApiJson<NewAnswer>,
+) -> WebResult<StatusCode> {
+    at_most("remark", &new.remark, TEXT_CHARS_MAX)?;
+    let told = |e| cert_told(e, visit.lang);
+    let reply = Reply::from_tag(&new.reply)
+        .ok_or_else(|| WebError::field("reply", "enum", "must be an answer to what was asked"))?;
+    let one = parts.cert.received_one(&object).await.map_err(told)?;
+    parts
+        .cert
+        .answer(&by(&visit)?, &parts.objects, &one, reply, &new.remark)
+        .await
+        .map_err(told)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Says what this house holds of an indicator: an opinion that travels to whoever shares the collection.
+#[utoipa::path(post, path = "/api/v1/sharing/verdicts", tag = "sharing", request_body = NewVerdict, responses((status = 204)))]
+async fn post_verdict(
+    State(parts): State<Parts>,
+    visit: Visit,
+    ApiJson(new): ApiJson<NewVerdict>,
+) -> WebResult<StatusCode> {
+    at_most("why", &new.why, TEXT_CHARS_MAX)?;
+    at_most("indicator", &new.indicator, 100)?;
+    if !OPINIONS.contains(&new.opinion.as_str()) {
+        let rule = format!("must be one of {}", OPINIONS.join(", "));
+        return Err(WebError::field("opinion", "enum", rule));
+    }
+    let failed = |e: crate::objects::ObjectsError| tell(e.into());
+    let collection = parts
+        .objects
+        .collection(ROOT, &new.collection)
+        .await
+        .map_err(failed)?;
+    let there = parts
+        .objects
+        .has(&collection, crate::stix::Tlp::Red, &new.indicator)
+        .await
+        .map_err(failed)?;
+    if !there || !new.indicator.starts_with("indicator--") {
+        return Err(WebError::not_found("indicator", &new.indicator));
+    }
+    let now = Timestamp(visit.now.micros() / 1_000 * 1_000);
+    let house = parts.cert.name();
+    let made: Result<Vec<_>, _> =
+        kinds::verdict(&new.indicator, &new.opinion, new.why.trim(), house, now)
+            .iter()
+            .map(|object| prepare::object(&object.to_string()))
+            .collect();
+    let source = Source::person(visit.principal.signed_in()?, None);
+    parts
+        .objects
+        .put(&collection, source, made.map_err(WebError::internal)?, None)
+        .await
+        .map_err(failed)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is believed of patterns that several sources name or somebody disputes.
+#[utoipa::path(get, path = "/api/v1/sharing/beliefs", tag = "sharing", params(Paging), responses((status = 200, body = Listing<BeliefView>)))]
+async fn list_beliefs(
+    State(parts): State<Parts>,
+    _: Visit,
+    ApiQuery(paging): ApiQuery<Paging>,
+) -> WebResult<ApiJson<Listing<BeliefView>>> {
+    let page = parts
+        .sharing
+        .beliefs(&page_request(&paging)?)
+        .await
+        .map_err(tell)?;
+    Ok(ApiJson(Listing {
+        items: page.items.into_iter().map(BeliefView::from).collect(),
+        next: page.next,
+    }))
+}

@@ -1,0 +1,34 @@
+//! Sharing among houses: a provider reports to its ministry, the ministry to the
+//! nation, and what is known comes down again, each step by a policy.
+//!
+//! - [`policy`]: what may go to whom, by type, marking, sector and consent: pure.
+//! - [`lens`]: what an audience gets to see of an object: pure.
+//! - [`book`]: policies by version, what sources consent to, the key of pseudonyms.
+//! - [`visits`]: how each peer does.
+//! - [`belief`]: how much is believed of a pattern that several name: pure.
+//! - [`claims`]: who says what; what the house believes of it.
+//! - [`preview`]: what would go to a peer, and what not, and why.
+//!
+//! **Architecture invariant**: an object leaves this house by TAXII through a lens, be
+//! it pushed or read by a member. Only staff of the house read what is stored.
+
+pub mod api;
+pub mod belief;
+pub mod book;
+pub mod claims;
+mod draw;
+mod inbox;
+pub mod lens;
+mod pages;
+pub mod policy;
+pub mod preview;
+mod room;
+pub mod schema;
+mod trust;
+pub mod visits;
+
+pub use book::{Members, NoMembers, ShareError, Sharing};
+pub use lens::{Consents, Lens, Seen};
+pub use policy::{Policy, Tier};
+pub use room::{LOCALES, POLICY, Parts, room};
+pub use schema::{MIGRATIONS, SEALED};
