@@ -12,8 +12,8 @@ pub mod audience;
 pub mod csaf;
 pub mod grant;
 pub mod list;
-pub mod relay;
 pub(crate) mod pages;
+pub mod relay;
 pub mod replies;
 pub mod templates;
 

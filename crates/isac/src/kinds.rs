@@ -253,7 +253,13 @@ pub fn answer(report: &str, reply: Reply, remark: &str, house: &str, at: Timesta
 }
 
 /// What a house holds of an indicator, as an opinion on it.
-pub fn verdict(indicator: &str, opinion: &str, why: &str, house: &str, at: Timestamp) -> Vec<Value> {
+pub fn verdict(
+    indicator: &str,
+    opinion: &str,
+    why: &str,
+    house: &str,
+    at: Timestamp,
+) -> Vec<Value> {
     let author = centre(house, Timestamp(0));
     let at = moment(at);
     let mut said = json!({

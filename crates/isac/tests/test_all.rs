@@ -2,10 +2,14 @@
 
 #[path = "cert/alerts.rs"]
 mod alerts;
+#[path = "it/beliefs.rs"]
+mod beliefs;
 #[path = "cert/doors.rs"]
 mod doors;
 #[path = "it/enforcements.rs"]
 mod enforcements;
+#[path = "cert/handover.rs"]
+mod handover;
 #[path = "cert/house.rs"]
 mod house;
 #[path = "it/objects.rs"]
@@ -14,19 +18,15 @@ mod objects;
 mod pages;
 #[path = "it/peers.rs"]
 mod peers;
+#[path = "it/proofs.rs"]
+mod proofs;
+#[path = "cert/relay.rs"]
+mod relay;
 #[path = "cert/reports.rs"]
 mod reports;
 #[path = "it/search.rs"]
 mod search;
 #[path = "it/server.rs"]
 mod server;
-#[path = "it/beliefs.rs"]
-mod beliefs;
-#[path = "cert/handover.rs"]
-mod handover;
-#[path = "it/proofs.rs"]
-mod proofs;
-#[path = "cert/relay.rs"]
-mod relay;
 #[path = "it/sharing.rs"]
 mod sharing;

@@ -243,7 +243,8 @@ impl Cert {
     pub async fn received(&self, request: &PageRequest) -> Result<Page<Received>, CertError> {
         const LIST: &str = "received-alerts";
         let after: i64 = request.after(LIST)?.unwrap_or(i64::MAX);
-        let text = format!("SELECT {COLUMNS} FROM share_received WHERE at < $1 ORDER BY at DESC LIMIT $2");
+        let text =
+            format!("SELECT {COLUMNS} FROM share_received WHERE at < $1 ORDER BY at DESC LIMIT $2");
         let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(text))
             .bind(after)
             .bind(request.fetch())
@@ -294,10 +295,11 @@ impl Cert {
         }
         let remark: String = remark.trim().chars().take(REMARK_CHARS_MAX).collect();
         let now = Timestamp(self.now().micros() / 1_000 * 1_000);
-        let made: Result<Vec<_>, _> = kinds::answer(&received.object, reply, &remark, self.name(), now)
-            .iter()
-            .map(|object| prepare::object(&object.to_string()))
-            .collect();
+        let made: Result<Vec<_>, _> =
+            kinds::answer(&received.object, reply, &remark, self.name(), now)
+                .iter()
+                .map(|object| prepare::object(&object.to_string()))
+                .collect();
         let made = made.map_err(|error| CertError::Data(error.to_string()))?;
         let all = objects
             .collections(ROOT)

@@ -198,11 +198,7 @@ struct Keep {
     name: String,
 }
 
-async fn keep(
-    State(desk): State<Desk>,
-    visit: Visit,
-    PageForm(form): PageForm<Keep>,
-) -> WebResult {
+async fn keep(State(desk): State<Desk>, visit: Visit, PageForm(form): PageForm<Keep>) -> WebResult {
     let (alert, _) = super::api::seen(&desk, &visit, &form.case).await?;
     let kept = desk
         .cert

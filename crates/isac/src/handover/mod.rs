@@ -20,9 +20,9 @@ use store::{Page, PageRequest};
 use web::OrgScope;
 
 use crate::cert::{By, Cert, CertError, house, parse, write_json};
+use crate::report::FORM;
 use crate::report::incidents::{Incident, checked};
 use crate::report::rules::Clock;
-use crate::report::FORM;
 use crate::share::{NoMembers, Sharing};
 use dsse::{Envelope, Signer};
 
@@ -400,7 +400,8 @@ impl Cert {
     pub async fn handovers(&self, request: &PageRequest) -> Result<Page<Handed>, CertError> {
         const LIST: &str = "handovers";
         let after: String = request.after(LIST)?.unwrap_or_else(|| "~".to_owned());
-        let text = format!("SELECT {COLUMNS} FROM share_handover WHERE id < $1 ORDER BY id DESC LIMIT $2");
+        let text =
+            format!("SELECT {COLUMNS} FROM share_handover WHERE id < $1 ORDER BY id DESC LIMIT $2");
         let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(text))
             .bind(after)
             .bind(request.fetch())
@@ -428,11 +429,12 @@ impl Cert {
     /// # Errors
     /// [`CertError::Store`].
     pub async fn trusted(&self) -> Result<Vec<Trusted>, CertError> {
-        let rows: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT key, name, made_at FROM share_trust ORDER BY name, key LIMIT $1")
-                .bind(TRUSTED_MAX)
-                .fetch_all(self.db().pool())
-                .await?;
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT key, name, made_at FROM share_trust ORDER BY name, key LIMIT $1",
+        )
+        .bind(TRUSTED_MAX)
+        .fetch_all(self.db().pool())
+        .await?;
         Ok(rows
             .into_iter()
             .map(|(key, name, at)| Trusted {

@@ -253,7 +253,11 @@ async fn taking(
         .items
         .into_iter()
         .map(|one| {
-            let name = if frame.is_zh() { one.name_zh } else { one.name_en };
+            let name = if frame.is_zh() {
+                one.name_zh
+            } else {
+                one.name_en
+            };
             (one.id.to_string(), name)
         })
         .collect();
@@ -303,11 +307,7 @@ async fn take_over(
         .parse()
         .map_err(|_| WebError::not_found("organisation", &form.org))?;
     visit.house().accounts.org(org).await?;
-    match desk
-        .cert
-        .take_over(&by(&visit)?, org, &form.envelope)
-        .await
-    {
+    match desk.cert.take_over(&by(&visit)?, org, &form.envelope).await {
         Ok(case) => Ok(visit.done(&format!("/incidents/{case}"), "handover-taken")),
         Err(error) => {
             let told = tell(error, visit.lang);
@@ -359,9 +359,11 @@ fn asking(
                 ui::button_link(path.clone(), visit.t("act-cancel")),
             ],
         );
-    let body = Body::new()
-        .text(visit.t("handover-do-text"))
-        .form(&frame, &format!("{path}/handover"), inner);
+    let body = Body::new().text(visit.t("handover-do-text")).form(
+        &frame,
+        &format!("{path}/handover"),
+        inner,
+    );
     (frame, body)
 }
 

@@ -135,7 +135,9 @@ fn pattern(kind: &str, value: &str) -> Result<String, String> {
 fn comparison(kind: &str, value: &str) -> Result<String, String> {
     let whole = pattern(kind, value)?;
     // It is one observation: what stands between its brackets.
-    let inner = whole.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let inner = whole
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
     Ok(inner.unwrap_or(&whole).to_owned())
 }
 
@@ -610,7 +612,11 @@ pub(crate) mod tests {
         };
         for round in 0..100_000_usize {
             // The long ones take longer.
-            let seed = if round % 50 < 48 { round % 2 } else { round % 2 + 2 };
+            let seed = if round % 50 < 48 {
+                round % 2
+            } else {
+                round % 2 + 2
+            };
             let mut bytes = seeds[seed].as_bytes().to_vec();
             for _ in 0..=random() % 4 {
                 let at = (random() % bytes.len() as u64) as usize;

@@ -322,11 +322,7 @@ impl Objects {
         Ok(page)
     }
 
-    async fn rows(
-        &self,
-        seqs: &[i64],
-        whole: bool,
-    ) -> Result<Vec<Columns>, ObjectsError> {
+    async fn rows(&self, seqs: &[i64], whole: bool) -> Result<Vec<Columns>, ObjectsError> {
         if seqs.is_empty() {
             return Ok(Vec::new());
         }

@@ -253,10 +253,7 @@ async fn whole(
         );
     }
     if visit.principal.may("incident:review", incident.org) && !incident.drill {
-        let link = ui::button_link(
-            format!("/incidents/{id}/handover"),
-            visit.t("handover-do"),
-        );
+        let link = ui::button_link(format!("/incidents/{id}/handover"), visit.t("handover-do"));
         body = body.group("actions", [link]);
     }
     body = body.section(

@@ -270,10 +270,9 @@ pub(super) async fn previewed(
             parts.sharing.lens(peer.tier, &peer.name, None).await
         }
         None => {
-            let org: OrgId = query
-                .to
-                .parse()
-                .map_err(|_| WebError::field("to", "choice", "must be a peer or an organisation"))?;
+            let org: OrgId = query.to.parse().map_err(|_| {
+                WebError::field("to", "choice", "must be a peer or an organisation")
+            })?;
             parts.sharing.lens_of(Some(org)).await
         }
     }
@@ -303,7 +302,10 @@ pub(super) async fn previewed(
 
 /// How each peer does.
 #[utoipa::path(get, path = "/api/v1/sharing/peers", tag = "sharing", responses((status = 200, body = Listing<PeerView>)))]
-async fn list_peers(State(parts): State<Parts>, visit: Visit) -> WebResult<ApiJson<Listing<PeerView>>> {
+async fn list_peers(
+    State(parts): State<Parts>,
+    visit: Visit,
+) -> WebResult<ApiJson<Listing<PeerView>>> {
     let mut items = Vec::new();
     for peer in parts.peers.iter() {
         items.push(standing(&parts, &visit, peer).await?);
@@ -376,8 +378,9 @@ pub(super) async fn standing(
                 Err(_) => None,
             }
         }
-        Direction::Poll => (progress.failures > 0 && progress.after > 0)
-            .then(|| seconds(progress.after)),
+        Direction::Poll => {
+            (progress.failures > 0 && progress.after > 0).then(|| seconds(progress.after))
+        }
     };
     Ok(PeerView {
         name: peer.name.clone(),

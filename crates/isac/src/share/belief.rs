@@ -138,7 +138,10 @@ impl Decay {
         if claim.revoked || over {
             return 0.0;
         }
-        let stated = claim.confidence.unwrap_or(self.confidence_unstated).min(100);
+        let stated = claim
+            .confidence
+            .unwrap_or(self.confidence_unstated)
+            .min(100);
         let age = (now - claim.said_at.max(claim.seen_at)).max(0) as f64 / DAY;
         f64::from(stated) / 100.0 * 0.5_f64.powf(age / f64::from(ageing.half_life_days))
     }

@@ -176,7 +176,11 @@ impl Sharing {
 
     async fn known(&self) -> Result<Known, ShareError> {
         {
-            let known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self
+                .inner
+                .known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if let Some((at, known)) = &*known
                 && at.elapsed() < FRESH
             {
@@ -201,7 +205,11 @@ impl Sharing {
             members: Arc::new(members),
             identities: Arc::new(self.identities().await?),
         };
-        let mut kept = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self
+            .inner
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *kept = Some((Instant::now(), known.clone()));
         Ok(known)
     }
@@ -236,7 +244,11 @@ impl Sharing {
     }
 
     fn forget(&self) {
-        let mut known = self.inner.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .inner
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         *known = None;
     }
 
@@ -269,11 +281,13 @@ impl Sharing {
             .fill(&mut bytes)
             .map_err(|_| ShareError::Data("the system gives no random bytes".into()))?;
         let mut tx = self.inner.db.begin().await?;
-        sqlx::query("INSERT INTO share_key (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-            .bind(name)
-            .bind(self.inner.vault.seal(&context, &bytes)?)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "INSERT INTO share_key (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+        )
+        .bind(name)
+        .bind(self.inner.vault.seal(&context, &bytes)?)
+        .execute(&mut *tx)
+        .await?;
         // Another process may have been first.
         let (sealed,): (Vec<u8>,) = sqlx::query_as(select)
             .bind(name)
@@ -297,7 +311,10 @@ impl Sharing {
         .await?;
         match row {
             Some((version, text)) => Ok((version, read(&text)?)),
-            None => Ok((0, Policy::built_in().map_err(|e| ShareError::Data(e.to_string()))?)),
+            None => Ok((
+                0,
+                Policy::built_in().map_err(|e| ShareError::Data(e.to_string()))?,
+            )),
         }
     }
 
@@ -335,11 +352,10 @@ impl Sharing {
         }
         let text = serde_json::to_string(policy).map_err(|e| ShareError::Data(e.to_string()))?;
         let mut tx = self.inner.db.begin().await?;
-        let (last,): (i64,) = sqlx::query_as(
-            "SELECT CAST(COALESCE(MAX(version), 0) AS BIGINT) FROM share_policy",
-        )
-        .fetch_one(&mut *tx)
-        .await?;
+        let (last,): (i64,) =
+            sqlx::query_as("SELECT CAST(COALESCE(MAX(version), 0) AS BIGINT) FROM share_policy")
+                .fetch_one(&mut *tx)
+                .await?;
         let version = last + 1;
         sqlx::query("INSERT INTO share_policy (version, document, made_by, made_at) VALUES ($1, $2, $3, $4)")
             .bind(version)
@@ -413,7 +429,8 @@ impl Sharing {
 }
 
 fn read(text: &str) -> Result<Policy, ShareError> {
-    serde_json::from_str(text).map_err(|e| ShareError::Data(format!("a policy cannot be read: {e}")))
+    serde_json::from_str(text)
+        .map_err(|e| ShareError::Data(format!("a policy cannot be read: {e}")))
 }
 
 /// The person behind `user:…`, as tables keep it.

@@ -431,11 +431,7 @@ async fn own_collection(objects: &Objects) -> Result<Collection, ShareError> {
 }
 
 /// Keeps what one step of the feed says; patterns that it touches go to `touched`.
-async fn heed(
-    tx: &mut Tx,
-    change: &Change,
-    touched: &mut BTreeSet<i64>,
-) -> Result<(), ShareError> {
+async fn heed(tx: &mut Tx, change: &Change, touched: &mut BTreeSet<i64>) -> Result<(), ShareError> {
     match (&change.what, change.kind.as_str()) {
         (What::Gone, "indicator") => {
             let rows: Vec<(i64,)> =
@@ -457,9 +453,7 @@ async fn heed(
             "indicator",
         ) => claimed(tx, change, json, *tlp, *source, touched).await,
         (What::Added { json, source, .. }, "sighting") => seen(tx, json, *source, touched).await,
-        (What::Added { json, source, .. }, "opinion") => {
-            disputed(tx, json, *source, touched).await
-        }
+        (What::Added { json, source, .. }, "opinion") => disputed(tx, json, *source, touched).await,
         _ => Ok(()),
     }
 }

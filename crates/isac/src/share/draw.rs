@@ -55,7 +55,11 @@ pub(super) fn tiers(visit: &Visit, peers: &[PeerView]) -> Markup {
                 "<line x1=\"{}\" y1=\"{}\" x2=\"{x}\" y2=\"{y}\" stroke=\"{stroke}\" stroke-width=\"2\" stroke-dasharray=\"{dash}\"/>",
                 house.0, house.1
             ));
-            let arrow = if peer.direction == "push" { "→" } else { "←" };
+            let arrow = if peer.direction == "push" {
+                "→"
+            } else {
+                "←"
+            };
             out.push_str(&a_box(x, y, &peer.name, &format!("{arrow} {word}")));
         }
     }

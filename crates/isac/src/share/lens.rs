@@ -163,8 +163,7 @@ impl Lens {
             Cleaned::Nothing => stays(verdict.rule, "names are left out for this audience"),
             Cleaned::Changed => {
                 let text = Value::Object(object).to_string();
-                let good = reader::parse(text.as_bytes())
-                    .is_ok_and(|node| check(&node).is_ok());
+                let good = reader::parse(text.as_bytes()).is_ok_and(|node| check(&node).is_ok());
                 match good {
                     true => Seen::Whole(Cow::Owned(text)),
                     false => stays(verdict.rule, "without names it would be no good STIX"),
@@ -496,7 +495,12 @@ mod tests {
             "external_references": [{"source_name": "臺灣自來水公司", "external_id": "1"}],
         }));
         let got = seen(&one, &text, None);
-        assert!(!got.to_string().contains("自來水") && !got.to_string().contains("北水處") && !got.to_string().contains("11111111"), "{got}");
+        assert!(
+            !got.to_string().contains("自來水")
+                && !got.to_string().contains("北水處")
+                && !got.to_string().contains("11111111"),
+            "{got}"
+        );
         assert!(got.get("x_ticket").is_none() && got.get("extensions").is_none());
         assert_eq!(got["x_mitre_version"], "1.0");
         assert_eq!(got["labels"], json!(["water"]));
@@ -511,13 +515,17 @@ mod tests {
         assert_eq!(bearer["sectors"], json!(["water"]));
         assert!(!bearer.to_string().contains("王小明") && !bearer.to_string().contains("2026"));
         let other = seen(&lens("grid", Tier::Down), &text, None);
-        assert_ne!(other["created_by_ref"], got["created_by_ref"], "audiences cannot compare");
+        assert_ne!(
+            other["created_by_ref"], got["created_by_ref"],
+            "audiences cannot compare"
+        );
     }
 
     #[test]
     fn consent_is_the_objects_then_the_sources() {
         let org = Some(OrgId(Uuid::from_u128(7)));
-        let withheld = |lens: &Lens, text: &str| matches!(lens.look(text, org), Seen::Withheld { .. });
+        let withheld =
+            |lens: &Lens, text: &str| matches!(lens.look(text, org), Seen::Withheld { .. });
         let (up, down) = (lens("nation", Tier::Up), lens("plant", Tier::Down));
         let bare = indicator(json!({}));
         assert!(!withheld(&up, &bare) && withheld(&down, &bare));
@@ -527,17 +535,31 @@ mod tests {
         assert!(withheld(&up, &none) && withheld(&down, &none));
         let mut own = down;
         own.own = org;
-        assert_eq!(own.look(&none, org), Seen::Whole(Cow::Borrowed(none.as_str())));
+        assert_eq!(
+            own.look(&none, org),
+            Seen::Whole(Cow::Borrowed(none.as_str()))
+        );
     }
 
     #[test]
     fn what_has_nothing_to_hide_goes_byte_for_byte() {
         let lens = lens("plant", Tier::Down);
-        let text = format!(" {} ", indicator(json!({"labels": ["a"], "created_by_ref": "identity--c78cb6e5-0c4b-4611-8297-d1b8b55e40b5"})));
-        assert_eq!(lens.look(&text, None), Seen::Whole(Cow::Borrowed(text.as_str())));
+        let text = format!(
+            " {} ",
+            indicator(
+                json!({"labels": ["a"], "created_by_ref": "identity--c78cb6e5-0c4b-4611-8297-d1b8b55e40b5"})
+            )
+        );
+        assert_eq!(
+            lens.look(&text, None),
+            Seen::Whole(Cow::Borrowed(text.as_str()))
+        );
         assert!(matches!(lens.look("{", None), Seen::Withheld { .. }));
         let statement = json!({"type": "marking-definition", "spec_version": "2.1", "id": "marking-definition--22222222-2222-4222-8222-222222222222",
             "created": "2026-01-01T00:00:00.000Z", "definition_type": "statement", "definition": {"statement": "臺灣自來水公司 2026"}});
-        assert!(matches!(lens.look(&statement.to_string(), None), Seen::Withheld { .. }));
+        assert!(matches!(
+            lens.look(&statement.to_string(), None),
+            Seen::Withheld { .. }
+        ));
     }
 }

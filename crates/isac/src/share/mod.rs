@@ -20,6 +20,7 @@ mod draw;
 mod inbox;
 pub mod lens;
 mod pages;
+mod policies;
 pub mod policy;
 pub mod preview;
 mod room;

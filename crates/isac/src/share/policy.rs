@@ -301,7 +301,12 @@ impl Rule {
 mod tests {
     use super::*;
 
-    fn facts(kind: &'static str, tlp: Tlp, labels: &[&'static str], consent: bool) -> Facts<'static> {
+    fn facts(
+        kind: &'static str,
+        tlp: Tlp,
+        labels: &[&'static str],
+        consent: bool,
+    ) -> Facts<'static> {
         Facts {
             kind,
             tlp,
@@ -324,7 +329,10 @@ mod tests {
             (Tier::Member, Tlp::Clear, false, false),
         ] {
             let verdict = policy.decide(tier, "x", &facts("indicator", tlp, &[], consent));
-            assert_eq!(verdict.passes, passes, "{tier:?} {tlp:?} {consent}: {verdict:?}");
+            assert_eq!(
+                verdict.passes, passes,
+                "{tier:?} {tlp:?} {consent}: {verdict:?}"
+            );
             assert!(verdict.rule.is_some() || !passes);
         }
     }
@@ -360,7 +368,10 @@ mod tests {
         let policy: Policy = serde_json::from_str(text).expect("reads");
         let problems = policy.problems();
         let paths: Vec<&str> = problems.iter().map(|(path, _)| path.as_str()).collect();
-        assert_eq!(paths, ["rules[0].name", "rules[0].tlp_max", "rules[2].name"]);
+        assert_eq!(
+            paths,
+            ["rules[0].name", "rules[0].tlp_max", "rules[2].name"]
+        );
         assert!(serde_json::from_str::<Policy>(r#"{"rules":[],"x":1}"#).is_err());
     }
 }

@@ -72,7 +72,10 @@ impl Sharing {
                 let text = ["name", "value", "abstract", "relationship_type", "opinion"]
                     .into_iter()
                     .find_map(|name| value[name].as_str());
-                text.unwrap_or_default().chars().take(120).collect::<String>()
+                text.unwrap_or_default()
+                    .chars()
+                    .take(120)
+                    .collect::<String>()
             };
             match lens.look(&row.json, row.source) {
                 Seen::Whole(text) => {

@@ -64,7 +64,11 @@ pub fn room(parts: Parts) -> Room {
         route(Method::GET, "/api/v1/sharing/peers", "share:view"),
         route(Method::GET, "/api/v1/sharing/peers/{peer}", "share:view"),
         route(Method::GET, "/api/v1/sharing/alerts", "share:view"),
-        route(Method::PUT, "/api/v1/sharing/alerts/{object}", "share:manage"),
+        route(
+            Method::PUT,
+            "/api/v1/sharing/alerts/{object}",
+            "share:manage",
+        ),
         route(Method::POST, "/api/v1/sharing/verdicts", "share:manage"),
         route(Method::GET, "/api/v1/sharing/beliefs", "share:view"),
         route(

@@ -100,9 +100,16 @@ async fn belief(State(parts): State<Parts>, visit: Visit, Path(id): Path<String>
             ),
             (
                 visit.t("belief-stands"),
-                Markup::text(visit.t(if one.stands { "belief-yes" } else { "belief-no" })),
+                Markup::text(visit.t(if one.stands {
+                    "belief-yes"
+                } else {
+                    "belief-no"
+                })),
             ),
-            (visit.t("belief-tlp"), Markup::text(one.tlp.name().to_uppercase())),
+            (
+                visit.t("belief-tlp"),
+                Markup::text(one.tlp.name().to_uppercase()),
+            ),
             (visit.t("belief-changed"), ui::time(one.changed_at)),
         ]))
         .text(visit.ta("belief-rule", &[("version", &rules.version.to_string())]));
@@ -148,7 +155,10 @@ async fn belief(State(parts): State<Parts>, visit: Visit, Path(id): Path<String>
             ui::time(Timestamp(dispute.at)),
         ]);
     }
-    show(frame, body.section(visit.t("belief-disputes"), Body::new().add(table)))
+    show(
+        frame,
+        body.section(visit.t("belief-disputes"), Body::new().add(table)),
+    )
 }
 
 /// A source by name where it has one here.
@@ -157,11 +167,10 @@ async fn source(parts: &Parts, visit: &Visit, source: &str) -> String {
         return visit.t("person-house");
     }
     match source.parse::<OrgId>() {
-        Ok(org) => parts
-            .people
-            .org_name(org)
-            .await
-            .map_or_else(|| source.to_owned(), |name| name.of(visit.lang.tag()).to_owned()),
+        Ok(org) => parts.people.org_name(org).await.map_or_else(
+            || source.to_owned(),
+            |name| name.of(visit.lang.tag()).to_owned(),
+        ),
         Err(_) => source.to_owned(),
     }
 }
@@ -216,7 +225,11 @@ async fn proofs_body(
             Some(org) => source(parts, visit, &org.to_string()).await,
             None => "–".to_owned(),
         };
-        let may = if one.write { "proof-may-write" } else { "proof-may-read" };
+        let may = if one.write {
+            "proof-may-write"
+        } else {
+            "proof-may-read"
+        };
         let until = match one.until < visit.now {
             true => ui::badge(Level::Warn, visit.t("proof-over")),
             false => ui::time(one.until),
@@ -229,7 +242,12 @@ async fn proofs_body(
             Markup::text(org),
             Markup::text(visit.t(may)),
             until,
-            press(visit, &format!("/sharing/proofs/{}/revoke", one.id), &[], button),
+            press(
+                visit,
+                &format!("/sharing/proofs/{}/revoke", one.id),
+                &[],
+                button,
+            ),
         ]);
     }
     let paging = Paging {
@@ -243,7 +261,11 @@ async fn proofs_body(
         .await?;
     let mut options = vec![(String::new(), visit.t("proof-no-org"))];
     for org in orgs.items {
-        let name = if frame.is_zh() { org.name_zh } else { org.name_en };
+        let name = if frame.is_zh() {
+            org.name_zh
+        } else {
+            org.name_en
+        };
         options.push((org.id.to_string(), name));
     }
     let kinds = [Kind::Certificate, Kind::Subject]
@@ -273,7 +295,11 @@ async fn proofs_body(
                 .value(&typed.org)
                 .errors(errors),
         )
-        .add(Field::check("write", visit.t("proof-may-write"), typed.write.is_some()))
+        .add(Field::check(
+            "write",
+            visit.t("proof-may-write"),
+            typed.write.is_some(),
+        ))
         .add(
             Field::input("number", "days", visit.t("proof-days"))
                 .value(&typed.days)
@@ -331,7 +357,11 @@ async fn kept(parts: &Parts, visit: &Visit, form: &NewProof) -> WebResult<()> {
     if let Some(org) = org {
         let members = accounts.members(org).await?;
         if !members.iter().any(|member| member.user == user) {
-            return Err(WebError::field("org", "member", visit.t("proof-not-member")));
+            return Err(WebError::field(
+                "org",
+                "member",
+                visit.t("proof-not-member"),
+            ));
         }
     }
     let days: u32 = form

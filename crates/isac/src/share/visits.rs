@@ -165,8 +165,13 @@ impl Sharing {
             .bind(peer)
             .execute(&mut *tx)
             .await?;
-        tx.audit(by.entry(None, "share.again", format!("peer:{peer}"), serde_json::json!({})))
-            .await?;
+        tx.audit(by.entry(
+            None,
+            "share.again",
+            format!("peer:{peer}"),
+            serde_json::json!({}),
+        ))
+        .await?;
         tx.commit().await?;
         Ok(())
     }

@@ -16,10 +16,10 @@ use http::{HeaderMap, header};
 use web::{Accounts, OrgScope, Principal, Via};
 
 use super::error::TaxiiError;
+use super::jwt;
 use super::oidc::Provider;
 use super::proofs::{self, Kind};
 use super::tls::ClientCertificate;
-use super::jwt;
 
 /// How long an answer about a token is believed; a revoked one ends after this.
 pub const FRESH: Duration = Duration::from_secs(2);
@@ -132,7 +132,8 @@ impl Callers {
             Brought::Certificate(certificate) => {
                 let digest = ring::digest::digest(&ring::digest::SHA256, &certificate.0);
                 let name = hex::encode(digest.as_ref());
-                self.by_proof(accounts, db, Kind::Certificate, &name).await?
+                self.by_proof(accounts, db, Kind::Certificate, &name)
+                    .await?
             }
         };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -72,8 +72,8 @@ fn bytes(part: &str) -> Result<Vec<u8>, JwtError> {
 }
 
 fn object(part: &str) -> Result<Value, JwtError> {
-    let value: Value = serde_json::from_slice(&bytes(part)?)
-        .map_err(|_| JwtError::Shape("a part is not JSON"))?;
+    let value: Value =
+        serde_json::from_slice(&bytes(part)?).map_err(|_| JwtError::Shape("a part is not JSON"))?;
     match value.is_object() {
         true => Ok(value),
         false => Err(JwtError::Shape("a part is no object")),
@@ -248,9 +248,16 @@ mod tests {
         let head = json!({"alg": "EdDSA", "kid": "k1", "typ": "JWT"});
         let good = token(&head, &body());
         assert!(looks_like(&good));
-        assert_eq!(check(&good).map(|claims| claims.subject).as_deref(), Ok("plant-7"));
+        assert_eq!(
+            check(&good).map(|claims| claims.subject).as_deref(),
+            Ok("plant-7")
+        );
         for (name, value, error) in [
-            ("iss", json!("https://evil.example"), "it has another issuer"),
+            (
+                "iss",
+                json!("https://evil.example"),
+                "it has another issuer",
+            ),
             ("aud", json!("other"), "it is meant for somebody else"),
             ("aud", Value::Null, "it is meant for somebody else"),
             ("exp", json!(NOW - 61), "it is over"),
@@ -267,7 +274,10 @@ mod tests {
         assert_eq!(check(&token(&other, &body())), Err(JwtError::Key));
         for algorithm in ["none", "HS256", "RS512", ""] {
             let head = json!({"alg": algorithm, "kid": "k1"});
-            assert!(matches!(check(&token(&head, &body())), Err(JwtError::Shape(_))));
+            assert!(matches!(
+                check(&token(&head, &body())),
+                Err(JwtError::Shape(_))
+            ));
         }
         let crit = json!({"alg": "EdDSA", "kid": "k1", "crit": ["b64"]});
         assert!(check(&token(&crit, &body())).is_err());

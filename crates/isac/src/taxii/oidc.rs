@@ -121,7 +121,11 @@ impl Provider {
         let about = self
             .get(&format!("{issuer}/.well-known/openid-configuration"))
             .await?;
-        if about["issuer"].as_str().map(|name| name.trim_end_matches('/')) != Some(issuer) {
+        if about["issuer"]
+            .as_str()
+            .map(|name| name.trim_end_matches('/'))
+            != Some(issuer)
+        {
             return Err(FetchError::Answer("it names another issuer"));
         }
         let keys = about["jwks_uri"]

@@ -180,11 +180,7 @@ impl Peer {
     ///
     /// # Errors
     /// When no HTTP client can be made.
-    pub fn new(
-        objects: Objects,
-        sharing: Sharing,
-        config: PeerConfig,
-    ) -> Result<Self, PeerError> {
+    pub fn new(objects: Objects, sharing: Sharing, config: PeerConfig) -> Result<Self, PeerError> {
         runtime::crypto::install_provider();
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIME_MAX)
@@ -527,23 +523,23 @@ impl Peer {
 /// # Errors
 /// When the database fails.
 pub async fn progress_of(db: &store::Db, name: &str) -> Result<Progress, ObjectsError> {
-        let row: Option<(String, i64, i64, i64, i64, String, i64)> = sqlx::query_as(
+    let row: Option<(String, i64, i64, i64, i64, String, i64)> = sqlx::query_as(
             "SELECT read_on, after_micros, moved, refused, failures, error, visited_at FROM isac_peer WHERE name = $1",
         )
         .bind(name)
         .fetch_optional(db.pool())
         .await?;
-        Ok(row.map_or_else(Progress::default, |row| Progress {
-            next: row.0,
-            after: row.1,
-            moved: row.2,
-            refused: row.3,
-            failures: row.4,
-            error: row.5,
-            visited_at: row.6,
-            withheld: 0,
-        }))
-    }
+    Ok(row.map_or_else(Progress::default, |row| Progress {
+        next: row.0,
+        after: row.1,
+        moved: row.2,
+        refused: row.3,
+        failures: row.4,
+        error: row.5,
+        visited_at: row.6,
+        withheld: 0,
+    }))
+}
 
 /// What the lens lets through of these rows, and how many it keeps back.
 fn passed<'a>(lens: &Lens, rows: &[&'a Row]) -> (Vec<std::borrow::Cow<'a, str>>, i64) {

@@ -28,7 +28,9 @@ use super::query::{self, Filters, Query};
 use super::routes::{self, Names, Nowhere, Resource};
 use super::shown;
 use super::tls::ClientCertificate;
-use crate::objects::{Access, Collection, Filter, Objects, Page, Source, Status, VersionMatch, prepare};
+use crate::objects::{
+    Access, Collection, Filter, Objects, Page, Source, Status, VersionMatch, prepare,
+};
 use crate::share::{Lens, Sharing};
 use crate::stix::time;
 
@@ -359,7 +361,14 @@ impl Taxii {
             None => {
                 let (after, limit) = (query.after, query.limit);
                 objects
-                    .page(collection, access.clearance, &query.filter, after, limit, whole)
+                    .page(
+                        collection,
+                        access.clearance,
+                        &query.filter,
+                        after,
+                        limit,
+                        whole,
+                    )
                     .await?
             }
             Some(lens) => shown::page(objects, lens, collection, access, query).await?,
@@ -374,9 +383,7 @@ impl Taxii {
     async fn manifest(&self, asked: &Asked) -> Result<Response, TaxiiError> {
         let (collection, access) = self.readable(asked).await?;
         let query = query::read(&asked.query, &collection, Filters::All)?;
-        let (page, next) = self
-            .page(asked, &collection, access, &query, false)
-            .await?;
+        let (page, next) = self.page(asked, &collection, access, &query, false).await?;
         Ok(page_answer(&page, answer::manifest(&page, next.as_deref())))
     }
 
@@ -401,9 +408,7 @@ impl Taxii {
         let mut query = query::read(&asked.query, &collection, Filters::OfVersions)?;
         query.filter.ids = vec![asked.names.object.clone()];
         query.filter.versions = vec![VersionMatch::All];
-        let (page, next) = self
-            .page(asked, &collection, access, &query, false)
-            .await?;
+        let (page, next) = self.page(asked, &collection, access, &query, false).await?;
         self.there(&page, &collection, access, asked).await?;
         Ok(page_answer(&page, answer::versions(&page, next.as_deref())))
     }

@@ -35,7 +35,14 @@ pub(super) async fn page(
     let mut shown = Page::default();
     for _ in 0..LOOKS_MAX {
         let page = objects
-            .page(collection, access.clearance, &filter, after, query.limit, true)
+            .page(
+                collection,
+                access.clearance,
+                &filter,
+                after,
+                query.limit,
+                true,
+            )
             .await?;
         shown.next = page.next;
         shown.rows = page
@@ -66,9 +73,8 @@ async fn behind(
     access: Access,
     wanted: &[String],
 ) -> Result<Vec<String>, TaxiiError> {
-    let (names, mut ids): (Vec<&String>, Vec<&String>) = wanted
-        .iter()
-        .partition(|id| id.starts_with("identity--"));
+    let (names, mut ids): (Vec<&String>, Vec<&String>) =
+        wanted.iter().partition(|id| id.starts_with("identity--"));
     let mut known: HashMap<String, String> = HashMap::new();
     if !names.is_empty() {
         let filter = Filter {

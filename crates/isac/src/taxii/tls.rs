@@ -111,7 +111,11 @@ impl TlsConfig {
     fn changed_at(&self) -> Vec<Option<SystemTime>> {
         self.files()
             .into_iter()
-            .map(|path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok())
+            .map(|path| {
+                std::fs::metadata(path)
+                    .and_then(|meta| meta.modified())
+                    .ok()
+            })
             .collect()
     }
 
@@ -149,9 +153,7 @@ impl TlsConfig {
                         CertificateRevocationListDer::pem_file_iter(path)
                             .and_then(Iterator::collect)
                             .map_err(failed("revocation lists", path))?;
-                    verifier = verifier
-                        .with_crls(lists)
-                        .only_check_end_entity_revocation();
+                    verifier = verifier.with_crls(lists).only_check_end_entity_revocation();
                 }
                 builder.with_client_cert_verifier(verifier.build().map_err(|e| unusable(&e))?)
             }

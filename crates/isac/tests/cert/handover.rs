@@ -11,7 +11,10 @@ use crate::house::{House, by, house, on_both, report};
 async fn handed(house: &House) -> (base::CaseId, String) {
     let case = house.reported(FORM, report(3)).await;
     let officer = &house.officers[0];
-    house.act(officer, case.id, "accept").await.expect("reviewed");
+    house
+        .act(officer, case.id, "accept")
+        .await
+        .expect("reviewed");
     let incident = house.incident(case.id).await;
     house
         .cert
@@ -20,7 +23,13 @@ async fn handed(house: &House) -> (base::CaseId, String) {
         .expect("written");
     let handed = house
         .cert
-        .hand_over(&by(officer), &incident, "縣市中心", "國家中心", "跨領域事件")
+        .hand_over(
+            &by(officer),
+            &incident,
+            "縣市中心",
+            "國家中心",
+            "跨領域事件",
+        )
         .await
         .expect("signed");
     (case.id, handed.envelope)
@@ -32,7 +41,10 @@ async fn the_other_side_has_report_clocks_and_evidence_and_goes_on() {
         let to = house(Backend::Sqlite).await;
         let (case, envelope) = handed(&from).await;
         let log = from.cert.evidence(case).await.expect("a log");
-        assert_eq!(log.last().map(|entry| entry.kind.as_str()), Some("handover"));
+        assert_eq!(
+            log.last().map(|entry| entry.kind.as_str()),
+            Some("handover")
+        );
         let waiting = from
             .cert
             .clocks(case)
@@ -51,7 +63,12 @@ async fn the_other_side_has_report_clocks_and_evidence_and_goes_on() {
             "{stranger:?}"
         );
         let key = from.cert.handover_key().await.expect("a key");
-        assert!(to.cert.trust(&officer, "abc", Some("縣市中心")).await.is_err());
+        assert!(
+            to.cert
+                .trust(&officer, "abc", Some("縣市中心"))
+                .await
+                .is_err()
+        );
         to.cert
             .trust(&officer, &key, Some("縣市中心"))
             .await
@@ -70,7 +87,8 @@ async fn the_other_side_has_report_clocks_and_evidence_and_goes_on() {
         assert_eq!(incident.reported_at, origin.reported_at);
         let log = to.cert.evidence(there).await.expect("a log");
         assert!(
-            log.iter().any(|entry| entry.kind == "handover:note" && entry.text.contains("已隔離主機")),
+            log.iter()
+                .any(|entry| entry.kind == "handover:note" && entry.text.contains("已隔離主機")),
             "{log:?}"
         );
         let page = to
@@ -84,7 +102,10 @@ async fn the_other_side_has_report_clocks_and_evidence_and_goes_on() {
         to.act(&to.officers[0], there, "accept")
             .await
             .expect("reviewed");
-        to.cert.trust(&officer, &key, None).await.expect("no longer");
+        to.cert
+            .trust(&officer, &key, None)
+            .await
+            .expect("no longer");
         assert!(to.cert.trusted().await.expect("a list").is_empty());
     })
     .await;
@@ -96,7 +117,10 @@ async fn a_drill_is_not_handed_over_and_the_envelope_says_what_it_holds() {
     let drill = house.reported(DRILL, report(2)).await;
     let incident = house.incident(drill.id).await;
     let officer = by(&house.officers[0]);
-    let refused = house.cert.hand_over(&officer, &incident, "a", "b", "c").await;
+    let refused = house
+        .cert
+        .hand_over(&officer, &incident, "a", "b", "c")
+        .await;
     assert!(matches!(refused, Err(CertError::Refused(_))));
     let (_, envelope) = handed(&house).await;
     let key = house.cert.handover_key().await.expect("a key");

@@ -20,7 +20,14 @@ use crate::house::{House, by, on_both, report};
 async fn all(objects: &Objects, name: &str) -> Vec<Value> {
     let collection = objects.collection(ROOT, name).await.expect("a collection");
     let page = objects
-        .page(&collection, Tlp::Red, &Filter::default(), i64::MIN, 100, true)
+        .page(
+            &collection,
+            Tlp::Red,
+            &Filter::default(),
+            i64::MIN,
+            100,
+            true,
+        )
         .await
         .expect("a page");
     page.rows
@@ -44,7 +51,9 @@ async fn look(house: &House, objects: &Objects) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_goes_down_and_its_answer_comes_up() {
     on_both(async |ministry| {
-        let objects = Objects::open((*ministry.db).clone()).await.expect("a store");
+        let objects = Objects::open((*ministry.db).clone())
+            .await
+            .expect("a store");
         let case = published(&ministry, alert(json!({}))).await;
         look(&ministry, &objects).await;
         look(&ministry, &objects).await;
@@ -54,12 +63,17 @@ async fn an_alert_goes_down_and_its_answer_comes_up() {
             .find(|object| object["type"] == "report")
             .expect("a report");
         let labels = report["labels"].to_string();
-        assert!(labels.contains("civicnet-sector:water") && labels.contains("civicnet-kind:ewa"), "{labels}");
+        assert!(
+            labels.contains("civicnet-sector:water") && labels.contains("civicnet-kind:ewa"),
+            "{labels}"
+        );
 
         // The provider's house: the same objects come in, an officer answers.
         let provider = crate::house::house(store::Backend::Sqlite).await;
         provider.cert.call("provider");
-        let theirs = Objects::open((*provider.db).clone()).await.expect("a store");
+        let theirs = Objects::open((*provider.db).clone())
+            .await
+            .expect("a store");
         let inbox = theirs
             .create_collection("in", "", Some("in"), &[], &Source::house("test"))
             .await
@@ -117,7 +131,11 @@ async fn an_alert_goes_down_and_its_answer_comes_up() {
         assert!(water.remark.contains("弱點掃描"));
         // Whom it was not sent to has nothing to reply to; who speaks for nobody may not.
         let power = sender(ministry.electrician.user, ministry.power);
-        ministry.cert.take(&power, note).await.expect("passes through");
+        ministry
+            .cert
+            .take(&power, note)
+            .await
+            .expect("passes through");
         let nobody = Sender {
             org: None,
             ..from.clone()
@@ -131,7 +149,11 @@ async fn an_alert_goes_down_and_its_answer_comes_up() {
         look(&ministry, &objects).await;
         put(&all(&objects, "alerts").await).await;
         look(&provider, &theirs).await;
-        let again = provider.cert.received_one(&one.object).await.expect("there");
+        let again = provider
+            .cert
+            .received_one(&one.object)
+            .await
+            .expect("there");
         assert!(again.revoked);
     })
     .await;

@@ -121,7 +121,10 @@ async fn several_sources_make_one_indicator_and_false_positives_unmake_it() {
             .await
             .expect("read")
             .expect("there");
-        assert_eq!((belief.confidence, claims.len(), disputes.len()), (80, 2, 0));
+        assert_eq!(
+            (belief.confidence, claims.len(), disputes.len()),
+            (80, 2, 0)
+        );
         house.put(&[opinion(&db, 3, 1, "strongly-disagree")]).await;
         assert_eq!(house.published().await[0].0, 40);
         let more: Vec<Value> = (4..7)
@@ -158,7 +161,11 @@ async fn what_is_deleted_counts_no_more() {
                 .await
                 .expect("deleted");
         }
-        house.sharing.believe(&house.objects).await.expect("weighed");
+        house
+            .sharing
+            .believe(&house.objects)
+            .await
+            .expect("weighed");
         let page = house
             .sharing
             .beliefs(&PageRequest::first(10))

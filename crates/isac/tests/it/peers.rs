@@ -128,7 +128,12 @@ async fn failures_are_counted_and_nothing_is_lost() {
     let address = nobody.local_addr().expect("an address");
     drop(nobody);
     let config = peer(&ministry, &national, address, Direction::Push, "green");
-    let up = Peer::new(ministry.objects.clone(), ministry.sharing.clone(), config.clone()).expect("a peer");
+    let up = Peer::new(
+        ministry.objects.clone(),
+        ministry.sharing.clone(),
+        config.clone(),
+    )
+    .expect("a peer");
     let (_, failures) = up.visit().await.expect_err("nobody is there");
     assert_eq!(failures, 1);
     assert_eq!(up.visit().await.expect_err("nobody is there").1, 2);

@@ -185,7 +185,10 @@ async fn a_certificate_is_as_good_as_a_token_until_it_is_revoked() {
     };
     let status = |answer: Result<StatusCode, reqwest::Error>| answer.expect("an answer");
     assert_eq!(status(ask(Some(&good), None).await), StatusCode::OK);
-    assert_eq!(status(ask(Some(&unknown), None).await), StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        status(ask(Some(&unknown), None).await),
+        StatusCode::UNAUTHORIZED
+    );
     assert_eq!(status(ask(None, None).await), StatusCode::UNAUTHORIZED);
     let token = house.tokens["editor"].clone();
     assert_eq!(status(ask(None, Some(&token)).await), StatusCode::OK);
@@ -196,7 +199,10 @@ async fn a_certificate_is_as_good_as_a_token_until_it_is_revoked() {
     );
     assert!(ask(Some(&bad), None).await.is_err(), "it is on the list");
     let stranger = issue(&authority(), 9, "stranger");
-    assert!(ask(Some(&stranger), None).await.is_err(), "another authority");
+    assert!(
+        ask(Some(&stranger), None).await.is_err(),
+        "another authority"
+    );
     // It reads, it does not write: its proof says so.
     let body = json!({ "objects": [super::server::indicator(1, isac::stix::Tlp::Clear)] });
     let answer = client(&ca.pem(), Some(&good))
@@ -213,15 +219,25 @@ async fn a_certificate_is_as_good_as_a_token_until_it_is_revoked() {
         .await
         .expect("read")
         .expect("there");
-    assert!(proofs::revoke(&house.db, &by(), &proof.id).await.expect("done"));
+    assert!(
+        proofs::revoke(&house.db, &by(), &proof.id)
+            .await
+            .expect("done")
+    );
     let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while ask(Some(&good), None).await.is_ok_and(|status| status == StatusCode::OK) {
+    while ask(Some(&good), None)
+        .await
+        .is_ok_and(|status| status == StatusCode::OK)
+    {
         assert!(std::time::Instant::now() < end, "still believed");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     file("ca.crl", &revoked(&ca, &[2, 3], 2));
     while ask(Some(&good), None).await.is_ok() {
-        assert!(std::time::Instant::now() < end, "the list is not read again");
+        assert!(
+            std::time::Instant::now() < end,
+            "the list is not read again"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     stop.cancel();
@@ -286,10 +302,19 @@ async fn a_token_of_the_provider_speaks_for_whom_its_proof_says() {
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
             .body(axum::body::Body::empty())
             .expect("a request");
-        taxii.router().oneshot(request).await.expect("infallible").status()
+        taxii
+            .router()
+            .oneshot(request)
+            .await
+            .expect("infallible")
+            .status()
     };
     let good = token(&pair, &body);
-    assert_eq!(ask(good.clone()).await, StatusCode::UNAUTHORIZED, "nobody vouches for it");
+    assert_eq!(
+        ask(good.clone()).await,
+        StatusCode::UNAUTHORIZED,
+        "nobody vouches for it"
+    );
     let viewer = user_of(&house, "viewer").await;
     let keep = async |name: &str, org| {
         proofs::keep(&house.db, &by(), Kind::Subject, name, viewer, org, true, 30).await
@@ -310,7 +335,10 @@ async fn a_token_of_the_provider_speaks_for_whom_its_proof_says() {
     keep(&format!("http://{at}|machine-8"), Some(house.orgs[1]))
         .await
         .expect("kept");
-    assert_eq!(ask(token(&pair, &elsewhere)).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        ask(token(&pair, &elsewhere)).await,
+        StatusCode::UNAUTHORIZED
+    );
     assert!(keep("no subject", None).await.is_err());
     stop.cancel();
 }

@@ -65,13 +65,20 @@ async fn a_member_learns_what_not_who() {
     assert_eq!(objects[2], sent()[2], "nothing to hide, nothing changed");
     // By its pseudonym the bearer is found, in every resource; by its own id it is not.
     for part in ["", "versions/"] {
-        let found = house.get("stranger", &format!("{OBJECTS}{alias}/{part}")).await;
+        let found = house
+            .get("stranger", &format!("{OBJECTS}{alias}/{part}"))
+            .await;
         assert_eq!(found.status, StatusCode::OK, "{part}");
-        let hidden = house.get("stranger", &format!("{OBJECTS}{WATER}/{part}")).await;
+        let hidden = house
+            .get("stranger", &format!("{OBJECTS}{WATER}/{part}"))
+            .await;
         assert_eq!(hidden.status, StatusCode::NOT_FOUND, "{part}");
     }
     let manifest = house
-        .get("stranger", "/civic/collections/open/manifest/?match[type]=identity")
+        .get(
+            "stranger",
+            "/civic/collections/open/manifest/?match[type]=identity",
+        )
         .await
         .body;
     assert_eq!(manifest["objects"][0]["id"], alias.as_str());
@@ -146,11 +153,20 @@ async fn a_push_goes_through_the_lens_and_a_policy_counts_from_its_version() {
         types: Vec::new(),
         labels: Vec::new(),
     };
-    let peer = Peer::new(ministry.objects.clone(), ministry.sharing.clone(), config).expect("a peer");
+    let peer =
+        Peer::new(ministry.objects.clone(), ministry.sharing.clone(), config).expect("a peer");
     let (_, mut policy) = ministry.sharing.policy().await.expect("the built-in one");
-    let nothing_up = serde_json::from_value(json!({"name": "quiet", "to": ["nation"], "action": "withhold"}));
+    let nothing_up =
+        serde_json::from_value(json!({"name": "quiet", "to": ["nation"], "action": "withhold"}));
     policy.rules.insert(0, nothing_up.expect("a rule"));
-    assert_eq!(ministry.sharing.set_policy(&by(), &policy).await.expect("good"), 1);
+    assert_eq!(
+        ministry
+            .sharing
+            .set_policy(&by(), &policy)
+            .await
+            .expect("good"),
+        1
+    );
     assert_eq!(peer.visit().await.expect("a visit"), 0);
     let sums = ministry
         .sharing
@@ -160,9 +176,20 @@ async fn a_push_goes_through_the_lens_and_a_policy_counts_from_its_version() {
     assert_eq!((sums.withheld, sums.moved, sums.failed), (3, 0, 0));
     // A policy that allows more counts from now on, and from the beginning when asked.
     policy.rules.remove(0);
-    assert_eq!(ministry.sharing.set_policy(&by(), &policy).await.expect("good"), 2);
+    assert_eq!(
+        ministry
+            .sharing
+            .set_policy(&by(), &policy)
+            .await
+            .expect("good"),
+        2
+    );
     assert_eq!(peer.visit().await.expect("a visit"), 0);
-    ministry.sharing.begin_again(&by(), "nation").await.expect("kept");
+    ministry
+        .sharing
+        .begin_again(&by(), "nation")
+        .await
+        .expect("kept");
     assert_eq!(peer.visit().await.expect("a visit"), 3);
     let filter = Filter {
         versions: vec![VersionMatch::All],
@@ -177,13 +204,29 @@ async fn a_push_goes_through_the_lens_and_a_policy_counts_from_its_version() {
     assert_eq!(page.rows.len(), 3);
     assert!(!text.contains("自來水") && !text.contains("T-7") && !text.contains(WATER));
     // Again from the beginning: all of it is known there.
-    ministry.sharing.begin_again(&by(), "nation").await.expect("kept");
+    ministry
+        .sharing
+        .begin_again(&by(), "nation")
+        .await
+        .expect("kept");
     let before = nation.objects.last_seq().await.expect("a number");
     peer.visit().await.expect("a visit");
     assert_eq!(nation.objects.last_seq().await.expect("a number"), before);
-    assert!(ministry.sharing.set_policy(&by(), &serde_json::from_str(r#"{"rules":[]}"#).expect("reads")).await.is_err());
+    assert!(
+        ministry
+            .sharing
+            .set_policy(
+                &by(),
+                &serde_json::from_str(r#"{"rules":[]}"#).expect("reads")
+            )
+            .await
+            .is_err()
+    );
     let versions = ministry.sharing.versions().await.expect("a list");
-    assert_eq!(versions.iter().map(|one| one.version).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(
+        versions.iter().map(|one| one.version).collect::<Vec<_>>(),
+        [2, 1]
+    );
     stop.cancel();
     // What a house makes itself has no source that could refuse.
     let own = prepare::object(&indicator(9, Tlp::Clear).to_string()).expect("good");

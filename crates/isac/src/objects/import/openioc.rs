@@ -23,7 +23,10 @@ pub fn openioc(text: &str, about: &About) -> Result<Imported, ImportError> {
             .collect(),
     };
     if documents.is_empty() {
-        return Err(wrong(&root.name, "must be ioc (OpenIOC 1.0) or OpenIOC (1.1)"));
+        return Err(wrong(
+            &root.name,
+            "must be ioc (OpenIOC 1.0) or OpenIOC (1.1)",
+        ));
     }
     let mut out = Imported::default();
     for (index, document) in documents.into_iter().enumerate() {
@@ -92,7 +95,10 @@ fn read(
     match operator.to_ascii_uppercase().as_str() {
         "AND" => Ok(Expression::All(parts)),
         "OR" => Ok(Expression::Any(parts)),
-        _ => Err(wrong(place, format!("operator {operator:?}: must be AND or OR"))),
+        _ => Err(wrong(
+            place,
+            format!("operator {operator:?}: must be AND or OR"),
+        )),
     }
 }
 
@@ -117,7 +123,9 @@ fn item(item: &Element) -> Result<Expression, String> {
         "fileitem/sha1sum" => ("sha1", ""),
         "fileitem/sha256sum" => ("sha256", ""),
         "fileitem/filename" | "processitem/name" => ("filename", "file:name"),
-        "portitem/remoteip" | "routeentryitem/destination" | "network/ip"
+        "portitem/remoteip"
+        | "routeentryitem/destination"
+        | "network/ip"
         | "dnsentryitem/recorddata/ipv4address" => ("ip", ""),
         "network/dns" | "dnsentryitem/host" | "dnsentryitem/recordname" => {
             ("domain", "domain-name:value")
@@ -125,9 +133,7 @@ fn item(item: &Element) -> Result<Expression, String> {
         "urlhistoryitem/url" | "network/uri" | "formhistoryitem/url" => ("url", "url:value"),
         "email/from" | "email/to" => ("email", "email-addr:value"),
         "processitem/handlelist/handle/name" | "mutexitem/name" => ("mutex", "mutex:name"),
-        "registryitem/path" | "registryitem/keypath" => {
-            ("regkey", "windows-registry-key:key")
-        }
+        "registryitem/path" | "registryitem/keypath" => ("regkey", "windows-registry-key:key"),
         _ => return Err(format!("{search} is not brought over")),
     };
     match condition {
@@ -135,7 +141,9 @@ fn item(item: &Element) -> Result<Expression, String> {
         "contains" | "starts-with" | "ends-with" if !path.is_empty() => {
             Ok(Expression::One(vec![like(path, condition, value)]))
         }
-        _ => Err(format!("condition {condition:?} is not brought over for {search}")),
+        _ => Err(format!(
+            "condition {condition:?} is not brought over for {search}"
+        )),
     }
 }
 

@@ -230,7 +230,11 @@ impl<'a> Package<'a> {
         if let Some(whole) = element.child("Observable_Composition") {
             let mut parts = Vec::new();
             for (index, one) in whole.all("Observable").enumerate() {
-                parts.push(self.observable(one, &format!("{place}.Observable[{index}]"), depth + 1));
+                parts.push(self.observable(
+                    one,
+                    &format!("{place}.Observable[{index}]"),
+                    depth + 1,
+                ));
             }
             return joined(whole, parts);
         }
@@ -380,7 +384,9 @@ fn properties(properties: &Element) -> Result<Expression, String> {
                 "ipv4-addr" | "ipv6-addr" | "ipv4-net" | "ipv6-net" | "cidr" => {
                     values(value, "ip", "")
                 }
-                other => Err(format!("an address of category {other:?} is not brought over")),
+                other => Err(format!(
+                    "an address of category {other:?} is not brought over"
+                )),
             }
         }
         "DomainNameObjectType" => values(
@@ -414,7 +420,9 @@ fn properties(properties: &Element) -> Result<Expression, String> {
         ),
         "FileObjectType" => file(properties),
         "WindowsRegistryKeyObjectType" => {
-            let key = properties.text_at(&["Key"]).ok_or("a registry key without Key")?;
+            let key = properties
+                .text_at(&["Key"])
+                .ok_or("a registry key without Key")?;
             let hive = properties.text_at(&["Hive"]);
             let whole = hive.map_or_else(|| key.to_owned(), |hive| format!("{hive}\\{key}"));
             Ok(Expression::One(vec![comparison("regkey", &whole)?]))
@@ -481,7 +489,10 @@ fn file(properties: &Element) -> Result<Expression, String> {
             .or_else(|| hash.child("Fuzzy_Hash_Value"))
             .ok_or("a hash without Simple_Hash_Value")?;
         let said = hash.text_at(&["Type"]).unwrap_or_default();
-        let kind = match (said.to_ascii_lowercase().replace('-', "").as_str(), value.text.len()) {
+        let kind = match (
+            said.to_ascii_lowercase().replace('-', "").as_str(),
+            value.text.len(),
+        ) {
             ("md5", _) | ("" | "other", 32) => "md5",
             ("sha1", _) | ("" | "other", 40) => "sha1",
             ("sha256", _) | ("" | "other", 64) => "sha256",
@@ -548,7 +559,10 @@ pub(crate) mod tests {
             .iter()
             .filter_map(|object| object["type"].as_str())
             .collect();
-        assert_eq!(kinds, ["indicator", "indicator", "malware", "vulnerability"]);
+        assert_eq!(
+            kinds,
+            ["indicator", "indicator", "malware", "vulnerability"]
+        );
         assert_eq!(
             got.left_out,
             [

@@ -202,7 +202,15 @@ mod tests {
         assert!(parse("<x a='&b;'/>").is_err());
         let deep = "<x>".repeat(100);
         assert!(parse(&deep).is_err_and(|e| e.rule.contains("deep")));
-        for text in ["", "x", "<x>", "<x></y>", "<x/><y/>", "<x a=1/>", "<x a='1' a='2'/>"] {
+        for text in [
+            "",
+            "x",
+            "<x>",
+            "<x></y>",
+            "<x/><y/>",
+            "<x a=1/>",
+            "<x a='1' a='2'/>",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -33,7 +33,7 @@ const SHOWN_MAX: usize = 100;
 const TOGETHER: usize = 2_000;
 /// Days that a made indicator may be valid.
 pub(super) const DAYS_MAX: u32 = 3_650;
-const FORMATS: [&str; 4] = ["stix21", "stix20", "misp", "csv"];
+const FORMATS: [&str; 6] = ["stix21", "stix20", "stix1", "openioc", "misp", "csv"];
 
 /// How far an import is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -390,6 +390,8 @@ fn parse(format: &str, text: &str, about: &About) -> Result<(Vec<Prepared>, Vec<
     };
     match format {
         "stix20" => imported(import::stix20(text)),
+        "stix1" => imported(import::stix1(text, about)),
+        "openioc" => imported(import::openioc(text, about)),
         "misp" => imported(import::misp(text, about)),
         "csv" => imported(import::csv(text, about)),
         _ => {
