@@ -58,7 +58,7 @@ fn issue(by: &CertifiedIssuer<'static, KeyPair>, serial: u64, name: &str) -> Iss
         ExtendedKeyUsagePurpose::ClientAuth,
     ];
     let key = KeyPair::generate().expect("a key");
-    let certificate = params.signed_by(&key, by).expect("a certificate");
+    let certificate = params.signed_by(&key, &**by).expect("a certificate");
     Issued {
         certificate: certificate.pem(),
         key: key.serialize_pem(),
@@ -83,7 +83,7 @@ fn revoked(by: &CertifiedIssuer<'static, KeyPair>, serials: &[u64], number: u64)
             .collect(),
         key_identifier_method: KeyIdMethod::Sha256,
     };
-    params.signed_by(by).expect("a list").pem().expect("PEM")
+    params.signed_by(&**by).expect("a list").pem().expect("PEM")
 }
 
 async fn user_of(house: &House, who: &str) -> UserId {
@@ -113,7 +113,7 @@ fn client(authority: &str, identity: Option<&Issued>) -> reqwest::Client {
             .expect("a certificate"),
     };
     reqwest::Client::builder()
-        .use_preconfigured_tls(config)
+        .tls_backend_preconfigured(config)
         .no_proxy()
         .build()
         .expect("a client")
@@ -254,9 +254,9 @@ async fn provider(stop: &CancellationToken) -> (SocketAddr, Arc<Ed25519KeyPair>)
     let router = axum::Router::new()
         .route(
             "/.well-known/openid-configuration",
-            get(async move || Json(about)),
+            get(move || std::future::ready(Json(about))),
         )
-        .route("/keys", get(async move || Json(keys)));
+        .route("/keys", get(move || std::future::ready(Json(keys))));
     tokio::spawn(web::serve_router(router, listener, stop.clone()));
     (at, pair)
 }
