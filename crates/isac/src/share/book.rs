@@ -15,6 +15,7 @@ use store::{Actor, AuditEntry, Db, StoreError, Vault};
 use super::lens::{Consents, Lens, key_of};
 use super::policy::{Policy, Tier};
 use crate::cert::By;
+use crate::objects::hash64;
 
 /// How long policy, consents and names are answered from memory.
 pub const FRESH: Duration = Duration::from_secs(2);
@@ -24,8 +25,8 @@ const KEY_BYTES: usize = 32;
 const PSEUDONYMS: &str = "pseudonyms";
 /// A name shorter than this many characters is found in too many texts.
 const NAME_CHARS_MIN: usize = 3;
-/// Identities whose names are looked for in texts.
-const IDENTITIES_MAX: i64 = 20_000;
+/// Authors whose names are read by one statement.
+const AUTHORS_TOGETHER: usize = 100;
 /// Versions of the policy that are listed.
 const VERSIONS_MAX: i64 = 200;
 
@@ -107,7 +108,6 @@ struct Known {
     policy: Arc<Policy>,
     consents: Arc<HashMap<OrgId, Consents>>,
     members: Arc<Vec<(String, OrgId)>>,
-    identities: Arc<HashMap<String, String>>,
 }
 
 impl std::fmt::Debug for Sharing {
@@ -159,7 +159,7 @@ impl Sharing {
             key: self.key().await?,
             consents: known.consents,
             members: known.members,
-            identities: known.identities,
+            identities: HashMap::new(),
         })
     }
 
@@ -203,7 +203,6 @@ impl Sharing {
             policy: Arc::new(policy),
             consents: Arc::new(self.consents().await?.into_iter().collect()),
             members: Arc::new(members),
-            identities: Arc::new(self.identities().await?),
         };
         let mut kept = self
             .inner
@@ -214,33 +213,40 @@ impl Sharing {
         Ok(known)
     }
 
-    /// Names of the identities that are stored, by id.
-    async fn identities(&self) -> Result<HashMap<String, String>, ShareError> {
-        let kind: Option<(i64,)> =
-            sqlx::query_as("SELECT number FROM isac_kind WHERE name = 'identity'")
-                .fetch_optional(self.inner.db.pool())
-                .await?;
-        let Some((kind,)) = kind else {
-            return Ok(HashMap::new());
-        };
-        // By collection, as the index goes.
-        let rows: Vec<(String, String)> = sqlx::query_as(
-            "SELECT o.id, o.json FROM isac_collection c JOIN isac_object o ON o.collection = c.number AND o.kind = $1 ORDER BY o.seq DESC LIMIT $2",
-        )
-        .bind(kind)
-        .bind(IDENTITIES_MAX)
-        .fetch_all(self.inner.db.pool())
-        .await?;
-        let mut names = HashMap::new();
-        for (id, text) in rows {
-            let object: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-            if let Some(name) = object["name"].as_str()
-                && name.chars().count() >= NAME_CHARS_MIN
-            {
-                names.entry(id).or_insert_with(|| name.to_owned());
+    /// Teaches `lens` the names of those who made the objects in `texts`, so that they
+    /// are not named in them either. Read each time: a name that is learned late is told.
+    ///
+    /// # Errors
+    /// When the database cannot be read: then nothing is shown.
+    pub async fn know_authors<'a>(
+        &self,
+        lens: &mut Lens,
+        texts: impl Iterator<Item = &'a str> + Send,
+    ) -> Result<(), ShareError> {
+        let mut wanted: Vec<&str> = texts.filter_map(author_of).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        wanted.retain(|id| !lens.identities.contains_key(*id));
+        for some in wanted.chunks(AUTHORS_TOGETHER) {
+            let marks: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
+            let sql = format!(
+                "SELECT id, json FROM isac_object WHERE id_hash IN ({}) ORDER BY seq",
+                marks.join(",")
+            );
+            let mut query = sqlx::query_as::<_, (String, String)>(sqlx::AssertSqlSafe(sql));
+            for id in some {
+                query = query.bind(hash64(id.as_bytes()));
+            }
+            for (id, text) in query.fetch_all(self.inner.db.pool()).await? {
+                let object: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+                if let Some(name) = object["name"].as_str()
+                    && name.chars().count() >= NAME_CHARS_MIN
+                {
+                    lens.identities.insert(id, name.to_owned());
+                }
             }
         }
-        Ok(names)
+        Ok(())
     }
 
     fn forget(&self) {
@@ -426,6 +432,15 @@ impl Sharing {
         self.forget();
         Ok(())
     }
+}
+
+/// The identity in `created_by_ref`, found without reading the whole object.
+fn author_of(text: &str) -> Option<&str> {
+    let at = memchr::memmem::find(text.as_bytes(), b"\"created_by_ref\"")?;
+    let rest = text.get(at..)?;
+    let from = rest.find("identity--")?;
+    let id = rest.get(from..)?;
+    id.get(..id.find('"')?)
 }
 
 fn read(text: &str) -> Result<Policy, ShareError> {

@@ -91,8 +91,8 @@ pub struct Lens {
     pub(super) consents: std::sync::Arc<HashMap<OrgId, Consents>>,
     /// Names of members, the longest first, and the organisation of each.
     pub(super) members: std::sync::Arc<Vec<(String, OrgId)>>,
-    /// Names of the identities that are stored, by id.
-    pub(super) identities: std::sync::Arc<HashMap<String, String>>,
+    /// Names of those who made the objects that are looked at, by id.
+    pub(super) identities: HashMap<String, String>,
 }
 
 /// What an audience gets of an object.
@@ -460,7 +460,7 @@ mod tests {
                 },
             )])),
             members: Arc::new(vec![("臺灣自來水公司".to_owned(), org)]),
-            identities: Arc::new(HashMap::from([(WATER.to_owned(), "北水處".to_owned())])),
+            identities: HashMap::from([(WATER.to_owned(), "北水處".to_owned())]),
         }
     }
 

@@ -60,6 +60,9 @@ impl Sharing {
         let rows = objects
             .newest(collection, clearance, &Filter::default(), LOOKED_AT_MAX)
             .await?;
+        let mut lens = lens.clone();
+        self.know_authors(&mut lens, rows.iter().map(|row| row.json.as_str()))
+            .await?;
         let mut preview = Preview {
             version: lens.version,
             looked_at: rows.len(),

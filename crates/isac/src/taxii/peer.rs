@@ -379,7 +379,7 @@ impl Peer {
             versions: vec![VersionMatch::All],
             ..Filter::default()
         };
-        let lens = self
+        let mut lens = self
             .sharing
             .lens(self.config.tier, &self.config.name, None)
             .await?;
@@ -404,6 +404,9 @@ impl Peer {
                 .iter()
                 .filter(|row| self.wants(&kind(&row.id), &row.json))
                 .collect();
+            self.sharing
+                .know_authors(&mut lens, chosen.iter().map(|row| row.json.as_str()))
+                .await?;
             let (wanted, withheld) = passed(&lens, &chosen);
             progress.withheld += withheld;
             if !wanted.is_empty() {

@@ -356,8 +356,8 @@ impl Taxii {
         whole: bool,
     ) -> Result<(Page, Option<String>), TaxiiError> {
         let objects = &self.inner.objects;
-        let lens = self.lens(asked).await?;
-        let page = match &lens {
+        let mut lens = self.lens(asked).await?;
+        let page = match &mut lens {
             None => {
                 let (after, limit) = (query.after, query.limit);
                 objects
@@ -371,7 +371,10 @@ impl Taxii {
                     )
                     .await?
             }
-            Some(lens) => shown::page(objects, lens, collection, access, query).await?,
+            Some(lens) => {
+                let sharing = &self.inner.sharing;
+                shown::page(objects, sharing, lens, collection, access, query).await?
+            }
         };
         let next = match page.next {
             Some(seq) => Some(query::next(collection, seq)?),

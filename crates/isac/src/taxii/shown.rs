@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::error::TaxiiError;
 use super::query::Query;
 use crate::objects::{Access, Collection, Filter, Objects, Page, Row};
-use crate::share::{Lens, Seen};
+use crate::share::{Lens, Seen, Sharing};
 
 /// Pages looked at for one that shows something.
 const LOOKS_MAX: usize = 20;
@@ -18,7 +18,8 @@ const ROWS: u32 = 1_000;
 /// A page of what `query` wants, as the lens shows it.
 pub(super) async fn page(
     objects: &Objects,
-    lens: &Lens,
+    sharing: &Sharing,
+    lens: &mut Lens,
     collection: &Collection,
     access: Access,
     query: &Query,
@@ -44,6 +45,10 @@ pub(super) async fn page(
                 true,
             )
             .await?;
+        sharing
+            .know_authors(lens, page.rows.iter().map(|row| row.json.as_str()))
+            .await
+            .map_err(TaxiiError::internal)?;
         shown.next = page.next;
         shown.rows = page
             .rows
