@@ -286,3 +286,96 @@ pub(super) const MAINTENANCE: &[Field] = &[
     .or("planned"),
     field("description", Ty::Area(TEXT)),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::things::{
+        Contact, Lag, Lan, Maintenance, Member, Port, Profile, Range, RouteServer, Router, Session,
+        Site, Switch, Thing, Vlan,
+    };
+
+    const TEXTS: [&str; 2] = [
+        include_str!("../../locales/room.zh-TW.ftl"),
+        include_str!("../../locales/room.en.ftl"),
+    ];
+
+    #[test]
+    fn every_kind_field_and_choice_has_its_text_in_both_languages() {
+        let mut keys = Vec::new();
+        for kind in Kind::ALL {
+            keys.push(format!("xk-{}", kind.name()));
+            keys.push(format!("xks-{}", kind.name()));
+            keys.push(format!("x-about-{}", kind.name()));
+            for field in kind.fields() {
+                keys.push(format!("xf-{}", field.name.replace('_', "-")));
+                if let Ty::Choice(choices) = field.ty {
+                    keys.extend(choices.iter().map(|choice| format!("xv-{choice}")));
+                }
+            }
+        }
+        for text in TEXTS {
+            for key in &keys {
+                let wanted = format!("{key} = ");
+                assert!(text.lines().any(|line| line.starts_with(&wanted)), "{key}");
+            }
+        }
+    }
+
+    /// What a type writes has exactly the fields of its kind.
+    fn same<T: Thing>(value: serde_json::Value) {
+        let thing: T = serde_json::from_value(value).expect("the fields of its kind");
+        let written = serde_json::to_value(&thing).expect("an object");
+        let mut written: Vec<String> = written
+            .as_object()
+            .expect("an object")
+            .keys()
+            .cloned()
+            .collect();
+        written.sort();
+        let mut fields: Vec<String> = T::KIND.fields().iter().map(|f| f.name.to_owned()).collect();
+        fields.sort();
+        assert_eq!(written, fields, "{:?}", T::KIND);
+    }
+
+    /// A value that fits each field.
+    fn sample(kind: Kind) -> serde_json::Value {
+        let mut values = serde_json::Map::new();
+        for field in kind.fields() {
+            let value: serde_json::Value = match field.ty {
+                Ty::Bool => false.into(),
+                Ty::Int(min, _) => min.into(),
+                Ty::Speed => 10_000.into(),
+                Ty::Asn => 64_500.into(),
+                Ty::Moment => 1.into(),
+                Ty::Ref(_) | Ty::Org => uuid::Uuid::nil().to_string().into(),
+                Ty::V4 | Ty::Ip => "192.0.2.1".into(),
+                Ty::V6 => "2001:db8::1".into(),
+                Ty::Net4 => "192.0.2.0/24".into(),
+                Ty::Net6 => "2001:db8::/64".into(),
+                Ty::Secret => true.into(),
+                _ => "x".into(),
+            };
+            values.insert(field.name.to_owned(), value);
+        }
+        values.into()
+    }
+
+    #[test]
+    fn types_and_fields_are_the_same() {
+        same::<Profile>(sample(Kind::Profile));
+        same::<Site>(sample(Kind::Site));
+        same::<Switch>(sample(Kind::Switch));
+        same::<Lag>(sample(Kind::Lag));
+        same::<Port>(sample(Kind::Port));
+        same::<Vlan>(sample(Kind::Vlan));
+        same::<Lan>(sample(Kind::Lan));
+        same::<Range>(sample(Kind::Range));
+        same::<Member>(sample(Kind::Member));
+        same::<Contact>(sample(Kind::Contact));
+        same::<Router>(sample(Kind::Router));
+        same::<RouteServer>(sample(Kind::RouteServer));
+        same::<Session>(sample(Kind::Session));
+        same::<Maintenance>(sample(Kind::Maintenance));
+    }
+}

@@ -11,17 +11,27 @@
 //! **Architecture invariant**: nothing here reaches a route server or a switch; the
 //! document is what leaves.
 
+pub(crate) mod api;
 pub mod compile;
+pub mod config;
+pub mod csv;
+pub mod demo;
+mod door;
 pub mod error;
 pub mod fields;
 pub mod history;
+pub mod ixf;
 pub mod keep;
 pub mod kind;
 pub(crate) mod label;
+pub(crate) mod pages;
+pub mod peeringdb;
 pub mod plan;
 pub mod rules;
 pub mod schema;
+pub(crate) mod shell;
 pub mod states;
+pub mod switch_text;
 pub mod things;
 pub mod value;
 mod write;
@@ -32,6 +42,8 @@ use base::Timestamp;
 use casework::People;
 use store::{Db, Tx, Vault};
 
+pub use config::RoomConfig;
+pub use door::{LOCALES, POLICY};
 pub use error::{RoomError, tell};
 pub use keep::{By, Wanted};
 pub use kind::{Field, Kind, Ty};

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::Row as _;
 use store::{Db, StoreError};
 
+/// A state that was not reported again for this long is not known any more. Agents
+/// report at least four times as often, also when nothing changed.
+pub const STALE: std::time::Duration = std::time::Duration::from_secs(120);
 /// Sessions of one report.
 pub const REPORT_MAX: usize = 20_000;
 /// Characters of a reason.

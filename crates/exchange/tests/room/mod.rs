@@ -1,5 +1,7 @@
-//! The model, its rules, its history and its document, on both databases.
+//! The model, its rules, its history, its document, its files and its pages.
 
+mod files;
 mod house;
 mod model;
 mod traffic;
+mod pages;
