@@ -258,7 +258,7 @@ fn count(pairs: &mut Pairs, datagram: &Datagram) {
 }
 
 fn show(asked: &ExchangeSflow, pairs: &Pairs, datagrams: u64, wrong: u64) -> anyhow::Result<()> {
-    let mac = |mac: &Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
+    let mac = |mac: Mac| mac.map(|byte| format!("{byte:02x}")).join(":");
     let sorted: BTreeMap<_, _> = pairs
         .iter()
         .map(|(key, sums)| ((std::cmp::Reverse(sums.0), *key), sums))

@@ -8,8 +8,8 @@
 mod check;
 mod member;
 mod policy;
-mod protection;
 mod prefer;
+mod protection;
 
 use std::path::Path;
 
@@ -21,11 +21,11 @@ use serde::{Deserialize, Serialize};
 pub(crate) use check::is_set_name;
 pub use member::{BilateralSession, MaxPrefix, Member, Router, Secret, SessionTerms};
 pub use policy::{Bfd, IrrPolicy, Policy, PrefixLengths, Roa, RpkiPolicy, RtrServer};
+pub use prefer::{PreferError, prefer};
 pub use protection::{
     BLACKHOLE_V4_MIN, BLACKHOLE_V6_MIN, Flow, Fragments, ID_CHARS_MAX, LIST_MAX, NumberRange,
     PROTECTIONS_MAX, Protection, RATE_MAX, TcpFlags,
 };
-pub use prefer::{PreferError, prefer};
 
 /// Sites of one exchange.
 pub const SITES_MAX: usize = 64;

@@ -3,5 +3,5 @@
 mod files;
 mod house;
 mod model;
-mod traffic;
 mod pages;
+mod traffic;

@@ -316,7 +316,6 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         });
     }
     collect::start(config, process, &traffic, lake.clone())?;
-    taxii(config, process, &objects, &web)?;
     taxii(config, process, &objects, &sharing, &responder, &web)?;
     let web = Arc::new(web);
     for address in &config.control.listen {
@@ -351,8 +350,8 @@ fn taxii(
     });
     for peer in &config.isac.taxii.peers {
         let (name, stop) = (format!("taxii peer {}", peer.name), tasks.soft());
-        let peer =
-            Peer::new(objects.clone(), sharing.clone(), peer.clone()).context("could not make a TAXII client")?;
+        let peer = Peer::new(objects.clone(), sharing.clone(), peer.clone())
+            .context("could not make a TAXII client")?;
         tasks.spawn(name, peer.run(stop));
     }
     let accounts = web.house().accounts.clone();
@@ -385,10 +384,14 @@ fn taxii(
         believer.follow_until(store, stop).await;
     });
     let visits = sharing.clone();
-    tasks.every("old visits of TAXII peers", HOUSEKEEPING_PERIOD, move || {
-        let visits = visits.clone();
-        async move { visits.tidy().await.map(drop) }
-    });
+    tasks.every(
+        "old visits of TAXII peers",
+        HOUSEKEEPING_PERIOD,
+        move || {
+            let visits = visits.clone();
+            async move { visits.tidy().await.map(drop) }
+        },
+    );
     for address in &config.isac.taxii.listen {
         let (listener, router, stop) = (process.listen(*address)?, server.router(), tasks.soft());
         tasks.spawn_essential(format!("taxii {address}"), async move {

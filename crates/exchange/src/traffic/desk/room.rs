@@ -9,14 +9,14 @@ use web::{Locales, NavEntry, NavGroup, PolicyText, Room, RoutePermission, Stream
 use super::{Traffic, api, pages};
 
 /// Traffic's part of the permission table.
-pub const POLICY: PolicyText = PolicyText {
+pub(super) const POLICY: PolicyText = PolicyText {
     room: "traffic",
     schema: include_str!("../../../policy/traffic.cedarschema"),
     policies: "",
 };
 
 /// Traffic's texts.
-pub const LOCALES: Locales = Locales {
+pub(super) const LOCALES: Locales = Locales {
     room: "traffic",
     zh_tw: include_str!("../../../locales/traffic.zh-TW.ftl"),
     en: include_str!("../../../locales/traffic.en.ftl"),

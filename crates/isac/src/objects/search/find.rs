@@ -273,7 +273,7 @@ impl Objects {
         let (mut hits, mut next) = (Vec::new(), None::<i64>);
         for one in see {
             let found = match clauses.any.is_empty() {
-                true => self.newest(one, query, top, limit + 1).await?,
+                true => self.newest_seen(one, query, top, limit + 1).await?,
                 false => self.walk(one, query, &clauses, top, limit + 1).await?,
             };
             hits.extend(found.hits);
@@ -384,7 +384,7 @@ impl Objects {
     }
 
     /// The newest, without lists.
-    async fn newest(
+    async fn newest_seen(
         &self,
         see: &See,
         query: &Query,
