@@ -394,6 +394,8 @@ pub(crate) enum ExchangeCommand {
     Poll(ExchangePoll),
     /// Take a switch's samples (sFlow version 5) and show who sends to whom
     Sflow(ExchangeSflow),
+    /// Print the members' document that the console's model makes, with its secrets; exit code 3 when it breaks a rule
+    Export(Place),
 }
 
 #[derive(Debug, Args)]

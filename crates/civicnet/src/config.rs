@@ -47,6 +47,8 @@ pub struct Config {
     pub rpki: exchange::rpki::RpkiConfig,
     /// Whose addresses are whose at the exchange (role `control`).
     pub protection: exchange::protect::ProtectionConfig,
+    /// The Internet exchange's model in the console (role `control`).
+    pub exchange: exchange::room::RoomConfig,
 }
 
 impl Check for Config {
@@ -77,6 +79,7 @@ impl Check for Config {
         at.section("isac", &self.isac);
         at.section("rpki", &self.rpki);
         at.section("protection", &self.protection);
+        at.section("exchange", &self.exchange);
     }
 }
 

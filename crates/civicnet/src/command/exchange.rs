@@ -26,6 +26,7 @@ pub(crate) async fn run(what: ExchangeCommand) -> anyhow::Result<Verdict> {
         ExchangeCommand::Health(asked) => health::run(&asked),
         ExchangeCommand::Poll(asked) => traffic::poll(&asked),
         ExchangeCommand::Sflow(asked) => traffic::sflow(&asked),
+        ExchangeCommand::Export(place) => super::exchange_export::run(&place).await,
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod enforce;
 pub(crate) mod exchange;
 pub(crate) mod handover;
 pub(crate) mod health;
+pub(crate) mod exchange_export;
 pub(crate) mod keys;
 pub(crate) mod node;
 pub(crate) mod query;

@@ -11,6 +11,7 @@ use base::{NodeName, OrgId, Role, UserId};
 use cdn::dispatch_map::{DispatchMap, Edge, Health, Region};
 use cdn::settings::SiteConfig;
 use cdn::{Cdn, NewSite};
+use exchange::room::demo::NETWORKS;
 use sandbox::country::{POPULATIONS, PUBLIC_SITES, PublicSite, SITES, TOUR_SITE};
 use serde::{Deserialize, Serialize};
 use store::Actor;
@@ -54,6 +55,7 @@ pub(super) async fn seed(
         .await?
         .context("the operator's account is gone")?;
     map(&assembly.cdn, operator, ports).await?;
+    exchange(&assembly, &logins, operator).await?;
     nodes(dir, &assembly, ports).await?;
     let door = taxii::seed(dir, &assembly, operator).await?;
     assembly
@@ -136,6 +138,19 @@ async fn people(
             .await?;
         logins.insert(format!("{slug}-owner"), login);
     }
+    for network in NETWORKS {
+        let slug = network.short.to_lowercase();
+        let org = accounts
+            .create_org(network.name_zh, network.name_en, &by)
+            .await?;
+        for (suffix, role) in [("owner", OrgRole::Admin), ("viewer", OrgRole::Viewer)] {
+            let name = format!("{} {suffix}", network.short);
+            let email = format!("{suffix}@{slug}.test");
+            let (login, id) = account(accounts, &by, &email, &name, Vec::new()).await?;
+            accounts.set_member(org, id, Some(role), &by).await?;
+            logins.insert(format!("{slug}-{suffix}"), login);
+        }
+    }
     // Written last: without it the next start would begin again and say what is in its way.
     let text = serde_json::to_string_pretty(&logins)?;
     let mut options = std::fs::OpenOptions::new();
@@ -214,6 +229,30 @@ async fn public_site(
     cdn.issue_certificate(&OrgScope::All, &by, made.id)
         .await
         .with_context(|| format!("could not issue a certificate for {}", site.host))?;
+    Ok(())
+}
+
+/// Makes the country's exchange; its members are the organisations of their owners.
+async fn exchange(assembly: &Assembly, logins: &Logins, operator: UserId) -> anyhow::Result<()> {
+    let accounts = &assembly.web.house().accounts;
+    let mut orgs: BTreeMap<u32, OrgId> = BTreeMap::new();
+    for network in NETWORKS {
+        let name = format!("{}-owner", network.short.to_lowercase());
+        let Some(login) = logins.get(&name) else {
+            continue;
+        };
+        if let Some(user) = accounts.user_by_email(&login.email).await? {
+            let of = accounts.orgs_of(user).await?;
+            orgs.extend(of.first().map(|(org, _)| (network.asn, org.id)));
+        }
+    }
+    assembly
+        .exchange
+        .seed_demo(&exchange::room::By::user(operator), |asn| {
+            orgs.get(&asn).copied()
+        })
+        .await
+        .context("could not make the exchange")?;
     Ok(())
 }
 

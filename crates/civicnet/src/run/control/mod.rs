@@ -55,6 +55,7 @@ pub(crate) struct Assembly {
     pub(crate) lake: Lake,
     pub(crate) casework: Casework,
     pub(crate) cert: isac::Cert,
+    pub(crate) exchange: Exchange,
     pub(crate) cdn: Cdn,
     pub(crate) portal: exchange::portal::Portal,
     pub(crate) objects: Objects,
@@ -183,6 +184,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
             cert: cert.clone(),
             people: people.clone(),
         }),
+        exchange.room(&config.exchange),
     ];
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
         .context("the console does not fit together")?;
@@ -196,6 +198,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         lake,
         casework,
         cert,
+        exchange,
         cdn,
         portal,
         objects,
@@ -216,6 +219,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         lake,
         casework,
         cert,
+        exchange: _,
         cdn,
         portal,
         objects,
