@@ -18,7 +18,6 @@ pub(crate) const LAB: &str = include_str!("../golden/lab.toml");
 
 pub(crate) struct House {
     pub(crate) db: TestDb,
-    pub(crate) clock: Arc<ManualClock>,
     pub(crate) exchange: Exchange,
 }
 
@@ -53,17 +52,13 @@ pub(crate) async fn house(backend: Backend) -> House {
         room::MIGRATIONS,
         exchange::traffic::desk::MIGRATIONS,
     ];
-    let db = store::testing::fresh_with_clock(backend, clock.clone(), &domains).await;
+    let db = store::testing::fresh_with_clock(backend, clock, &domains).await;
     let exchange = Exchange::new(Parts {
         db: (*db).clone(),
         vault: db.vault(),
         people: Arc::new(Nobody),
     });
-    House {
-        db,
-        clock,
-        exchange,
-    }
+    House { db, exchange }
 }
 
 pub(crate) fn values(value: Value) -> Values {
