@@ -9,8 +9,6 @@ pub(crate) mod exchange;
 pub(crate) mod handover;
 pub(crate) mod health;
 pub(crate) mod exchange_export;
-pub(crate) mod handover;
-pub(crate) mod health;
 pub(crate) mod keys;
 pub(crate) mod node;
 pub(crate) mod query;
