@@ -27,7 +27,7 @@ pub(crate) fn router(intel: Intel) -> OpenApiRouter<()> {
 
 /// A version of an object in a collection.
 #[derive(Debug, Serialize, ToSchema)]
-struct ObjectView {
+struct IntelligenceView {
     /// The collection.
     #[schema(format = "uuid")]
     collection: String,
@@ -47,7 +47,7 @@ struct ObjectView {
     object: Value,
 }
 
-fn view(visit: &Visit, see: &[See], hit: &Hit) -> ObjectView {
+fn view(visit: &Visit, see: &[See], hit: &Hit) -> IntelligenceView {
     let collection = see
         .iter()
         .find(|one| one.collection.number == hit.collection)
@@ -55,7 +55,7 @@ fn view(visit: &Visit, see: &[See], hit: &Hit) -> ObjectView {
     let source = hit
         .source
         .filter(|org| may_know(&visit.principal, Some(*org)));
-    ObjectView {
+    IntelligenceView {
         collection: collection.unwrap_or_default(),
         tlp: hit.tlp.name().to_owned(),
         added: hit.seq,
@@ -139,13 +139,13 @@ impl Asked {
 
 /// Intelligence that the caller may read, newest first. A page may be empty though
 /// another follows, where there is much to look through.
-#[utoipa::path(get, path = "/api/v1/intelligence", tag = "intelligence", params(Asked, Paging), responses((status = 200, body = Listing<ObjectView>)))]
+#[utoipa::path(get, path = "/api/v1/intelligence", tag = "intelligence", params(Asked, Paging), responses((status = 200, body = Listing<IntelligenceView>)))]
 async fn search_intelligence(
     State(intel): State<Intel>,
     visit: Visit,
     ApiQuery(asked): ApiQuery<Asked>,
     ApiQuery(paging): ApiQuery<Paging>,
-) -> WebResult<ApiJson<Listing<ObjectView>>> {
+) -> WebResult<ApiJson<Listing<IntelligenceView>>> {
     let query = asked.query()?;
     let before = paging
         .cursor
@@ -176,12 +176,12 @@ async fn search_intelligence(
 }
 
 /// Versions of one object, the latest first, in every collection that the caller may read.
-#[utoipa::path(get, path = "/api/v1/intelligence/{object}", tag = "intelligence", params(("object" = String, Path, description = "Its id")), responses((status = 200, body = Vec<ObjectView>)))]
+#[utoipa::path(get, path = "/api/v1/intelligence/{object}", tag = "intelligence", params(("object" = String, Path, description = "Its id")), responses((status = 200, body = Vec<IntelligenceView>)))]
 async fn get_intelligence(
     State(intel): State<Intel>,
     visit: Visit,
     ApiPath(id): ApiPath<String>,
-) -> WebResult<ApiJson<Vec<ObjectView>>> {
+) -> WebResult<ApiJson<Vec<IntelligenceView>>> {
     let see = seen(&intel, &visit).await?;
     let versions = intel.objects.versions_of(&see, &id).await.map_err(tell)?;
     if versions.is_empty() {

@@ -479,19 +479,20 @@ impl Objects {
             .take(HITS_MAX)
             .map(|id| hash64(id.as_bytes()).to_string())
             .collect();
+        // The index of ids is the one to use: see `Objects::page_of_ids`.
         let allowed: Vec<String> = see
             .iter()
             .map(|one| {
                 format!(
-                    "(collection = {} AND place < {})",
+                    "(+collection = {} AND +place < {})",
                     one.collection.number,
                     (i64::from(one.clearance as u8) + 1) * 4
                 )
             })
             .collect();
-        let last = if latest { " AND place % 2 = 1" } else { "" };
+        let last = if latest { " AND +place % 2 = 1" } else { "" };
         let sql = format!(
-            "SELECT {COLUMNS} FROM isac_object WHERE id_hash IN ({}) AND ({}){last} ORDER BY seq DESC LIMIT {HITS_MAX}",
+            "SELECT {COLUMNS} FROM isac_object WHERE id_hash IN ({}) AND ({}){last} LIMIT {HITS_MAX}",
             hashes.join(","),
             allowed.join(" OR ")
         );
@@ -499,11 +500,13 @@ impl Objects {
             .persistent(false)
             .fetch_all(self.db().pool())
             .await?;
-        Ok(rows
+        let mut hits: Vec<Hit> = rows
             .into_iter()
             .filter(|row| ids.contains(&row.6))
             .map(|row| self.hit(row))
-            .collect())
+            .collect();
+        hits.sort_unstable_by_key(|hit| std::cmp::Reverse(hit.seq));
+        Ok(hits)
     }
 
     fn hit(&self, row: Row) -> Hit {
@@ -535,7 +538,7 @@ fn latest_sql(see: &See, query: &Query) -> String {
     match places.is_empty() {
         true => "1 = 0".to_owned(),
         false => format!(
-            "collection = {} AND place IN ({})",
+            "+collection = {} AND +place IN ({})",
             see.collection.number,
             places.join(",")
         ),
