@@ -11,7 +11,7 @@ help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 up: ## install what is missing, build, run the sandbox country (ARGS="--port-base 9000 --traffic off")
-	@scripts/install build
+	@scripts/install build sandbox
 	@cargo build --release --bin civicnet
 	@exec $(BIN) up $(ARGS)
 

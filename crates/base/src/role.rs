@@ -27,11 +27,13 @@ pub enum Role {
     Edge,
     /// Authoritative DNS that sends users to the nearest good edge.
     Dispatch,
+    /// Agent of the route server at a site of the exchange.
+    Exchange,
 }
 
 impl Role {
     /// All roles, in the order in which they are listed to people.
-    pub const ALL: [Self; 3] = [Self::Control, Self::Edge, Self::Dispatch];
+    pub const ALL: [Self; 4] = [Self::Control, Self::Edge, Self::Dispatch, Self::Exchange];
 
     /// The name used on the command line, in configuration and on the wire.
     pub const fn name(self) -> &'static str {
@@ -39,6 +41,7 @@ impl Role {
             Self::Control => "control",
             Self::Edge => "edge",
             Self::Dispatch => "dispatch",
+            Self::Exchange => "exchange",
         }
     }
 }
@@ -51,7 +54,7 @@ impl fmt::Display for Role {
 
 /// A name that is no role; the message lists those that are.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is not a role: must be one of control, edge, dispatch")]
+#[error("{0:?} is not a role: must be one of control, edge, dispatch, exchange")]
 pub struct UnknownRole(pub String);
 
 impl FromStr for Role {

@@ -148,7 +148,7 @@ pub(crate) struct Run {
     /// A service that runs alone only
     #[command(subcommand)]
     pub(crate) alone: Option<Alone>,
-    /// Roles of this node: control, edge, dispatch
+    /// Roles of this node: control, edge, dispatch, exchange
     #[arg(required = true)]
     pub(crate) roles: Vec<Role>,
     /// Configuration file of a managed node

@@ -23,6 +23,10 @@ pub struct Config {
     pub edge: EdgeSection,
     /// The authoritative DNS server (role `dispatch`).
     pub dispatch: DispatchSection,
+    /// Agent of a site's route server (role `exchange`).
+    pub agent: AgentSection,
+    /// Registries' data for route servers (role `control`).
+    pub irr: IrrSection,
     /// The event journal of a node (roles `edge` and `dispatch`).
     pub journal: lake::journal::JournalConfig,
     /// Console listeners and the control plane's own matters (role `control`).
@@ -56,6 +60,8 @@ impl Check for Config {
         at.section("telemetry", &self.telemetry);
         at.section("edge", &self.edge);
         at.section("dispatch", &self.dispatch);
+        at.section("agent", &self.agent);
+        at.section("irr", &self.irr);
         at.key("journal", |at| {
             at.require(
                 self.journal.segment_bytes >= 4 << 10,
@@ -195,6 +201,109 @@ impl Default for DispatchSection {
 impl Check for DispatchSection {
     fn check(&self, at: &mut Checker) {
         at.require(self.workers <= 1_024, "workers", "must be at most 1024");
+    }
+}
+
+/// Agent of a site's route server.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentSection {
+    /// Name of the site, as in the members' document.
+    pub site: String,
+    /// Configuration file of the route server's BIRD; the agent writes it.
+    pub bird_config: PathBuf,
+    /// Control socket of that BIRD.
+    pub bird_socket: PathBuf,
+    /// Seconds in which sessions must be back after a change; otherwise it is taken back.
+    pub watch_s: u64,
+    /// Seconds that they must have stayed before the change is final.
+    pub settle_s: u64,
+    /// Where the looking glass answers the control plane; without it nowhere.
+    pub listen: Option<SocketAddr>,
+    /// URL of that for the control plane; without it made from `listen`.
+    pub url: Option<String>,
+    /// Let everybody ask the looking glass (never probe).
+    pub open: bool,
+    /// Networks that may ask the looking glass, such as an Alice-LG's.
+    pub allow: Vec<base::Prefix>,
+    /// Special-purpose networks that may be probed all the same.
+    pub probe_allow: Vec<base::Prefix>,
+    /// Milliseconds between two looks at the route server.
+    pub look_ms: u64,
+}
+
+impl Default for AgentSection {
+    fn default() -> Self {
+        Self {
+            site: String::new(),
+            bird_config: "/etc/bird/bird.conf".into(),
+            bird_socket: "/run/bird/bird.ctl".into(),
+            watch_s: 60,
+            settle_s: 3,
+            listen: None,
+            url: None,
+            open: false,
+            allow: Vec::new(),
+            probe_allow: Vec::new(),
+            look_ms: 500,
+        }
+    }
+}
+
+impl Check for AgentSection {
+    fn check(&self, at: &mut Checker) {
+        at.require(
+            (100..=60_000).contains(&self.look_ms),
+            "look_ms",
+            "must be 100 to 60000",
+        );
+        at.require(
+            (1..=3_600).contains(&self.watch_s),
+            "watch_s",
+            "must be 1 to 3600",
+        );
+        at.require(
+            self.settle_s <= self.watch_s,
+            "settle_s",
+            "must be at most watch_s",
+        );
+        let good = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+        at.require(
+            self.url.as_ref().is_none_or(good),
+            "url",
+            "must begin with http:// or https://",
+        );
+    }
+}
+
+/// Registries' data for route servers.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct IrrSection {
+    /// Registries' dumps in RPSL; read again when one changes.
+    pub files: Vec<PathBuf>,
+    /// Registry server that speaks IRRd's protocol, `host` or `host:port`; asked when there are no files.
+    pub server: Option<String>,
+    /// Directory that keeps the last good answers.
+    pub cache_dir: Option<PathBuf>,
+    /// Seconds after which everything is asked again.
+    pub refresh_s: u64,
+}
+
+impl Default for IrrSection {
+    fn default() -> Self {
+        Self {
+            files: Vec::new(),
+            server: None,
+            cache_dir: None,
+            refresh_s: 3_600,
+        }
+    }
+}
+
+impl Check for IrrSection {
+    fn check(&self, at: &mut Checker) {
+        at.require(self.refresh_s >= 60, "refresh_s", "must be at least 60");
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use base::Prefix;
-use exchange::glass::index::{Builder, Fate, Matching, Question, Session};
+use exchange::glass::index::{Builder, Fate, Matching, Question, Session, Told};
 use exchange::mrt::{AsPath, Attributes, Peer};
 use exchange::rpki::{Vrp, VrpSet};
 
@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             peer,
             up: true,
             state: "Established".into(),
+            told: Told::default(),
         })?;
     }
     for n in 0..routes {

@@ -7,7 +7,7 @@
 //! the vocabulary that members, route servers and the looking glass share: why a route was refused,
 //! and what a member asks to be done with it.
 //!
-//! [`rpki`] says who may announce what, and [`rtr`] tells it to routers.
+//! [`agent`] does so at a site by what its control plane desires. [`rpki`] says who may announce what, and [`rtr`] tells it to routers.
 //!
 //! [`room`] is the exchange's model in the console, from which the document is compiled.
 //!
@@ -17,6 +17,7 @@
 //!
 //! Nobody here speaks BGP: BIRD (or OpenBGPD) does, driven from outside.
 
+pub mod agent;
 pub mod community;
 pub mod document;
 pub mod drill;

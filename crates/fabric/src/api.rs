@@ -10,6 +10,7 @@
 //! | `GET /v1/quick/{role}?after=N` | node | endless NDJSON of [`QuickLine`] |
 //! | `POST /v1/quick` | node | list of [`QuickReport`] → 204 |
 //! | `POST /v1/heartbeat` | node | [`Heartbeat`] → [`HeartbeatReply`] |
+//! | `POST /v1/reports/{role}` | node | any JSON, the newest of its kind → 204 |
 //! | `POST /v1/events` | node | frames (`seq` u64, length u32, bytes; big-endian) → [`EventsReply`] |
 //!
 //! Every answer carries `civicnet-version`. Errors are [`ErrorBody`] with a fitting
@@ -45,6 +46,8 @@ pub const SMALL_BYTES_MAX: usize = 256 * 1024;
 pub const QUICK_LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of event frames in one request at most.
 pub const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of a report in one request at most.
+pub const REPORT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a node's health report at most.
 pub const HEALTH_BYTES_MAX: usize = 64 * 1024;
 /// Quick reports in one request at most.

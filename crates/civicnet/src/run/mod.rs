@@ -1,5 +1,6 @@
 //! `civicnet run`: one node, with the roles that its command line names.
 
+mod agent;
 mod control;
 mod dispatch;
 mod edge;
@@ -121,12 +122,29 @@ async fn managed(roles: &[Role], file: &Path, config: Config) -> anyhow::Result<
     } else {
         let load = edge::LoadGauge::default();
         let shown = load.clone();
-        let mut node = node::open(&config, &process, move || shown.health()).await?;
+        let agent_health = agent::AgentHealth::default();
+        let told = agent_health.clone();
+        let is_agent = roles.contains(&Role::Exchange);
+        let health = move || {
+            let mut health = shown.health();
+            if is_agent {
+                // A node without an edge has no health of its own.
+                if !health.is_object() {
+                    health = serde_json::json!({});
+                }
+                health["exchange"] = told.told();
+            }
+            health
+        };
+        let mut node = node::open(&config, &process, health).await?;
         if roles.contains(&Role::Dispatch) {
             routes = routes.merge(dispatch::join(&config, &process, &mut node)?);
         }
         if roles.contains(&Role::Edge) {
             edge::join(&config, &process, &mut node, &load)?;
+        }
+        if is_agent {
+            agent::join(&config, &process, &mut node, &agent_health)?;
         }
         link = Some(node.link);
     }

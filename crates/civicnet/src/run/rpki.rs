@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use exchange::glass::birdwatcher;
-use exchange::glass::live::{Feed, Glass as LookingGlass, GlassOptions};
+use exchange::glass::api::{self, Guard};
+use exchange::glass::live::{Feed, Glass as LookingGlass, GlassOptions, Labels};
 use exchange::rpki::http::{self, RpkiMetrics};
 use exchange::rpki::service::{Service, ServiceOptions, Source};
 use exchange::rpki::validator::ValidatorOptions;
@@ -159,17 +159,21 @@ pub(super) async fn glass(options: &Glass) -> anyhow::Result<()> {
                 service.run(stop).await;
                 Ok::<(), std::io::Error>(())
             });
-            Some(rpki)
+            Some(Labels::Service(rpki))
         }
     };
     let glass = LookingGlass::new(GlassOptions {
         feed,
         every: Duration::from_secs(options.every),
-        asn: options.asn,
+        asn: tokio::sync::watch::channel(options.asn).1,
         rpki,
     });
+    let guard = Guard {
+        open: true,
+        ..Guard::default()
+    };
     process
-        .serve_admin(options.listen, birdwatcher::router(glass.clone()))
+        .serve_admin(options.listen, api::router(glass.clone(), None, guard))
         .context("could not serve HTTP")?;
     let stop = tasks.soft();
     tasks.spawn_essential("looking glass", async move {

@@ -162,7 +162,7 @@ fn has_ended(pid: i32) -> bool {
 }
 
 /// No node outlives the sandbox, even one that was killed.
-fn die_with_parent(command: &mut Command) {
+pub(super) fn die_with_parent(command: &mut Command) {
     // SAFETY: `prctl` is async-signal-safe and touches nothing of the parent's memory.
     unsafe {
         command.pre_exec(|| {

@@ -178,7 +178,7 @@ pub(super) fn control_config(dir: &Path, ports: &Ports, up: &Up) -> anyhow::Resu
         "# Written by `civicnet up` at each start.\n[node]\nname = \"control\"\n\n[admin]\nlisten = \"{admin}\"\npid_file = {pid:?}\n\n\
          [control]\nlisten = {listen:?}\nresolver = \"{dns}\"\nzone_files = [{zone_file:?}]\n\n\
          [store]\nurl = {database:?}\nkey_file = {keys:?}\naudit_anchor_file = {anchors:?}\n[store.blobs]\ndir = {blobs:?}\n\n\
-         [fabric]\nlisten = \"{fabric}\"\n{nats}\n[lake]\ndir = {lake:?}\nflush_interval_s = 10\n\n\
+         [fabric]\nlisten = \"{fabric}\"\n{nats}\n[irr]\nfiles = [{registry:?}]\n\n[lake]\ndir = {lake:?}\nflush_interval_s = 10\n\n\
          [web]\npublic_url = \"http://localhost:{console}\"\nlogin_burst = 100\napi_burst = 100000\n\n\
          [casework]\nconsole_url = \"http://localhost:{console}\"\nallow_private = [\"127.0.0.0/8\"]\n\n\
          [cdn]\nzone = \"{zone}\"\nname_servers = [\"ns1\"]\nzone_records = [\"ns1 3600 IN A 127.0.0.1\"]\nzone_keeper = \"hostmaster.{zone}.\"\n\
@@ -191,6 +191,7 @@ pub(super) fn control_config(dir: &Path, ports: &Ports, up: &Up) -> anyhow::Resu
         keys = path("keys.toml"),
         anchors = path("audit-anchors.jsonl"),
         blobs = path("blobs"),
+        registry = super::exchange::registry_file(dir).display().to_string(),
         fabric = ports.fabric(),
         lake = path("lake"),
         console = ports.console,
@@ -233,7 +234,7 @@ pub(super) fn edge_config(dir: &Path, site: &Site, ports: &Ports) -> anyhow::Res
     write_file(&node_dir.join("node.toml"), text.as_bytes())
 }
 
-fn node_sections(dir: &Path, name: &str, ports: &Ports) -> String {
+pub(super) fn node_sections(dir: &Path, name: &str, ports: &Ports) -> String {
     let node_dir = dir.join("nodes").join(name);
     format!(
         "# Written by `civicnet up` at each start.\n[node]\nname = \"{name}\"\ndir = {:?}\ncontrol = [\"https://{}\"]\ntoken_file = {:?}\n\n[journal]\ndir = {:?}\n",

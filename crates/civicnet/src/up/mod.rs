@@ -6,6 +6,7 @@
 //! site of the exchange, and `rpki`, which tells routers what a file of ROAs says.
 
 mod children;
+mod exchange;
 mod files;
 mod ports;
 mod seed;
@@ -46,6 +47,7 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
     let ports = files::ports(&dir, up.port_base)?;
     remove(&dir.join("endpoints.json"));
     files::content(&dir)?;
+    exchange::content(&dir)?;
     let control = files::control_config(&dir, &ports, &up)?;
     let (logins, door) = seed::seed(&dir, &control, &ports)
         .await
@@ -71,6 +73,7 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
             node.keep(restart_after, stop.clone()),
         );
     }
+    keep_exchange(&process, &dir, &ports, restart_after)?;
     let traffic = Traffic::new(up.traffic.0);
     let doors = Doors {
         dispatch: ports.dns(),
@@ -89,6 +92,33 @@ pub(crate) async fn run(up: Up) -> anyhow::Result<()> {
     children::write_file(&dir.join("endpoints.json"), endpoints.as_bytes())?;
     greet(&dir, &ports, &logins)?;
     process.until_end().await
+}
+
+/// Starts the exchange, if there is a BIRD to do it with.
+fn keep_exchange(
+    process: &Process,
+    dir: &Path,
+    ports: &Ports,
+    restart_after: Duration,
+) -> anyhow::Result<()> {
+    let Some(bird) = exchange::bird() else {
+        crate::complain("the exchange is left out: there is no BIRD here (Debian package bird2)");
+        return Ok(());
+    };
+    let stop = process.supervisor.soft();
+    for node in exchange::nodes(dir) {
+        let name = node.name.clone();
+        process.supervisor.spawn_essential(
+            format!("node {name}"),
+            node.keep(restart_after, stop.clone()),
+        );
+    }
+    for daemon in exchange::daemons(dir, ports, &bird)? {
+        process
+            .supervisor
+            .spawn_essential(daemon.name.clone(), daemon.keep(stop.clone()));
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) {

@@ -25,6 +25,9 @@ pub(super) struct Ports {
     pub(super) taxii: u16,
     pub(super) rtr: u16,
     pub(super) rpki: u16,
+    pub(super) bgp: u16,
+    pub(super) glass: u16,
+    pub(super) agent_admin: u16,
 }
 
 impl Ports {
@@ -46,6 +49,9 @@ impl Ports {
                 taxii: 8006,
                 rtr: 8282,
                 rpki: 8283,
+                bgp: 1790,
+                glass: 8007,
+                agent_admin: 8008,
             });
         };
         ensure!(
@@ -67,6 +73,9 @@ impl Ports {
             taxii: base + 11,
             rtr: base + 12,
             rpki: base + 13,
+            bgp: base + 14,
+            glass: base + 15,
+            agent_admin: base + 16,
         })
     }
 
@@ -88,6 +97,14 @@ impl Ports {
 
     pub(super) fn rpki(&self) -> SocketAddr {
         (HERE, self.rpki).into()
+    }
+
+    pub(super) fn glass(&self, site: &Site) -> SocketAddr {
+        (site.edge, self.glass).into()
+    }
+
+    pub(super) fn agent_admin(&self, site: &Site) -> SocketAddr {
+        (site.edge, self.agent_admin).into()
     }
 
     pub(super) fn fabric(&self) -> SocketAddr {
@@ -145,7 +162,6 @@ impl Ports {
             "taxii_discovery",
             format!("http://{}/taxii2/", self.taxii()),
         );
-        put("rtr", self.rtr().to_string());
         put("rpki", format!("http://{}", self.rpki()));
         put("dispatch_dns", self.dns().to_string());
         put(
@@ -156,6 +172,8 @@ impl Ports {
             "dispatch_metrics",
             format!("http://{}/metrics", self.dispatch_admin()),
         );
+        put("glass", format!("http://localhost:{}/glass", self.console));
+        put("rtr", self.rtr().to_string());
         put("sandbox", format!("http://{}", self.sandbox()));
         for site in &SITES {
             put(
@@ -169,6 +187,10 @@ impl Ports {
             put(
                 &format!("edge_{}_metrics", site.key),
                 format!("http://{}/metrics", self.edge_admin(site)),
+            );
+            put(
+                &format!("glass_{}", site.key),
+                format!("http://{}", self.glass(site)),
             );
         }
         for site in &PUBLIC_SITES {

@@ -57,6 +57,7 @@ pub(super) async fn seed(
     map(&assembly.cdn, operator, ports).await?;
     exchange(&assembly, &logins, operator).await?;
     nodes(dir, &assembly, ports).await?;
+    super::exchange::seed(dir, &assembly.exchange, ports).await?;
     let door = taxii::seed(dir, &assembly, operator).await?;
     assembly
         .portal
@@ -322,6 +323,10 @@ async fn nodes(dir: &Path, assembly: &Assembly, ports: &Ports) -> anyhow::Result
         wanted.push((
             files::edge_name(site).parse()?,
             vec![Role::Edge, Role::Dispatch],
+        ));
+        wanted.push((
+            super::exchange::agent_name(site).parse()?,
+            vec![Role::Exchange],
         ));
     }
     for (name, roles) in wanted {

@@ -168,6 +168,11 @@ impl Check for Policy {
             "must be 0 (never) or at least 3 (RFC 4271)",
         );
         at.require(
+            self.transport.port != 0,
+            "transport.port",
+            "must be 1 to 65535",
+        );
+        at.require(
             self.never_via_route_server.len() <= LIST_MAX,
             "never_via_route_server",
             format!("must have at most {LIST_MAX} entries"),

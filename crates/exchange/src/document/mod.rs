@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::is_set_name;
 pub use member::{BilateralSession, MaxPrefix, Member, Router, Secret, SessionTerms};
-pub use policy::{Bfd, IrrPolicy, Policy, PrefixLengths, Roa, RpkiPolicy, RtrServer};
+pub use policy::{Bfd, IrrPolicy, Policy, PrefixLengths, Roa, RpkiPolicy, RtrServer, Transport};
 pub use prefer::{PreferError, prefer};
 pub use protection::{
     BLACKHOLE_V4_MIN, BLACKHOLE_V6_MIN, Flow, Fragments, ID_CHARS_MAX, LIST_MAX, NumberRange,

@@ -52,6 +52,9 @@ pub struct Policy {
     /// Watch sessions by BFD.
     #[serde(default)]
     pub bfd: Option<Bfd>,
+    /// How sessions are carried.
+    #[serde(default, skip_serializing_if = "Transport::is_usual")]
+    pub transport: Transport,
     /// Hold time of sessions in seconds.
     #[serde(default = "hold_time")]
     pub hold_time_s: u16,
@@ -74,6 +77,39 @@ pub struct PrefixLengths {
     pub min: u8,
     /// The longest, in bits.
     pub max: u8,
+}
+
+/// How sessions are carried: on a peering LAN by port 179, or otherwise, in laboratories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Transport {
+    /// TCP port of both ends.
+    #[serde(default = "bgp_port")]
+    pub port: u16,
+    /// Whether neighbours are reached by routing, not on a LAN of their own. BIRD then gives a
+    /// member no next best route when the best one is withheld from it.
+    #[serde(default)]
+    pub multihop: bool,
+}
+
+impl Transport {
+    /// Whether this is what every exchange has.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self {
+            port: bgp_port(),
+            multihop: false,
+        }
+    }
+}
+
+fn bgp_port() -> u16 {
+    179
 }
 
 /// Bidirectional forwarding detection (RFC 5880).

@@ -6,6 +6,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use super::{EngineError, SessionState};
 use crate::community::LargeCommunity;
+use crate::mrt::{AsPath, Segment};
 
 /// How long the daemon may be silent.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +50,7 @@ impl Client {
             socket: name,
             stream: BufReader::with_capacity(64 << 10, stream),
         };
-        client.read_answer("greeting", &mut |_, _| {})?;
+        client.read_answer("greeting", &mut |_, _| ControlFlow::Continue(()))?;
         Ok(client)
     }
 
@@ -66,7 +68,44 @@ impl Client {
             .get_mut()
             .write_all(format!("{command}\n").as_bytes());
         sent.map_err(|source| self.silent(source))?;
-        self.read_answer(command, line)
+        self.read_answer(command, &mut |code, text| {
+            line(code, text);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The routes that `what` selects until `each` has enough. The conversation ends with it: the daemon
+    /// stops listing when nobody reads.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn routes_until(
+        mut self,
+        what: &str,
+        each: &mut dyn FnMut(Route) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let command = format!("show route {what} all");
+        let mut reader = Routes::new(what.split_whitespace().any(|word| word == "filtered"));
+        let sent = self
+            .stream
+            .get_mut()
+            .write_all(format!("{command}\n").as_bytes());
+        sent.map_err(|source| self.silent(source))?;
+        let mut enough = false;
+        self.read_answer(&command, &mut |code, line| {
+            match reader.line(code, line).map(&mut *each) {
+                Some(ControlFlow::Break(())) => {
+                    enough = true;
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        })?;
+        if !enough && let Some(route) = reader.finish() {
+            // It was the last one anyway.
+            if let ControlFlow::Break(()) = each(route) {}
+        }
+        Ok(())
     }
 
     /// The BGP sessions.
@@ -99,6 +138,50 @@ impl Client {
         Ok(())
     }
 
+    /// The routes that `what` selects, without their attributes: cheap for the daemon and for us.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn outline(
+        &mut self,
+        what: &str,
+        each: &mut dyn FnMut(Route),
+    ) -> Result<(), EngineError> {
+        let mut reader = Routes::new(what.split_whitespace().any(|word| word == "filtered"));
+        self.ask(&format!("show route {what}"), &mut |code, line| {
+            if let Some(route) = reader.line(code, line) {
+                each(route);
+            }
+        })?;
+        if let Some(route) = reader.finish() {
+            each(route);
+        }
+        Ok(())
+    }
+
+    /// The daemon's version and its present time as it writes it: `show status`.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn status(&mut self) -> Result<Status, EngineError> {
+        let mut status = Status::default();
+        self.ask("show status", &mut |code, line| {
+            let line = line.trim();
+            if code == 1000 {
+                line.clone_into(&mut status.version);
+            } else if let Some(value) = line.strip_prefix("Router ID is ") {
+                value.clone_into(&mut status.router_id);
+            } else if let Some(value) = line.strip_prefix("Current server time is ") {
+                value.clone_into(&mut status.now);
+            } else if let Some(value) = line.strip_prefix("Last reboot on ") {
+                value.clone_into(&mut status.booted);
+            } else if let Some(value) = line.strip_prefix("Last reconfiguration on ") {
+                value.clone_into(&mut status.configured);
+            }
+        })?;
+        Ok(status)
+    }
+
     fn silent(&self, source: std::io::Error) -> EngineError {
         EngineError::Silent {
             socket: self.socket.clone(),
@@ -109,7 +192,7 @@ impl Client {
     fn read_answer(
         &mut self,
         command: &str,
-        each: &mut dyn FnMut(u16, &str),
+        each: &mut dyn FnMut(u16, &str) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
         let mut bytes = Vec::new();
         let mut code = 0u16;
@@ -126,7 +209,11 @@ impl Client {
             let line = String::from_utf8_lossy(&bytes);
             let line = line.trim_end_matches(['\n', '\r']);
             match line_of(line) {
-                Line::Continued(text) => each(code, text),
+                Line::Continued(text) => {
+                    if each(code, text).is_break() {
+                        return Ok(());
+                    }
+                }
                 Line::Coded {
                     code: new,
                     last,
@@ -140,8 +227,7 @@ impl Client {
                             said,
                         });
                     }
-                    each(code, text);
-                    if last {
+                    if each(code, text).is_break() || last {
                         return Ok(());
                     }
                 }
@@ -155,6 +241,21 @@ impl Client {
             }
         }
     }
+}
+
+/// What a daemon says of itself, times as it writes them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// `BIRD 2.0.12`.
+    pub version: String,
+    /// Its BGP identifier.
+    pub router_id: String,
+    /// Its present time.
+    pub now: String,
+    /// When it was started.
+    pub booted: String,
+    /// When it last took a configuration.
+    pub configured: String,
 }
 
 enum Line<'a> {
@@ -254,6 +355,14 @@ impl Sessions {
                             value.split('%').next().and_then(|text| text.parse().ok())
                     }
                     "Neighbor AS" => session.neighbor_asn = value.parse().ok(),
+                    "Last error" => value.clone_into(&mut session.last_error),
+                    "Import updates" => {
+                        let counts = counts(value);
+                        session.changes.announced += counts[0];
+                        session.changes.refused += counts[2];
+                        session.changes.accepted += counts[4];
+                    }
+                    "Import withdraws" => session.changes.withdrawn += counts(value)[0],
                     "Routes" => {
                         for part in value.split(',') {
                             let mut words = part.split_whitespace();
@@ -263,6 +372,7 @@ impl Sessions {
                                 Some("imported") => session.imported = count,
                                 Some("filtered") => session.filtered = count,
                                 Some("exported") => session.exported = count,
+                                Some("preferred") => session.preferred = count,
                                 _ => {}
                             }
                         }
@@ -280,6 +390,15 @@ impl Sessions {
     }
 }
 
+/// The columns received, rejected, filtered, ignored, accepted; `---` is none.
+fn counts(value: &str) -> [u64; 5] {
+    let mut found = [0; 5];
+    for (place, word) in found.iter_mut().zip(value.split_whitespace()) {
+        *place = word.parse().unwrap_or(0);
+    }
+    found
+}
+
 /// One route of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Route {
@@ -295,6 +414,9 @@ pub struct Route {
     pub is_filtered: bool,
     /// The AS path, sets flattened in the order written.
     pub as_path: Vec<u32>,
+    /// The AS path with its sets; empty when it has none.
+    #[serde(skip)]
+    pub sets: Vec<Segment>,
     /// BGP next hop, the global one.
     pub next_hop: Option<IpAddr>,
     /// Local preference.
@@ -368,6 +490,7 @@ impl Routes {
             is_best: flags.contains('*'),
             is_filtered: self.is_filtered,
             as_path: Vec::new(),
+            sets: Vec::new(),
             next_hop: None,
             local_pref: None,
             med: None,
@@ -388,6 +511,9 @@ fn attribute(route: &mut Route, key: &str, value: &str) {
                 .filter_map(|word| word.parse().ok())
                 .take(LIST_MAX)
                 .collect();
+            if value.contains('{') {
+                route.sets = segments(value);
+            }
         }
         "BGP.next_hop" => {
             route.next_hop = value
@@ -424,6 +550,36 @@ fn attribute(route: &mut Route, key: &str, value: &str) {
                 .collect();
         }
         _ => {}
+    }
+}
+
+/// `64496 64497 {1 2}` with its sets.
+fn segments(value: &str) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut set: Option<Vec<u32>> = None;
+    let spaced = value.replace('{', " { ").replace('}', " } ");
+    for word in spaced.split([' ', ',']).take(LIST_MAX) {
+        match (word, word.parse::<u32>()) {
+            ("{", _) => set = Some(Vec::new()),
+            ("}", _) => segments.extend(set.take().map(Segment::Set)),
+            (_, Ok(asn)) => match (&mut set, segments.last_mut()) {
+                (Some(set), _) => set.push(asn),
+                (None, Some(Segment::Sequence(asns))) => asns.push(asn),
+                _ => segments.push(Segment::Sequence(vec![asn])),
+            },
+            _ => {}
+        }
+    }
+    segments
+}
+
+impl Route {
+    /// The AS path.
+    pub fn path(&self) -> AsPath {
+        match self.sets.is_empty() {
+            true => AsPath::sequence(self.as_path.clone()),
+            false => AsPath(self.sets.clone()),
+        }
     }
 }
 

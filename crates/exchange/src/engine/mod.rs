@@ -8,6 +8,7 @@ pub mod apply;
 pub mod bird;
 pub mod birdc;
 pub mod diff;
+pub mod moment;
 
 use std::path::Path;
 
@@ -70,6 +71,25 @@ pub struct SessionState {
     pub filtered: u64,
     /// Routes announced to the neighbour.
     pub exported: u64,
+    /// Routes that are the best of their prefix.
+    pub preferred: u64,
+    /// The last error, in the daemon's words.
+    pub last_error: String,
+    /// Counts of what the neighbour sent: they stand still while nothing changes.
+    pub changes: RouteChanges,
+}
+
+/// What a neighbour sent since the session exists, summed over its address families.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RouteChanges {
+    /// Routes announced.
+    pub announced: u64,
+    /// Of these, refused by the import filter.
+    pub refused: u64,
+    /// Of these, taken.
+    pub accepted: u64,
+    /// Routes withdrawn.
+    pub withdrawn: u64,
 }
 
 impl SessionState {

@@ -1,22 +1,19 @@
 //! Where routes come from: an archive (MRT), or a running BIRD by its control socket.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write as _};
-use std::net::IpAddr;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use base::Prefix;
 
-use super::index::{BuildError, Builder, Fate, Index, PeerId, Session};
-use crate::community::LargeCommunity;
-use crate::mrt::{self, AsPath, Attributes, Event, MrtError, Peer, Segment};
+use super::index::{BuildError, Builder, Fate, Index, PeerId, Session, Told};
+use crate::engine::birdc::{self, Client};
+use crate::engine::moment::Zone;
+use crate::engine::{EngineError, SessionState};
+use crate::mrt::{self, Attributes, Event, MrtError, Peer};
 
 /// How long BIRD may be silent within an answer.
-const SILENCE_MAX: Duration = Duration::from_secs(20);
-/// Bytes of one line of BIRD's.
-const LINE_BYTES_MAX: u64 = 64 << 10;
+pub(super) const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// Routes that did not come.
 #[derive(Debug, thiserror::Error)]
@@ -27,25 +24,9 @@ pub enum FeedError {
     /// There is too much.
     #[error("could not hold the routes")]
     Build(#[from] BuildError),
-    /// BIRD's socket fails.
-    #[error("could not talk to BIRD at {socket}")]
-    Io {
-        /// The control socket.
-        socket: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// BIRD refuses.
-    #[error("BIRD at {socket} answered {question:?}: {answer}")]
-    Refused {
-        /// The control socket.
-        socket: PathBuf,
-        /// What was asked.
-        question: &'static str,
-        /// What it said.
-        answer: String,
-    },
+    /// BIRD does not answer, or refuses.
+    #[error("could not read the tables of BIRD")]
+    Bird(#[from] EngineError),
 }
 
 /// Reads the tables of an archive. Its sessions are named by the peers' addresses, and nothing is known
@@ -74,6 +55,7 @@ pub fn archive(path: &Path, taken_at_s: u64) -> Result<(Index, mrt::Wrong), Feed
                         peer: entry.peer,
                         up: true,
                         state: "archived".into(),
+                        told: Told::default(),
                     })?;
                     peers.insert(entry.peer, id);
                     id
@@ -111,416 +93,202 @@ fn session_name(peers: &HashMap<Peer, PeerId>, peer: Peer) -> String {
 /// # Errors
 /// [`FeedError`]
 pub fn bird(socket: &Path, taken_at_s: u64) -> Result<Index, FeedError> {
-    let mut talk = Talk::open(socket)?;
+    let mut client = Client::connect(socket, SILENCE_MAX)?;
+    let zone = Zone::of(&client.status()?.now, taken_at_s);
+    let states = client.sessions()?;
+    whole(&mut client, zone, &states, taken_at_s)
+}
+
+/// All tables by an open conversation.
+pub(super) fn whole(
+    client: &mut Client,
+    zone: Zone,
+    states: &[SessionState],
+    taken_at_s: u64,
+) -> Result<Index, FeedError> {
     let mut builder = Builder::default();
-    let mut names: HashMap<String, PeerId> = HashMap::new();
-    let mut protocols = Protocols::default();
-    talk.ask("show protocols all", &mut |line| protocols.line(line))?;
-    for session in protocols.end() {
-        let name = session.name.clone();
-        names.insert(name, builder.session(session)?);
+    let mut reader = Reader::new(zone);
+    for session in sessions(states, zone) {
+        reader.session(builder.session(session)?, &builder);
     }
-    for (question, refused) in [("show route all", false), ("show route all filtered", true)] {
-        let mut routes = Routes {
-            builder: &mut builder,
-            names: &names,
-            refused,
-            now_s: taken_at_s as u32,
-            prefix: None,
-            open: None,
-            failed: None,
-        };
-        talk.ask(question, &mut |line| routes.line(line))?;
-        routes.finish();
-        if let Some(error) = routes.failed {
+    for what in ["", "filtered"] {
+        let mut failed = None;
+        client.routes(what, &mut |route| {
+            if failed.is_none() {
+                failed = reader.take(&mut builder, route).err();
+            }
+        })?;
+        if let Some(error) = failed {
             return Err(error.into());
         }
     }
     Ok(builder.build(taken_at_s))
 }
 
-/// A conversation by the control socket.
-struct Talk {
-    socket: PathBuf,
-    stream: BufReader<UnixStream>,
+/// The daemon's sessions as the index shows them.
+pub(super) fn sessions(states: &[SessionState], zone: Zone) -> Vec<Session> {
+    let shown = states.iter().filter_map(|state| {
+        Some(Session {
+            name: state.name.clone(),
+            peer: Peer {
+                address: state.neighbor?,
+                asn: state.neighbor_asn.unwrap_or(0),
+            },
+            up: state.is_established(),
+            state: match state.info.is_empty() {
+                true => state.state.clone(),
+                false => state.info.clone(),
+            },
+            told: Told {
+                description: state.description.clone(),
+                since_s: zone.unix_s(&state.since).unwrap_or(0),
+                last_error: state.last_error.clone(),
+                exported: state.exported,
+            },
+        })
+    });
+    shown.collect()
 }
 
-impl Talk {
-    fn open(socket: &Path) -> Result<Self, FeedError> {
-        let failed = |source| FeedError::Io {
-            socket: socket.to_owned(),
-            source,
-        };
-        let stream = UnixStream::connect(socket).map_err(failed)?;
-        stream.set_read_timeout(Some(SILENCE_MAX)).map_err(failed)?;
-        stream
-            .set_write_timeout(Some(SILENCE_MAX))
-            .map_err(failed)?;
-        let mut talk = Self {
-            socket: socket.to_owned(),
-            stream: BufReader::with_capacity(256 << 10, stream),
-        };
-        talk.read("greeting", &mut |_| {})?;
-        Ok(talk)
-    }
+/// Puts a daemon's routes into a builder.
+pub(super) struct Reader {
+    zone: Zone,
+    names: HashMap<String, PeerId>,
+    /// The prefix, session and kind of the route before, and how many there were: a session that tells
+    /// several routes of a prefix (RFC 7911) has them one after the other.
+    before: Option<(Prefix, PeerId, bool)>,
+    number: u32,
+}
 
-    fn ask(&mut self, question: &'static str, each: &mut dyn FnMut(&str)) -> Result<(), FeedError> {
-        let line = format!("{question}\n");
-        let sent = self.stream.get_mut().write_all(line.as_bytes());
-        sent.map_err(|source| self.failed(source))?;
-        self.read(question, each)
-    }
-
-    fn failed(&self, source: std::io::Error) -> FeedError {
-        FeedError::Io {
-            socket: self.socket.clone(),
-            source,
+impl Reader {
+    pub(super) fn new(zone: Zone) -> Self {
+        Self {
+            zone,
+            names: HashMap::new(),
+            before: None,
+            number: 0,
         }
     }
 
-    /// Lines are `NNNN-text`, the last one `NNNN text`; ` text` goes on with the number before. Numbers
-    /// from 8000 on are errors.
-    fn read(
+    /// Learns the name of a session of `builder`.
+    pub(super) fn session(&mut self, id: PeerId, builder: &Builder) {
+        if let Some(session) = builder.sessions().get(usize::from(id)) {
+            self.names.insert(session.name.clone(), id);
+        }
+    }
+
+    /// Takes a route; one of a protocol that is no session is none of ours.
+    pub(super) fn take(
         &mut self,
-        question: &'static str,
-        each: &mut dyn FnMut(&str),
-    ) -> Result<(), FeedError> {
-        let mut bytes = Vec::new();
-        loop {
-            bytes.clear();
-            let read = std::io::Read::take(&mut self.stream, LINE_BYTES_MAX)
-                .read_until(b'\n', &mut bytes)
-                .map_err(|source| self.failed(source))?;
-            if read == 0 || bytes.last() != Some(&b'\n') {
-                return Err(self.failed(std::io::ErrorKind::UnexpectedEof.into()));
-            }
-            let text = String::from_utf8_lossy(&bytes);
-            let text = text.trim_end();
-            let Some((code, last)) = numbered(text) else {
-                each(text.strip_prefix(' ').unwrap_or(text));
-                continue;
-            };
-            let rest = text.get(5..).unwrap_or_default();
-            if code >= 8_000 {
-                return Err(FeedError::Refused {
-                    socket: self.socket.clone(),
-                    question,
-                    answer: rest.to_owned(),
-                });
-            }
-            if code != 0 {
-                each(rest);
-            }
-            if last {
-                return Ok(());
-            }
-        }
+        builder: &mut Builder,
+        route: birdc::Route,
+    ) -> Result<(), BuildError> {
+        let Some(peer) = self.names.get(&route.protocol).copied() else {
+            return Ok(());
+        };
+        let place = (route.prefix, peer, route.is_filtered);
+        self.number = match self.before.replace(place) == Some(place) {
+            true => self.number.saturating_add(1),
+            false => 0,
+        };
+        let since_s = self
+            .zone
+            .unix_s(&route.since)
+            .and_then(|since| u32::try_from(since).ok());
+        builder.route(
+            peer,
+            route.prefix,
+            self.number,
+            since_s.unwrap_or(0),
+            fate(&route),
+            attributes(&route),
+        )
     }
 }
 
-fn numbered(line: &str) -> Option<(u32, bool)> {
-    let digits = line.get(..4)?;
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+/// What became of a route.
+pub(super) fn fate(route: &birdc::Route) -> Fate {
+    match (route.is_filtered, route.is_best) {
+        (true, _) => Fate::Filtered,
+        (false, true) => Fate::Best,
+        (false, false) => Fate::Accepted,
     }
-    let last = match line.as_bytes().get(4) {
-        Some(b'-') => false,
-        Some(b' ') | None => true,
+}
+
+/// The attributes of a daemon's route.
+pub(super) fn attributes(route: &birdc::Route) -> Attributes {
+    Attributes {
+        origin: match route.origin.as_str() {
+            "IGP" => Some(0),
+            "EGP" => Some(1),
+            "" => None,
+            _ => Some(2),
+        },
+        path: route.path(),
+        next_hop: route.next_hop,
+        med: route.med,
+        local_pref: route.local_pref,
+        communities: route
+            .communities
+            .iter()
+            .map(|(a, b)| u32::from(*a) << 16 | u32::from(*b))
+            .collect(),
+        large: route.large_communities.clone(),
+        extended: route
+            .extended_communities
+            .iter()
+            .filter_map(|text| extended(text))
+            .collect(),
+    }
+}
+
+/// The eight bytes of an extended community (RFC 4360, RFC 5668) that BIRD writes as `rt,64496,1` or
+/// `generic,0x43000000,0x1`.
+fn extended(text: &str) -> Option<u64> {
+    let mut parts = text.split(',').map(str::trim);
+    let (kind, first, second) = (parts.next()?, parts.next()?, parts.next()?);
+    if kind == "generic" {
+        let hex = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+        return Some(u64::from(hex(first)?) << 32 | u64::from(hex(second)?));
+    }
+    let subtype: u64 = match kind {
+        "rt" => 0x02,
+        "ro" => 0x03,
         _ => return None,
     };
-    Some((digits.parse().ok()?, last))
-}
-
-/// Understands `show protocols all`.
-#[derive(Default)]
-struct Protocols {
-    done: Vec<Session>,
-    open: Option<(String, String, Option<IpAddr>, Option<u32>)>,
-}
-
-impl Protocols {
-    fn line(&mut self, line: &str) {
-        if line.is_empty() {
-            return;
-        }
-        if !line.starts_with([' ', '\t']) {
-            self.close();
-            let mut words = line.split_whitespace();
-            if let (Some(name), Some("BGP"), Some(_)) = (words.next(), words.next(), words.next()) {
-                let state = words.last().unwrap_or_default().to_owned();
-                self.open = Some((name.to_owned(), state, None, None));
-            }
-            return;
-        }
-        let (Some(open), Some((key, value))) = (&mut self.open, line.trim().split_once(':')) else {
-            return;
-        };
-        let value = value.trim();
-        match key {
-            "BGP state" => open.1 = value.to_owned(),
-            // A link-local address comes with its interface.
-            "Neighbor address" => {
-                open.2 = value.split('%').next().and_then(|text| text.parse().ok())
-            }
-            "Neighbor AS" => open.3 = value.parse().ok(),
-            _ => {}
-        }
+    let second: u32 = second.parse().ok()?;
+    if let Ok(address) = first.parse::<std::net::Ipv4Addr>() {
+        let second = u16::try_from(second).ok()?;
+        return Some(
+            0x01 << 56 | subtype << 48 | u64::from(u32::from(address)) << 16 | u64::from(second),
+        );
     }
-
-    fn close(&mut self) {
-        if let Some((name, state, Some(address), asn)) = self.open.take() {
-            self.done.push(Session {
-                name,
-                peer: Peer {
-                    address,
-                    asn: asn.unwrap_or(0),
-                },
-                up: state == "Established",
-                state,
-            });
+    let first: u32 = first.parse().ok()?;
+    match (u16::try_from(first), u16::try_from(second)) {
+        (Ok(first), _) => Some(subtype << 48 | u64::from(first) << 32 | u64::from(second)),
+        (Err(_), Ok(second)) => {
+            Some(0x02 << 56 | subtype << 48 | u64::from(first) << 16 | u64::from(second))
         }
+        _ => None,
     }
-
-    fn end(mut self) -> Vec<Session> {
-        self.close();
-        self.done
-    }
-}
-
-/// Understands `show route all`.
-struct Routes<'a> {
-    builder: &'a mut Builder,
-    names: &'a HashMap<String, PeerId>,
-    refused: bool,
-    now_s: u32,
-    prefix: Option<Prefix>,
-    open: Option<(PeerId, Fate, Attributes)>,
-    failed: Option<BuildError>,
-}
-
-impl Routes<'_> {
-    fn line(&mut self, line: &str) {
-        match line.strip_prefix('\t') {
-            Some(detail) => self.detail(detail.trim()),
-            None => self.head(line),
-        }
-    }
-
-    /// `192.0.2.0/24  unicast [R1 12:00:00.000] * (100) [AS64496i]`; further routes of a prefix do not
-    /// repeat it.
-    fn head(&mut self, line: &str) {
-        self.finish();
-        let Some((front, rest)) = line.split_once('[') else {
-            return;
-        };
-        if !line.starts_with([' ', '\t']) {
-            self.prefix = front
-                .split_whitespace()
-                .next()
-                .and_then(|text| text.parse().ok());
-        }
-        let name = rest.split([' ', ']']).next().unwrap_or_default();
-        let Some(peer) = self.names.get(name) else {
-            return;
-        };
-        let behind = rest.split_once(']').map_or("", |(_, behind)| behind);
-        let fate = match (self.refused, behind.trim_start().starts_with('*')) {
-            (true, _) => Fate::Filtered,
-            (_, true) => Fate::Best,
-            _ => Fate::Accepted,
-        };
-        self.open = Some((*peer, fate, Attributes::default()));
-    }
-
-    fn detail(&mut self, detail: &str) {
-        let (Some((_, _, attributes)), Some((key, value))) =
-            (&mut self.open, detail.split_once(':'))
-        else {
-            return;
-        };
-        let value = value.trim();
-        match key {
-            "BGP.origin" => {
-                attributes.origin = match value {
-                    "IGP" => Some(0),
-                    "EGP" => Some(1),
-                    _ => Some(2),
-                }
-            }
-            "BGP.as_path" => attributes.path = path(value),
-            "BGP.next_hop" => {
-                attributes.next_hop = value
-                    .split_whitespace()
-                    .next()
-                    .and_then(|text| text.parse().ok());
-            }
-            "BGP.med" => attributes.med = value.parse().ok(),
-            "BGP.local_pref" => attributes.local_pref = value.parse().ok(),
-            "BGP.community" => {
-                let pairs = groups(value)
-                    .into_iter()
-                    .filter_map(|group| match group[..] {
-                        [a, b] if a <= 0xffff && b <= 0xffff => Some(a << 16 | b),
-                        _ => None,
-                    });
-                attributes.communities = pairs.collect();
-            }
-            "BGP.large_community" => {
-                let triples = groups(value)
-                    .into_iter()
-                    .filter_map(|group| match group[..] {
-                        [a, b, c] => Some(LargeCommunity(a, b, c)),
-                        _ => None,
-                    });
-                attributes.large = triples.collect();
-            }
-            _ => {}
-        }
-    }
-
-    fn finish(&mut self) {
-        let (Some((peer, fate, attributes)), Some(prefix)) = (self.open.take(), self.prefix) else {
-            return;
-        };
-        if self.failed.is_none() {
-            self.failed = self
-                .builder
-                .route(peer, prefix, 0, self.now_s, fate, attributes)
-                .err();
-        }
-    }
-}
-
-/// `64496 64497 {1 2}` as BIRD writes it.
-fn path(text: &str) -> AsPath {
-    let mut segments: Vec<Segment> = Vec::new();
-    let mut set: Option<Vec<u32>> = None;
-    for word in text
-        .replace('{', " { ")
-        .replace('}', " } ")
-        .split_whitespace()
-    {
-        match (word, word.parse::<u32>()) {
-            ("{", _) => set = Some(Vec::new()),
-            ("}", _) => segments.extend(set.take().map(Segment::Set)),
-            (_, Ok(asn)) => match (&mut set, segments.last_mut()) {
-                (Some(set), _) => set.push(asn),
-                (None, Some(Segment::Sequence(asns))) => asns.push(asn),
-                _ => segments.push(Segment::Sequence(vec![asn])),
-            },
-            _ => {}
-        }
-    }
-    AsPath(segments)
-}
-
-/// The numbers in each pair of brackets: `(1,2) (3,4)`, `(1, 2, 3)`.
-fn groups(text: &str) -> Vec<Vec<u32>> {
-    let inside = text
-        .split('(')
-        .skip(1)
-        .filter_map(|part| part.split_once(')'));
-    inside
-        .filter_map(|(inner, _)| {
-            inner
-                .split(',')
-                .map(|part| part.trim().parse().ok())
-                .collect()
-        })
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::glass::index::Question;
 
-    const ROUTES: &str = "Table master4:\n192.0.2.0/24         unicast [R1 12:00:00.123] * (100) [AS64496i]\n\tvia 10.0.0.1 on eth0\n\tType: BGP univ\n\tBGP.origin: IGP\n\tBGP.as_path: 64496 {1 2}\n\tBGP.next_hop: 10.0.0.1\n\tBGP.local_pref: 100\n\tBGP.community: (64496,1) (65535,666)\n\tBGP.large_community: (64500, 1101, 13)\n                     unicast [R2 12:00:00.123] (100) [AS64497i]\n\tBGP.as_path: 64497\n";
-
-    fn read(text: &str, refused: bool) -> Index {
-        let mut builder = Builder::default();
-        let mut names = HashMap::new();
-        for name in ["R1", "R2"] {
-            let session = Session {
-                name: name.into(),
-                peer: Peer {
-                    address: [10, 0, 0, 1].into(),
-                    asn: 1,
-                },
-                up: true,
-                state: String::new(),
-            };
-            names.insert(name.to_owned(), builder.session(session).expect("few"));
+    #[test]
+    fn extended_communities_are_eight_bytes() {
+        for (text, value) in [
+            ("rt,64496,1", 0x0002_fbf0_0000_0001),
+            ("ro,4200000000,2", 0x0203_fa56_ea00_0002),
+            ("rt,192.0.2.1,5", 0x0102_c000_0201_0005),
+            ("generic,0x43000000,0x1", 0x4300_0000_0000_0001),
+        ] {
+            assert_eq!(extended(text), Some(value), "{text}");
         }
-        let mut routes = Routes {
-            builder: &mut builder,
-            names: &names,
-            refused,
-            now_s: 1,
-            prefix: None,
-            open: None,
-            failed: None,
-        };
-        text.lines().for_each(|line| routes.line(line));
-        routes.finish();
-        builder.build(1)
-    }
-
-    #[test]
-    fn routes_as_bird_prints_them() {
-        let index = read(ROUTES, false);
-        let page = index.find(&Question::default(), 0, 10);
-        assert_eq!(page.total, 2);
-        let first = page.routes[0];
-        assert_eq!(
-            (first.session.name.as_str(), first.fate),
-            ("R1", Fate::Best)
-        );
-        assert_eq!(first.attributes.path.to_string(), "64496 {1 2}");
-        assert_eq!(
-            first.attributes.communities,
-            [64_496 << 16 | 1, 0xffff_029a]
-        );
-        assert_eq!(first.attributes.large, [LargeCommunity(64_500, 1_101, 13)]);
-        assert_eq!(page.routes[1].fate, Fate::Accepted);
-        let refused = read(ROUTES, true);
-        assert_eq!(
-            refused.find(&Question::default(), 0, 1).routes[0].reasons(64_500),
-            [crate::community::Reason::RpkiInvalid]
-        );
-    }
-
-    #[test]
-    fn sessions_as_bird_prints_them() {
-        let mut protocols = Protocols::default();
-        for line in "Name       Proto      Table      State  Since         Info\ndevice1    Device     ---        up     12:00:00.000\nR1         BGP        ---        up     12:00:00.000  Established\n  BGP state:          Established\n    Neighbor address: 10.0.0.1\n    Neighbor AS:      64496\nR2         BGP        ---        start  12:00:00.000  Active\n  BGP state:          Active\n    Neighbor address: fe80::1%eth0\n    Neighbor AS:      64497\n".lines() {
-            protocols.line(line);
-        }
-        let sessions = protocols.end();
-        assert_eq!(sessions.len(), 2);
-        assert_eq!(
-            (
-                sessions[0].name.as_str(),
-                sessions[0].peer.asn,
-                sessions[0].up
-            ),
-            ("R1", 64_496, true)
-        );
-        assert_eq!(
-            (
-                sessions[1].peer.address.to_string().as_str(),
-                sessions[1].up
-            ),
-            ("fe80::1", false)
-        );
-    }
-
-    #[test]
-    fn a_hundred_thousand_mutations_do_not_panic() {
-        let mut seed = crate::testing::Lcg(13);
-        for _ in 0..100_000 {
-            let text = crate::testing::mutate(&mut seed, ROUTES.as_bytes());
-            read(&String::from_utf8_lossy(&text), false);
+        for wrong in ["", "rt", "rt,1", "xx,1,2", "rt,4200000000,65536", "rt,a,b"] {
+            assert_eq!(extended(wrong), None, "{wrong}");
         }
     }
 }

@@ -2,8 +2,10 @@
 //! communities, so that no question walks over everything.
 
 mod build;
+mod diff;
+mod pack;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use base::Prefix;
 
@@ -12,6 +14,7 @@ use crate::mrt::{Attributes, Peer};
 use crate::prefix_table::PrefixTable;
 
 pub use build::{BuildError, Builder};
+pub use diff::Changed;
 
 /// Routes of one moment; more are refused by the builder.
 pub const ROUTES_MAX: usize = 20_000_000;
@@ -41,6 +44,21 @@ pub struct Session {
     pub up: bool,
     /// A word on its state, as the daemon tells it.
     pub state: String,
+    /// More that the daemon tells of it; empty for archives.
+    pub told: Told,
+}
+
+/// What a daemon tells of a session beside its name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Description from the configuration.
+    pub description: String,
+    /// Since when it is in its state, in Unix seconds; 0: not known.
+    pub since_s: u64,
+    /// The last error, in the daemon's words.
+    pub last_error: String,
+    /// Routes announced to the other end.
+    pub exported: u64,
 }
 
 /// One route, compact: 20 bytes.
@@ -57,12 +75,12 @@ struct Row {
 }
 
 /// One route as it is shown.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Route<'a> {
     /// The prefix.
     pub prefix: Prefix,
     /// Its attributes.
-    pub attributes: &'a Attributes,
+    pub attributes: Attributes,
     /// Who told it.
     pub session: &'a Session,
     /// The path id; 0 when there is none.
@@ -119,27 +137,71 @@ impl Lists {
     }
 }
 
-/// Numbers under names.
-type Named<K> = HashMap<K, Vec<u32>>;
-
-/// One moment of the tables.
+/// One moment of the tables. Moments between which no route changed share their tables.
 #[derive(Debug, Clone, Default)]
 pub struct Index {
     taken_at_s: u64,
-    sessions: Vec<Session>,
+    sessions: Arc<[Session]>,
+    tables: Arc<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
     table: PrefixTable,
     rows: Vec<Row>,
     /// Where the routes of a prefix begin; one more at the end.
     starts: Vec<u32>,
-    attributes: Vec<Attributes>,
+    /// Attributes, packed, one behind the other.
+    attributes: Vec<u8>,
+    /// Where those at a place begin; one more at the end.
+    attribute_starts: Vec<u32>,
     /// Routes with the attributes at a place.
     by_attributes: Lists,
     /// Routes of a session.
     by_session: Lists,
-    /// Attributes whose path holds an AS.
-    by_asn: Named<u32>,
-    /// Attributes with a community.
-    by_community: Named<Community>,
+    /// Attributes whose path holds an AS, in order.
+    by_asn: Vec<(u32, u32)>,
+    /// Attributes with a standard community, in order.
+    by_community: Vec<(u32, u32)>,
+    /// Attributes with a large community, in order.
+    by_large: Vec<(LargeCommunity, u32)>,
+}
+
+impl Tables {
+    fn attribute_count(&self) -> usize {
+        self.attribute_starts.len().saturating_sub(1)
+    }
+
+    /// The packed attributes at a place.
+    fn packed(&self, at: u32) -> &[u8] {
+        match (
+            self.attribute_starts.get(at as usize),
+            self.attribute_starts.get(at as usize + 1),
+        ) {
+            (Some(from), Some(to)) => &self.attributes[*from as usize..*to as usize],
+            _ => &[],
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.table.bytes()
+            + self.rows.capacity() * size_of::<Row>()
+            + (self.starts.capacity() + self.attribute_starts.capacity()) * 4
+            + self.attributes.capacity()
+            + self.by_attributes.bytes()
+            + self.by_session.bytes()
+            + (self.by_asn.capacity() + self.by_community.capacity()) * 8
+            + self.by_large.capacity() * size_of::<(LargeCommunity, u32)>()
+    }
+}
+
+/// The places under `key` in a sorted list of pairs.
+fn under<K: Ord + Copy>(pairs: &[(K, u32)], key: K) -> impl Iterator<Item = u32> + '_ {
+    let first = pairs.partition_point(|(one, _)| *one < key);
+    pairs[first..]
+        .iter()
+        .take_while(move |(one, _)| *one == key)
+        .map(|(_, at)| *at)
 }
 
 /// A community to search for.
@@ -200,6 +262,8 @@ pub enum Matching {
     Longest,
     /// It and what is inside it.
     Inside,
+    /// It and what covers it, longest first.
+    Covering,
 }
 
 /// A part of an answer.
@@ -217,19 +281,40 @@ impl Index {
         self.taken_at_s
     }
 
+    /// The same routes at a later moment, with what the sessions say then; `None` when the sessions are
+    /// not the same ones by name.
+    pub fn at_later(&self, taken_at_s: u64, sessions: Vec<Session>) -> Option<Self> {
+        let names = |all: &[Session]| all.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+        (names(&self.sessions) == names(&sessions)).then(|| Self {
+            taken_at_s,
+            sessions: sessions.into(),
+            tables: Arc::clone(&self.tables),
+        })
+    }
+
+    /// Whether no route changed between this moment and `other`.
+    pub fn has_tables_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.tables, &other.tables)
+    }
+
     /// How many routes.
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.tables.rows.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.tables.rows.is_empty()
     }
 
     /// How many prefixes.
     pub fn prefixes(&self) -> usize {
-        self.table.len()
+        self.tables.table.len()
+    }
+
+    /// How many different attributes.
+    pub fn attributes(&self) -> usize {
+        self.tables.attribute_count()
     }
 
     /// The sessions.
@@ -249,8 +334,8 @@ impl Index {
     /// How many routes of a session have each fate: best, otherwise taken, refused.
     pub fn counts(&self, session: PeerId) -> (usize, usize, usize) {
         let mut counts = (0, 0, 0);
-        for row in self.by_session.get(usize::from(session)) {
-            match self.rows[*row as usize].fate {
+        for row in self.tables.by_session.get(usize::from(session)) {
+            match self.tables.rows[*row as usize].fate {
                 Fate::Best => counts.0 += 1,
                 Fate::Accepted => counts.1 += 1,
                 Fate::Filtered => counts.2 += 1,
@@ -259,41 +344,26 @@ impl Index {
         counts
     }
 
+    /// Prefix, age and fate of every route of a session, in order of prefix: what tells whether a daemon's
+    /// list is still the same.
+    pub fn outline(&self, session: PeerId) -> impl Iterator<Item = (Prefix, u32, Fate)> + '_ {
+        let rows = self.tables.by_session.get(usize::from(session)).iter();
+        rows.filter_map(|at| {
+            let row = self.tables.rows.get(*at as usize)?;
+            let prefix = self.tables.table.get(row.prefix as usize)?;
+            Some((prefix, row.since_s, row.fate))
+        })
+    }
+
     /// Bytes of memory, without the allocator's own.
     pub fn bytes(&self) -> usize {
-        let attributes: usize = self
-            .attributes
-            .iter()
-            .map(|one| {
-                size_of::<Attributes>()
-                    + one.communities.capacity() * 4
-                    + one.large.capacity() * 12
-                    + one.extended.capacity() * 8
-                    + one
-                        .path
-                        .0
-                        .iter()
-                        .map(|segment| 32 + segment.asns().len() * 4)
-                        .sum::<usize>()
-            })
-            .sum();
-        let lists = |total: usize, keys: usize, key: usize| total * 4 + keys * (key + 24 + 8);
-        let asn_items = self.by_asn.values().map(Vec::capacity).sum();
-        let community_items = self.by_community.values().map(Vec::capacity).sum();
-        self.table.bytes()
-            + self.rows.capacity() * size_of::<Row>()
-            + self.starts.capacity() * 4
-            + attributes
-            + self.by_attributes.bytes()
-            + self.by_session.bytes()
-            + lists(asn_items, self.by_asn.len(), 4)
-            + lists(community_items, self.by_community.len(), 16)
+        self.tables.bytes()
     }
 
     fn route(&self, row: &Row) -> Option<Route<'_>> {
         Some(Route {
-            prefix: self.table.get(row.prefix as usize)?,
-            attributes: self.attributes.get(row.attributes as usize)?,
+            prefix: self.tables.table.get(row.prefix as usize)?,
+            attributes: pack::read(self.tables.packed(row.attributes)),
             session: self.sessions.get(usize::from(row.peer))?,
             path_id: row.path_id,
             since_s: row.since_s,
@@ -303,8 +373,8 @@ impl Index {
 
     fn rows_of(&self, prefixes: std::ops::Range<usize>) -> std::ops::Range<usize> {
         match (
-            self.starts.get(prefixes.start),
-            self.starts.get(prefixes.end),
+            self.tables.starts.get(prefixes.start),
+            self.tables.starts.get(prefixes.end),
         ) {
             (Some(from), Some(to)) => *from as usize..*to as usize,
             _ => 0..0,
@@ -320,7 +390,10 @@ impl Index {
         if !fate || asked.session.is_some_and(|session| session != row.peer) {
             return false;
         }
-        let attributes = &self.attributes[row.attributes as usize];
+        if asked.origin.is_none() && asked.through.is_none() && asked.community.is_none() {
+            return true;
+        }
+        let attributes = pack::read(self.tables.packed(row.attributes));
         asked
             .origin
             .is_none_or(|asn| attributes.path.origin() == Some(asn))
@@ -333,17 +406,21 @@ impl Index {
             })
     }
 
+    /// The attributes that a list knows for the question; `None` when no list helps.
+    fn listed(&self, asked: &Question) -> Option<Vec<u32>> {
+        let tables = &self.tables;
+        if let Some(asn) = asked.origin.or(asked.through) {
+            return Some(under(&tables.by_asn, asn).collect());
+        }
+        Some(match asked.community? {
+            Community::Standard(value) => under(&tables.by_community, value).collect(),
+            Community::Large(value) => under(&tables.by_large, value).collect(),
+        })
+    }
+
     /// The routes that `asked` describes, `limit` of them from number `from` on.
     pub fn find(&self, asked: &Question, from: usize, limit: usize) -> Page<'_> {
-        let range = asked.prefix.map(|prefix| match asked.matching {
-            Matching::Exact => self.table.exact(&prefix).map_or(0..0, |at| at..at + 1),
-            Matching::Longest => self
-                .table
-                .covering(prefix)
-                .next()
-                .map_or(0..0, |at| at..at + 1),
-            Matching::Inside => self.table.inside(&prefix),
-        });
+        let tables = &self.tables;
         let mut page = Page {
             routes: Vec::new(),
             total: 0,
@@ -356,137 +433,58 @@ impl Index {
                 page.total += 1;
             }
         };
-        if let Some(range) = range {
-            self.rows[self.rows_of(range)].iter().for_each(&mut take);
+        if let Some(prefix) = asked.prefix {
+            let table = &tables.table;
+            match asked.matching {
+                Matching::Exact => {
+                    let places = table.exact(&prefix).map_or(0..0, |at| at..at + 1);
+                    tables.rows[self.rows_of(places)].iter().for_each(take);
+                }
+                Matching::Inside => {
+                    let rows = self.rows_of(table.inside(&prefix));
+                    tables.rows[rows].iter().for_each(take);
+                }
+                Matching::Longest => {
+                    // The longest prefix with a route that fits, not just the longest prefix.
+                    let mut places = table.covering(prefix);
+                    let fitting = places.find(|at| {
+                        let mut rows = tables.rows[self.rows_of(*at..*at + 1)].iter();
+                        rows.any(|row| self.fits(row, asked))
+                    });
+                    if let Some(at) = fitting {
+                        tables.rows[self.rows_of(at..at + 1)].iter().for_each(take);
+                    }
+                }
+                Matching::Covering => {
+                    for at in table.covering(prefix) {
+                        let rows = self.rows_of(at..at + 1);
+                        tables.rows[rows].iter().for_each(&mut take);
+                    }
+                }
+            }
             return page;
         }
-        let listed = asked
-            .origin
-            .or(asked.through)
-            .map(|asn| self.by_asn.get(&asn))
-            .or_else(|| {
-                asked
-                    .community
-                    .map(|community| self.by_community.get(&community))
-            });
-        if let Some(list) = listed {
+        if let Some(list) = self.listed(asked) {
             let mut rows: Vec<u32> = list
                 .into_iter()
-                .flatten()
-                .flat_map(|at| self.by_attributes.get(*at as usize).iter().copied())
+                .flat_map(|at| tables.by_attributes.get(at as usize).iter().copied())
                 .collect();
             rows.sort_unstable();
-            rows.iter().for_each(|row| take(&self.rows[*row as usize]));
+            rows.iter()
+                .for_each(|row| take(&tables.rows[*row as usize]));
         } else if let Some(session) = asked.session {
-            let rows = self.by_session.get(usize::from(session)).iter();
-            rows.for_each(|row| take(&self.rows[*row as usize]));
+            let rows = tables.by_session.get(usize::from(session)).iter();
+            rows.for_each(|row| take(&tables.rows[*row as usize]));
         } else if asked.fate.is_none() {
             // Everything: the page is cut out without walking over the rest.
-            let rows = self.rows.iter().skip(from).take(limit);
+            let rows = tables.rows.iter().skip(from).take(limit);
             page.routes.extend(rows.filter_map(|row| self.route(row)));
-            page.total = self.rows.len();
+            page.total = tables.rows.len();
         } else {
-            self.rows.iter().for_each(&mut take);
+            tables.rows.iter().for_each(take);
         }
         page
     }
-
-    /// What differs between this moment and `later`: routes gone, come, and changed in attributes or fate;
-    /// at most `limit` of each. Sessions are the same when their names are.
-    pub fn changes_to<'a>(&'a self, later: &'a Self, limit: usize) -> Changed<'a> {
-        let mut changed = Changed::default();
-        let key = |route: &Route<'a>| (route.prefix, route.session.name.as_str(), route.path_id);
-        let mut old = Keyed::new(self);
-        let mut new = Keyed::new(later);
-        loop {
-            let order = match (&old.head, &new.head) {
-                (None, None) => return changed,
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, Some(_)) => std::cmp::Ordering::Greater,
-                (Some(a), Some(b)) => key(a).cmp(&key(b)),
-            };
-            match (order, old.head, new.head) {
-                (std::cmp::Ordering::Less, Some(route), _) => {
-                    changed.gone_total += 1;
-                    if changed.gone.len() < limit {
-                        changed.gone.push(route);
-                    }
-                    old.advance();
-                }
-                (std::cmp::Ordering::Greater, _, Some(route)) => {
-                    changed.come_total += 1;
-                    if changed.come.len() < limit {
-                        changed.come.push(route);
-                    }
-                    new.advance();
-                }
-                (_, Some(before), Some(after)) => {
-                    if before.attributes != after.attributes || before.fate != after.fate {
-                        changed.changed_total += 1;
-                        if changed.changed.len() < limit {
-                            changed.changed.push((before, after));
-                        }
-                    }
-                    old.advance();
-                    new.advance();
-                }
-                _ => return changed,
-            }
-        }
-    }
-}
-
-/// Walks an index in the order of prefix, name of the session, path id.
-struct Keyed<'a> {
-    index: &'a Index,
-    next_prefix: usize,
-    waiting: std::vec::IntoIter<Route<'a>>,
-    head: Option<Route<'a>>,
-}
-
-impl<'a> Keyed<'a> {
-    fn new(index: &'a Index) -> Self {
-        let mut keyed = Self {
-            index,
-            next_prefix: 0,
-            waiting: Vec::new().into_iter(),
-            head: None,
-        };
-        keyed.advance();
-        keyed
-    }
-
-    fn advance(&mut self) {
-        self.head = self.waiting.next();
-        while self.head.is_none() && self.next_prefix < self.index.table.len() {
-            let rows = self.index.rows_of(self.next_prefix..self.next_prefix + 1);
-            let mut routes: Vec<Route<'a>> = self.index.rows[rows]
-                .iter()
-                .filter_map(|row| self.index.route(row))
-                .collect();
-            routes.sort_by(|a, b| (&a.session.name, a.path_id).cmp(&(&b.session.name, b.path_id)));
-            self.next_prefix += 1;
-            self.waiting = routes.into_iter();
-            self.head = self.waiting.next();
-        }
-    }
-}
-
-/// What differs between two moments.
-#[derive(Debug, Default)]
-pub struct Changed<'a> {
-    /// In the earlier one only.
-    pub gone: Vec<Route<'a>>,
-    /// How many of those in all.
-    pub gone_total: usize,
-    /// In the later one only.
-    pub come: Vec<Route<'a>>,
-    /// How many of those in all.
-    pub come_total: usize,
-    /// In both with other attributes or another fate.
-    pub changed: Vec<(Route<'a>, Route<'a>)>,
-    /// How many of those in all.
-    pub changed_total: usize,
 }
 
 #[cfg(test)]
@@ -512,6 +510,7 @@ mod tests {
             },
             up: true,
             state: "Established".into(),
+            told: Told::default(),
         };
         let a = builder.session(session("a", 1)).expect("few");
         let b = builder.session(session("b", 2)).expect("few");

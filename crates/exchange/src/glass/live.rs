@@ -2,25 +2,54 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::feed;
+use super::follow::{Effort, Follower};
 use super::index::Index;
+use crate::engine::SessionState;
+use crate::engine::moment::Zone;
+use crate::rpki::VrpSet;
 use crate::rpki::service::Rpki;
 
-/// Earlier moments that are kept.
-pub const MOMENTS_MAX: usize = 3;
+/// Earlier moments are kept so that one is about this old, in seconds: of two that fall between the same
+/// ages only the older one stays.
+const MOMENT_AGES_S: [u64; 8] = [30, 120, 600, 1_800, 7_200, 21_600, 43_200, 86_400];
+/// Bytes of all moments; beyond, the oldest go.
+pub const MOMENTS_BYTES_MAX: usize = 512 << 20;
+/// A look may take this share of the time: a slow daemon is asked less often.
+const LOOK_SHARE: u32 = 4;
 
 /// Where the routes come from.
 #[derive(Debug, Clone)]
 pub enum Feed {
     /// An MRT archive, read again when it changes.
     Archive(PathBuf),
-    /// The control socket of a BIRD, asked again and again.
+    /// The control socket of a BIRD, followed.
     Bird(PathBuf),
+}
+
+/// Payloads to label routes with.
+#[derive(Clone)]
+pub enum Labels {
+    /// Those of a running service.
+    Service(Rpki),
+    /// Those that somebody sends.
+    Sent(watch::Receiver<Option<Arc<VrpSet>>>),
+}
+
+impl Labels {
+    /// The newest set; `None` until there was one.
+    pub fn set(&self) -> Option<Arc<VrpSet>> {
+        match self {
+            Self::Service(rpki) => rpki.set(),
+            Self::Sent(sent) => sent.borrow().clone(),
+        }
+    }
 }
 
 /// What a looking glass is made from.
@@ -30,10 +59,23 @@ pub struct GlassOptions {
     pub feed: Feed,
     /// How often the feed is looked at.
     pub every: Duration,
-    /// AS number of the route server, whose communities tell reasons.
-    pub asn: u32,
+    /// AS number of the route server, whose communities tell reasons; it may change.
+    pub asn: watch::Receiver<u32>,
     /// Payloads to label routes with.
-    pub rpki: Option<Rpki>,
+    pub rpki: Option<Labels>,
+}
+
+/// The sessions of the daemon as the last look found them.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// The sessions.
+    pub sessions: Vec<SessionState>,
+    /// The daemon's zone, for its times.
+    pub zone: Zone,
+    /// When, in Unix seconds.
+    pub at_s: u64,
+    /// What is wrong with the feed; the sessions are the last known ones then.
+    pub problem: Option<String>,
 }
 
 /// A looking glass. Cheap to clone.
@@ -41,22 +83,32 @@ pub struct GlassOptions {
 pub struct Glass {
     options: GlassOptions,
     state: Arc<RwLock<State>>,
+    follower: Arc<Mutex<Option<Follower>>>,
+    seen: watch::Sender<Arc<Seen>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Newest last.
+    now: Option<Arc<Index>>,
+    /// Oldest first.
     moments: VecDeque<Arc<Index>>,
     problem: Option<String>,
     stamp: Option<(u64, SystemTime)>,
+    effort: Option<Effort>,
 }
 
 impl Glass {
     /// An empty one.
     pub fn new(options: GlassOptions) -> Self {
+        let follower = match &options.feed {
+            Feed::Archive(_) => None,
+            Feed::Bird(socket) => Some(Follower::new(socket)),
+        };
         Self {
             options,
             state: Arc::default(),
+            follower: Arc::new(Mutex::new(follower)),
+            seen: watch::channel(Arc::default()).0,
         }
     }
 
@@ -65,12 +117,20 @@ impl Glass {
         &self.options
     }
 
-    /// The newest moment; `None` until there was one.
-    pub fn now(&self) -> Option<Arc<Index>> {
-        self.read().moments.back().cloned()
+    /// The control socket of the daemon, if the routes come from one.
+    pub fn socket(&self) -> Option<&std::path::Path> {
+        match &self.options.feed {
+            Feed::Bird(socket) => Some(socket),
+            Feed::Archive(_) => None,
+        }
     }
 
-    /// The moments that are kept, newest last.
+    /// The newest tables; `None` until there were some.
+    pub fn now(&self) -> Option<Arc<Index>> {
+        self.read().now.clone()
+    }
+
+    /// The moments to compare with, oldest first.
     pub fn moments(&self) -> Vec<Arc<Index>> {
         self.read().moments.iter().cloned().collect()
     }
@@ -78,6 +138,16 @@ impl Glass {
     /// What is wrong with the feed.
     pub fn problem(&self) -> Option<String> {
         self.read().problem.clone()
+    }
+
+    /// How the newest tables were learnt.
+    pub fn effort(&self) -> Option<Effort> {
+        self.read().effort
+    }
+
+    /// The sessions, followed.
+    pub fn seen(&self) -> watch::Receiver<Arc<Seen>> {
+        self.seen.subscribe()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, State> {
@@ -96,22 +166,22 @@ impl Glass {
     pub async fn run(self, stop: CancellationToken) {
         loop {
             let glass = self.clone();
+            let begun = Instant::now();
             // Reading a table is work for a thread of its own.
             if let Err(error) = tokio::task::spawn_blocking(move || glass.look()).await {
                 tracing::error!(%error, "The looking glass could not read its feed");
             }
+            let pause = self.options.every.max(begun.elapsed() * LOOK_SHARE);
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(self.options.every) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    /// Reads the feed once; what does not read leaves the last moment as it is.
+    /// Reads the feed once; what does not read leaves the last tables as they are.
     pub fn look(&self) {
-        let now_s = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
+        let now_s = now_s();
         let read = match &self.options.feed {
             Feed::Archive(path) => {
                 let stamp = std::fs::metadata(path)
@@ -125,27 +195,31 @@ impl Glass {
                     if wrong.count > 0 {
                         tracing::warn!(records = wrong.count, first = ?wrong.first.first(), "Records of the archive made no sense");
                     }
-                    index
+                    (index, Effort::Whole)
                 })
             }
-            Feed::Bird(socket) => feed::bird(socket, now_s),
+            Feed::Bird(_) => self.follow(now_s),
         };
         match read {
-            Ok(index) => {
+            Ok((index, effort)) => {
                 tracing::debug!(
                     routes = index.len(),
                     bytes = index.bytes(),
+                    ?effort,
                     "The looking glass has new tables"
                 );
-                let mut state = self.change();
-                state.problem = None;
-                state.moments.push_back(Arc::new(index));
-                while state.moments.len() > MOMENTS_MAX {
-                    state.moments.pop_front();
-                }
+                self.keep(index, effort);
             }
             Err(error) => {
                 let problem = runtime::error_chain(&error);
+                self.seen.send_modify(|seen| {
+                    if seen.problem.as_ref() != Some(&problem) {
+                        *seen = Arc::new(Seen {
+                            problem: Some(problem.clone()),
+                            ..Seen::clone(seen)
+                        });
+                    }
+                });
                 let mut state = self.change();
                 if state.problem.as_ref() != Some(&problem) {
                     tracing::error!(
@@ -156,5 +230,101 @@ impl Glass {
                 state.problem = Some(problem);
             }
         }
+    }
+
+    fn follow(&self, now_s: u64) -> Result<(Index, Effort), feed::FeedError> {
+        let mut follower = self
+            .follower
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(follower) = follower.as_mut() else {
+            return Ok((Index::default(), Effort::Counters));
+        };
+        let look = follower.look(now_s)?;
+        self.seen.send_replace(Arc::new(Seen {
+            sessions: look.sessions,
+            zone: look.zone,
+            at_s: now_s,
+            problem: None,
+        }));
+        Ok((look.index, look.effort))
+    }
+
+    fn keep(&self, index: Index, effort: Effort) {
+        let index = Arc::new(index);
+        let mut state = self.change();
+        state.problem = None;
+        state.effort = Some(effort);
+        if let Some(before) = state.now.replace(Arc::clone(&index)) {
+            state.moments.push_back(before);
+        }
+        thin(&mut state.moments, index.taken_at_s());
+    }
+}
+
+/// Leaves one moment between two ages, and no more bytes than there may be.
+fn thin(moments: &mut VecDeque<Arc<Index>>, now_s: u64) {
+    let class = |index: &Index| {
+        let age_s = now_s.saturating_sub(index.taken_at_s());
+        MOMENT_AGES_S.partition_point(|one| *one <= age_s)
+    };
+    // Of the youngest class none is old enough to stay but the oldest, which grows into the next.
+    let mut kept: VecDeque<Arc<Index>> = VecDeque::new();
+    for index in moments.drain(..) {
+        let class_of = class(&index);
+        if class_of >= MOMENT_AGES_S.len() {
+            continue;
+        }
+        if kept.back().is_none_or(|older| class(older) != class_of) {
+            kept.push_back(index);
+        }
+    }
+    let bytes = |kept: &VecDeque<Arc<Index>>| -> usize {
+        let mut sum = 0;
+        let mut before: Option<&Arc<Index>> = None;
+        for index in kept {
+            if before.is_none_or(|before| !before.has_tables_of(index)) {
+                sum += index.bytes();
+            }
+            before = Some(index);
+        }
+        sum
+    };
+    while kept.len() > 1 && bytes(&kept) > MOMENTS_BYTES_MAX {
+        kept.pop_front();
+    }
+    *moments = kept;
+}
+
+fn now_s() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::glass::index::Builder;
+
+    #[test]
+    fn moments_grow_sparse_with_age() {
+        let mut moments = VecDeque::new();
+        let mut last = Vec::new();
+        for now_s in 0..100_000u64 {
+            if now_s % 5 == 0 {
+                moments.push_back(Arc::new(Builder::default().build(now_s)));
+            }
+            thin(&mut moments, now_s);
+            last = moments
+                .iter()
+                .map(|index| now_s - index.taken_at_s())
+                .collect();
+        }
+        assert!(last.len() <= MOMENT_AGES_S.len(), "{last:?}");
+        assert!(last.len() >= 5, "{last:?}");
+        assert!(last.windows(2).all(|pair| pair[0] > pair[1]), "{last:?}");
+        assert!(last.iter().any(|age| (60..=7_200).contains(age)), "{last:?}");
+        assert!(last[0] >= 21_600, "{last:?}");
     }
 }

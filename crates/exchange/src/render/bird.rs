@@ -203,10 +203,15 @@ fn list(out: &mut String, name: &str, entries: impl Iterator<Item = String>) {
 }
 
 fn tables(out: &mut String, policy: &Policy) {
+    // BIRD takes no sorted table for neighbours that are reached by routing.
+    let sorted = match policy.transport.multihop {
+        true => "",
+        false => " sorted",
+    };
     // Sorted, so that a session whose best route is withheld is given the next best (RFC 7947, 2.3).
     say!(
         out,
-        "ipv4 table master4 sorted;\nipv6 table master6 sorted;\n"
+        "ipv4 table master4{sorted};\nipv6 table master6{sorted};\n"
     );
     say!(out, "protocol device {{ }}\n");
     if let Some(bfd) = policy.bfd {
@@ -451,12 +456,19 @@ fn session_part(out: &mut String, policy: &Policy, session: &Session<'_>, hops: 
         plain(&session.member.name),
         session.router.name
     );
+    let port = match policy.transport.port {
+        179 => String::new(),
+        port => format!(" port {port}"),
+    };
     say!(
         out,
-        "  local {} as RS_ASN;\n  neighbor {} as {asn};",
+        "  local {}{port} as RS_ASN;\n  neighbor {}{port} as {asn};",
         session.own,
         session.peer
     );
+    if policy.transport.multihop {
+        say!(out, "  multihop;");
+    }
     say!(
         out,
         "  strict bind on;\n  rs client;\n  interpret communities off;\n  connect delay time 1;\n  connect retry time 10;\n  error wait time 2, 60;\n  hold time {};",
@@ -499,9 +511,13 @@ fn session_part(out: &mut String, policy: &Policy, session: &Session<'_>, hops: 
             MAX_PREFIX_DEFAULT[0],
         )
     };
+    let secondary = match policy.transport.multihop {
+        true => "",
+        false => "    secondary on;\n",
+    };
     say!(
         out,
-        "  {kind} {{\n    table {table};\n    secondary on;\n    import table on;\n    import keep filtered on;\n    receive limit {} action restart;\n    import filter import_{name};\n    export filter export_{name};\n  }};",
+        "  {kind} {{\n    table {table};\n{secondary}    import table on;\n    import keep filtered on;\n    receive limit {} action restart;\n    import filter import_{name};\n    export filter export_{name};\n  }};",
         terms
             .and_then(|terms| terms.max_prefix)
             .or(own)

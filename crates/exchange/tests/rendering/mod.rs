@@ -135,7 +135,7 @@ fn a_rule_that_contradicts_the_document_is_told() {
 #[test]
 fn every_switch_of_the_policy_gives_a_configuration_that_bird_takes() {
     let base = Document::parse("lab.toml", LAB).expect("valid");
-    let variants: [fn(&mut Document); 11] = [
+    let variants: [fn(&mut Document); 12] = [
         |d| d.policy.blackhole = false,
         |d| d.policy.irr.enabled = false,
         |d| d.policy.irr.more_specific = true,
@@ -152,6 +152,12 @@ fn every_switch_of_the_policy_gives_a_configuration_that_bird_takes() {
         |d| {
             *d = protected();
             d.protection.clear();
+        },
+        |d| {
+            d.policy.transport = exchange::document::Transport {
+                port: 1790,
+                multihop: true,
+            }
         },
     ];
     for change in variants {

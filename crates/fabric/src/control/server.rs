@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base::NodeName;
+use base::{NodeName, Role};
 use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -70,6 +70,14 @@ pub trait EventIngest: Send + Sync {
     /// Takes one batch. `Ok` means that it is durable, or was taken before: the same
     /// (node, number) may come again.
     async fn ingest(&self, node: &NodeName, seq: u64, batch: Bytes) -> Result<(), IngestError>;
+
+    /// Takes what a role of a node reports: the newest of its kind, JSON. Older ones
+    /// may be lost.
+    async fn report(&self, _: &NodeName, role: Role, _: Bytes) -> Result<(), IngestError> {
+        Err(IngestError::Refused(format!(
+            "nobody takes reports of role {role}"
+        )))
+    }
 }
 
 /// Takes no events; nodes keep them.

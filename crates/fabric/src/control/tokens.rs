@@ -57,7 +57,7 @@ impl Control {
         roles.dedup();
         if roles.is_empty() || roles.contains(&Role::Control) {
             return Err(ControlError::Invalid(format!(
-                "node {node} cannot be given roles {:?}: must be one or more of edge, dispatch",
+                "node {node} cannot be given roles {:?}: must be one or more of edge, dispatch, exchange",
                 roles_text(&roles)
             )));
         }

@@ -19,7 +19,7 @@ use super::events::{self, EventSource, Shipper};
 use super::heartbeat;
 use super::quick::{self, Progress, QuickHandler};
 use super::snapshots::{self, Snapshot};
-use super::{Node, NodeError};
+use super::{Node, NodeError, reports};
 use crate::envelope::{ENVELOPE_BYTES_MAX, PublicKey};
 use crate::tls;
 
@@ -264,6 +264,23 @@ impl Link {
             "fabric events".to_owned(),
             Arc::new(move |shared| Box::pin(events::ship(shared, shipper.clone()))),
         ));
+    }
+
+    /// Reports what `values` holds for `role`, as soon as it changes.
+    ///
+    /// # Errors
+    /// When the node is not enrolled for `role`.
+    pub fn reports(
+        &mut self,
+        role: Role,
+        values: watch::Receiver<Option<serde_json::Value>>,
+    ) -> Result<(), NodeError> {
+        self.check_role(role)?;
+        self.tasks.push((
+            format!("fabric reports {role}"),
+            Arc::new(move |shared| Box::pin(reports::run(shared, role, values.clone()))),
+        ));
+        Ok(())
     }
 
     /// Where long orders (preloads) report how far they have got.

@@ -38,6 +38,7 @@ mod events;
 mod heartbeat;
 mod link;
 mod quick;
+mod reports;
 mod snapshots;
 
 pub use client::LinkError;

@@ -5,6 +5,7 @@ mod enforcement;
 mod lookup;
 mod portal;
 mod seams;
+mod sites;
 mod traffic;
 mod zones;
 
@@ -168,6 +169,8 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     });
     let names = Arc::new(seams::MemberNames::default());
     let sharing = isac::share::Sharing::new(db.clone(), vault.clone(), names.clone());
+    let agents = sites::Agents::new(control.clone(), exchange.clone(), vault.clone())
+        .context("could not make the client of looking glasses")?;
     let rooms = vec![
         traffic.room(),
         casework.room(),
@@ -185,6 +188,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
             people: people.clone(),
         }),
         exchange.room(&config.exchange),
+        exchange::glass::console::room(exchange::glass::console::Desk::new(Arc::new(agents))),
     ];
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
         .context("the console does not fit together")?;
@@ -219,7 +223,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         lake,
         casework,
         cert,
-        exchange: _,
+        exchange,
         cdn,
         portal,
         objects,
@@ -237,7 +241,18 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
     super::figures::fabric(process, control.clone());
 
     let nodes = process.listen(config.fabric.listen)?;
-    let (ingest, stop) = (Arc::new(Figures(lake.clone())), tasks.soft());
+    sites::publish(
+        process,
+        exchange,
+        control.clone(),
+        &vault,
+        config.irr.clone(),
+    );
+    let doorman = sites::Doorman {
+        figures: Figures(lake.clone()),
+        db: db.clone(),
+    };
+    let (ingest, stop) = (Arc::new(doorman), tasks.soft());
     tasks.spawn_essential(
         "nodes",
         async move { control.serve(nodes, ingest, stop).await },

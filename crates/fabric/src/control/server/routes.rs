@@ -23,7 +23,7 @@ use super::{Door, IngestError, Peer};
 use crate::api::{
     EVENTS_BYTES_MAX, EnrolReply, EnrolRequest, ErrorBody, EventsReply, HEALTH_BYTES_MAX,
     Heartbeat, HeartbeatReply, POLL_WAIT, QUICK_REPORTS_MAX, QuickReport, RenewReply, RenewRequest,
-    SMALL_BYTES_MAX, SnapshotReport, VERSION_HEADER, split_frames,
+    REPORT_BYTES_MAX, SMALL_BYTES_MAX, SnapshotReport, VERSION_HEADER, split_frames,
 };
 use crate::control::nodes::{Caller, Need};
 use crate::control::recorder::{Fact, NotRecorded};
@@ -35,6 +35,7 @@ use crate::pki::{Identity, PkiError};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 const EVENTS: &str = "/v1/events";
+const REPORTS: &str = "/v1/reports/";
 
 pub(super) fn router(door: Door) -> Router {
     Router::new()
@@ -49,6 +50,10 @@ pub(super) fn router(door: Door) -> Router {
         .route(
             EVENTS,
             post(events).layer(DefaultBodyLimit::max(EVENTS_BYTES_MAX)),
+        )
+        .route(
+            "/v1/reports/{role}",
+            post(report).layer(DefaultBodyLimit::max(REPORT_BYTES_MAX)),
         )
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "there is nothing here"))
         .layer(middleware::from_fn(with_limits))
@@ -74,6 +79,8 @@ async fn with_limits(request: Request, next: Next) -> Response {
 fn announces_too_much(request: &Request) -> bool {
     let limit = if request.uri().path() == EVENTS {
         EVENTS_BYTES_MAX
+    } else if request.uri().path().starts_with(REPORTS) {
+        REPORT_BYTES_MAX
     } else {
         SMALL_BYTES_MAX
     };
@@ -399,6 +406,24 @@ async fn events(
         reply.acked = seq;
     }
     Ok(Json(reply))
+}
+
+async fn report(
+    State(door): State<Door>,
+    node: Node,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, ApiError> {
+    let role = role(&name)?;
+    node.caller.must_have(role)?;
+    match door.ingest.report(&node.caller.node, role, body).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(IngestError::Busy(why)) => Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, why)),
+        Err(IngestError::Refused(why)) => {
+            tracing::error!(node = %node.caller.node, %role, why, "Report refused");
+            Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, why))
+        }
+    }
 }
 
 async fn quick(

@@ -1,0 +1,157 @@
+//! Role `exchange`: the agent beside the route server of one site.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::ensure;
+use base::Role;
+use exchange::agent::{self, Applied, Applier, ApplierOptions, SiteSnapshot};
+use exchange::glass::api::{self, Guard};
+use exchange::glass::live::{Feed, Glass, GlassOptions, Labels};
+use exchange::glass::probe::Prober;
+use exchange::glass::sign::Key;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::node::{ManagedNode, follow};
+use super::process::Process;
+use crate::config::{AgentSection, Config};
+
+/// What heartbeats tell of the agent, filled in once it runs.
+#[derive(Clone, Default)]
+pub(super) struct AgentHealth(Arc<Mutex<Value>>);
+
+impl AgentHealth {
+    /// For a heartbeat: where the looking glass is and what became of the newest configuration.
+    pub(super) fn told(&self) -> Value {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn tell(&self, value: Value) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+}
+
+/// Joins the role to a managed node.
+pub(super) fn join(
+    config: &Config,
+    process: &Process,
+    node: &mut ManagedNode,
+    health: &AgentHealth,
+) -> anyhow::Result<()> {
+    let section = &config.agent;
+    ensure!(!section.site.is_empty(), "agent.site: must name the site");
+    runtime::crypto::install_provider();
+    let site = section.site.clone();
+    let accept = move |snapshot: &SiteSnapshot| snapshot.check(&site);
+    let snapshot = follow::<SiteSnapshot>(&mut node.link, Role::Exchange, process, accept)?;
+    let tasks = &process.supervisor;
+
+    let (applier, applied) = Applier::new(ApplierOptions {
+        site: section.site.clone(),
+        running: section.bird_config.clone(),
+        socket: section.bird_socket.clone(),
+        watch: Duration::from_secs(section.watch_s),
+        settle: Duration::from_secs(section.settle_s),
+    });
+    let (wanted, stop) = (snapshot.clone(), tasks.soft());
+    tasks.spawn("route server", async move {
+        applier.run(wanted, stop).await;
+    });
+
+    let (send_labels, labels) = watch::channel(None);
+    let (wanted, stop) = (snapshot.clone(), tasks.soft());
+    tasks.spawn("labels", async move {
+        agent::labels::follow(wanted, send_labels, stop).await;
+    });
+
+    let first = snapshot.borrow().clone();
+    let (send_asn, asn) = watch::channel(asn_of(first.as_deref()));
+    let (send_key, key) = watch::channel(key_of(first.as_deref()));
+    let (mut news, stop) = (snapshot.clone(), tasks.soft());
+    tasks.spawn("looking glass's key", async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = news.changed() => if changed.is_err() { return },
+            }
+            let now = news.borrow_and_update().clone();
+            send_asn.send_replace(asn_of(now.as_deref()));
+            send_key.send_replace(key_of(now.as_deref()));
+        }
+    });
+
+    let glass = Glass::new(GlassOptions {
+        feed: Feed::Bird(section.bird_socket.clone()),
+        every: Duration::from_millis(section.look_ms),
+        asn,
+        rpki: Some(Labels::Sent(labels)),
+    });
+    let (reports, values) = watch::channel(None);
+    node.link.reports(Role::Exchange, values)?;
+    let (site, seen, stop) = (section.site.clone(), glass.seen(), tasks.soft());
+    tasks.spawn("reports", async move {
+        agent::report::tell(site, seen, reports, stop).await;
+    });
+    let (runner, stop) = (glass.clone(), tasks.soft());
+    tasks.spawn("looking glass", async move {
+        runner.run(stop).await;
+    });
+
+    if let Some(address) = section.listen {
+        let guard = Guard {
+            open: section.open,
+            allow: section.allow.clone(),
+            key: Some(key),
+        };
+        let prober = Prober::new(section.probe_allow.clone());
+        let router = api::router(glass, Some(prober), guard);
+        let (listener, stop) = (process.listen(address)?, tasks.soft());
+        tasks.spawn_essential("looking glass's listener", async move {
+            web::serve_router(router, listener, stop).await
+        });
+    }
+    tell_health(section, health.clone(), applied, process);
+    let ready = process.readiness.flag("exchange snapshot");
+    let stop = tasks.soft();
+    tasks.spawn(
+        "exchange ready",
+        super::ready_when_some(snapshot, ready, stop),
+    );
+    Ok(())
+}
+
+fn asn_of(snapshot: Option<&SiteSnapshot>) -> u32 {
+    snapshot.map_or(0, |snapshot| snapshot.document.policy.asn)
+}
+
+fn key_of(snapshot: Option<&SiteSnapshot>) -> Option<Key> {
+    snapshot.and_then(|snapshot| Key::from_hex(&snapshot.glass_key))
+}
+
+fn tell_health(
+    section: &AgentSection,
+    health: AgentHealth,
+    mut applied: watch::Receiver<Applied>,
+    process: &Process,
+) {
+    let url = section
+        .url
+        .clone()
+        .or_else(|| section.listen.map(|address| format!("http://{address}")));
+    let site = section.site.clone();
+    let stop = process.supervisor.soft();
+    process.supervisor.spawn("agent's health", async move {
+        loop {
+            let now = applied.borrow_and_update().clone();
+            health.tell(json!({ "site": site, "glass": url, "applied": now }));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = applied.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+}
