@@ -130,10 +130,7 @@ fn control_socket(dir: &Path) -> PathBuf {
     if usual.as_os_str().len() <= SOCKET_BYTES_MAX {
         return usual;
     }
-    let digest = ring::digest::digest(
-        &ring::digest::SHA256,
-        usual.as_os_str().as_encoded_bytes(),
-    );
+    let digest = ring::digest::digest(&ring::digest::SHA256, usual.as_os_str().as_encoded_bytes());
     let short: String = digest.as_ref()[..8]
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -146,11 +146,13 @@ impl Applier {
                     detail,
                     "The route server does not answer: the configuration waits for its start"
                 ),
-                ApplyState::RolledBack | ApplyState::Refused | ApplyState::Failed => tracing::error!(
-                    ?state,
-                    detail,
-                    "The route server goes on with its last good configuration"
-                ),
+                ApplyState::RolledBack | ApplyState::Refused | ApplyState::Failed => {
+                    tracing::error!(
+                        ?state,
+                        detail,
+                        "The route server goes on with its last good configuration"
+                    )
+                }
             }
         }
         if !same || applied.state != ApplyState::Running {

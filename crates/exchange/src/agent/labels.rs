@@ -36,7 +36,11 @@ pub async fn follow(
                 running = servers(&wanted).and_then(|address| begin(address, &stop));
             }
             policy = wanted;
-            tell(&labels, policy.as_ref(), running.as_ref().map(|(rpki, _)| rpki));
+            tell(
+                &labels,
+                policy.as_ref(),
+                running.as_ref().map(|(rpki, _)| rpki),
+            );
         }
         let mut news = running.as_ref().map(|(rpki, _)| rpki.cache());
         let renewed = async {
@@ -57,7 +61,11 @@ pub async fn follow(
             // What was renewed between two looks.
             () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
         }
-        tell(&labels, policy.as_ref(), running.as_ref().map(|(rpki, _)| rpki));
+        tell(
+            &labels,
+            policy.as_ref(),
+            running.as_ref().map(|(rpki, _)| rpki),
+        );
     }
 }
 
@@ -78,7 +86,10 @@ fn begin(
         }
         Err(error) => {
             let error = runtime::error_chain(&error);
-            tracing::error!(error, "Payloads could not be followed: routes have no label");
+            tracing::error!(
+                error,
+                "Payloads could not be followed: routes have no label"
+            );
             None
         }
     }

@@ -168,12 +168,20 @@ mod tests {
         let [a, b, c] = &report.sessions[..] else {
             panic!("{report:?}")
         };
-        assert_eq!((a.up, a.received, a.refused, a.reason.as_str()), (true, 3, 1, ""));
+        assert_eq!(
+            (a.up, a.received, a.refused, a.reason.as_str()),
+            (true, 3, 1, "")
+        );
         assert_eq!((b.up, b.received), (false, 0));
         assert_eq!(b.reason, "Active: Socket: Connection refused");
         assert!(c.disabled && !b.disabled);
         seen.problem = Some("the daemon is dead".into());
         let report = SiteReport::of("hsinchu", &seen);
-        assert!(report.sessions.iter().all(|one| !one.up && one.reason.contains("dead")));
+        assert!(
+            report
+                .sessions
+                .iter()
+                .all(|one| !one.up && one.reason.contains("dead"))
+        );
     }
 }

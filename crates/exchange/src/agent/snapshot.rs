@@ -106,11 +106,18 @@ mod tests {
         let back: SiteSnapshot = serde_json::from_str(&text).expect("read");
         assert_eq!(back, snapshot);
         assert_eq!(back.check("hsinchu"), Ok(()));
-        assert!(back.check("nowhere").is_err_and(|why| why.contains("hsinchu")));
+        assert!(
+            back.check("nowhere")
+                .is_err_and(|why| why.contains("hsinchu"))
+        );
         assert!(!format!("{back:?}").contains("opensesame"));
         let without = SiteSnapshot::new(document.clone(), &AllowedByMember::new(), key.clone());
         assert!(without.check("hsinchu").is_err());
         document.policy.as_path_max = 0;
-        assert!(SiteSnapshot::new(document, &allowed, key).check("hsinchu").is_err());
+        assert!(
+            SiteSnapshot::new(document, &allowed, key)
+                .check("hsinchu")
+                .is_err()
+        );
     }
 }

@@ -92,15 +92,16 @@ impl Client {
             .write_all(format!("{command}\n").as_bytes());
         sent.map_err(|source| self.silent(source))?;
         let mut enough = false;
-        self.read_answer(&command, &mut |code, line| {
-            match reader.line(code, line).map(&mut *each) {
+        self.read_answer(
+            &command,
+            &mut |code, line| match reader.line(code, line).map(&mut *each) {
                 Some(ControlFlow::Break(())) => {
                     enough = true;
                     ControlFlow::Break(())
                 }
                 _ => ControlFlow::Continue(()),
-            }
-        })?;
+            },
+        )?;
         if !enough && let Some(route) = reader.finish() {
             // It was the last one anyway.
             if let ControlFlow::Break(()) = each(route) {}
@@ -142,11 +143,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Self::ask`].
-    pub fn outline(
-        &mut self,
-        what: &str,
-        each: &mut dyn FnMut(Route),
-    ) -> Result<(), EngineError> {
+    pub fn outline(&mut self, what: &str, each: &mut dyn FnMut(Route)) -> Result<(), EngineError> {
         let mut reader = Routes::new(what.split_whitespace().any(|word| word == "filtered"));
         self.ask(&format!("show route {what}"), &mut |code, line| {
             if let Some(route) = reader.line(code, line) {

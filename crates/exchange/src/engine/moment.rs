@@ -89,8 +89,7 @@ fn time(text: &str) -> Option<i64> {
         numbers.next()??,
         numbers.next().unwrap_or(Some(0))?,
     );
-    let good =
-        (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
+    let good = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
     good.then_some(hour * 3_600 + minute * 60 + second)
 }
 

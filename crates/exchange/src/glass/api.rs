@@ -198,7 +198,9 @@ pub(super) fn session_of(view: &Viewer, id: &str) -> Result<PeerId, Response> {
 pub(super) async fn blocking(
     work: impl FnOnce() -> Response + Send + 'static,
 ) -> Result<Response, Response> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| failed())
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| failed())
 }
 
 pub(super) fn answer(value: &impl Serialize) -> Response {
@@ -419,10 +421,7 @@ async fn changes(
                     .iter()
                     .map(|index| index.taken_at_s().to_string())
                     .collect();
-                bad(format!(
-                    "{name} {at}: must be one of {}",
-                    kept.join(", ")
-                ))
+                bad(format!("{name} {at}: must be one of {}", kept.join(", ")))
             })
     };
     let before = moment("since", asked.since)?;

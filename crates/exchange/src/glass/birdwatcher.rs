@@ -134,11 +134,7 @@ async fn find(service: Service, question: Question) -> Result<Response, Response
     .await
 }
 
-async fn of_session(
-    service: Service,
-    id: &str,
-    fate: Option<Fate>,
-) -> Result<Response, Response> {
+async fn of_session(service: Service, id: &str, fate: Option<Fate>) -> Result<Response, Response> {
     let view = viewer(&service)?;
     let session = Some(session_of(&view, id)?);
     let question = Question {
@@ -149,7 +145,10 @@ async fn of_session(
     find(service, question).await
 }
 
-async fn taken(State(service): State<Service>, Path(id): Path<String>) -> Result<Response, Response> {
+async fn taken(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+) -> Result<Response, Response> {
     of_session(service, &id, Some(Fate::Accepted)).await
 }
 
@@ -226,10 +225,15 @@ async fn count_table(
     Ok(answer(&json!({ "api": api(&view), "routes": total })))
 }
 
-async fn count(State(service): State<Service>, Path(id): Path<String>) -> Result<Response, Response> {
+async fn count(
+    State(service): State<Service>,
+    Path(id): Path<String>,
+) -> Result<Response, Response> {
     let view = viewer(&service)?;
     let (best, accepted, _) = view.index.counts(session_of(&view, &id)?);
-    Ok(answer(&json!({ "api": api(&view), "routes": best + accepted })))
+    Ok(answer(
+        &json!({ "api": api(&view), "routes": best + accepted }),
+    ))
 }
 
 async fn count_primary(
@@ -282,16 +286,15 @@ async fn prefix(
 
 /// `/route/net/192.0.2.1`, `/route/net/192.0.2.0/24`, `/route/net/192.0.2.0/mask/24`,
 /// `/route/net/192.0.2.0/table/master4`.
-async fn net(State(service): State<Service>, Path(rest): Path<String>) -> Result<Response, Response> {
+async fn net(
+    State(service): State<Service>,
+    Path(rest): Path<String>,
+) -> Result<Response, Response> {
     let net = rest.split("/table/").next().unwrap_or_default();
     by_prefix(service, &net.replace("/mask/", "/"), Matching::Longest).await
 }
 
-async fn by_prefix(
-    service: Service,
-    text: &str,
-    matching: Matching,
-) -> Result<Response, Response> {
+async fn by_prefix(service: Service, text: &str, matching: Matching) -> Result<Response, Response> {
     let prefix: Prefix = text
         .parse()
         .map_err(|error| bad(format!("prefix: {error}")))?;

@@ -324,7 +324,10 @@ mod tests {
         assert!(last.len() <= MOMENT_AGES_S.len(), "{last:?}");
         assert!(last.len() >= 5, "{last:?}");
         assert!(last.windows(2).all(|pair| pair[0] > pair[1]), "{last:?}");
-        assert!(last.iter().any(|age| (60..=7_200).contains(age)), "{last:?}");
+        assert!(
+            last.iter().any(|age| (60..=7_200).contains(age)),
+            "{last:?}"
+        );
         assert!(last[0] >= 21_600, "{last:?}");
     }
 }

@@ -216,7 +216,11 @@ impl Viewer {
         };
         Ok(Self {
             index,
-            vrps: glass.options().rpki.as_ref().and_then(|labels| labels.set()),
+            vrps: glass
+                .options()
+                .rpki
+                .as_ref()
+                .and_then(|labels| labels.set()),
             asn: *glass.options().asn.borrow(),
         })
     }

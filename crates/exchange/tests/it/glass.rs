@@ -66,10 +66,7 @@ const ROUTES: &str = "route 192.0.2.0/24 blackhole; route 198.51.100.0/24 blackh
 /// A route server that refuses one prefix, and a member; `number` keeps the tests' addresses apart.
 pub(super) fn pair(number: u8) -> Pair {
     let dir = tempfile::tempdir().expect("a directory");
-    let (server, member) = (
-        format!("127.77.{number}.1"),
-        format!("127.77.{number}.2"),
-    );
+    let (server, member) = (format!("127.77.{number}.1"), format!("127.77.{number}.2"));
     let (server_port, member_port) = (port(&server), port(&member));
     let route_server = format!(
         "router id 192.0.2.1;\ntimeformat route iso long;\nprotocol device {{}}\nfilter incoming {{\n  if net ~ [ 198.51.100.0/24, 10.0.0.0/8+ ] then {{ bgp_large_community.add((64500, 1101, 13)); reject; }}\n  accept;\n}}\nprotocol bgp member_one {{\n  local {server} port {server_port} as 64500;\n  neighbor {member} port {member_port} as 64496;\n  multihop; strict bind on; rs client; connect delay time 1; connect retry time 1;\n  ipv4 {{ import keep filtered on; import filter incoming; export all; }};\n}}\n"
@@ -91,8 +88,11 @@ pub(super) fn pair(number: u8) -> Pair {
 impl Pair {
     /// The member announces these from now on.
     fn announce(&self, routes: &str) {
-        std::fs::write(&self.member_file, self.member_text.replace("ROUTES", routes))
-            .expect("written");
+        std::fs::write(
+            &self.member_file,
+            self.member_text.replace("ROUTES", routes),
+        )
+        .expect("written");
         Client::connect(&self.member.socket, PATIENCE)
             .and_then(|mut client| client.ask("configure", &mut |_, _| {}))
             .expect("configured");
@@ -233,13 +233,17 @@ async fn a_refused_route_and_a_new_payload_show_within_two_seconds() {
     };
     wait("/glass/search", &|told| told["total"] == 3).await;
     pair.announce(&format!("{ROUTES} route 10.7.0.0/16 blackhole;"));
-    let (took, told) = wait("/glass/search?prefix=10.7.0.0/16", &|told| told["total"] == 1).await;
+    let (took, told) = wait("/glass/search?prefix=10.7.0.0/16", &|told| {
+        told["total"] == 1
+    })
+    .await;
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_eq!(told["routes"][0]["state"], "filtered");
     assert_eq!(told["routes"][0]["reasons"][0]["key"], "rpki-invalid");
-    let set: VrpSet = [Vrp::new("192.0.2.0/24".parse().expect("a prefix"), 24, 64496).expect("good")]
-        .into_iter()
-        .collect();
+    let set: VrpSet =
+        [Vrp::new("192.0.2.0/24".parse().expect("a prefix"), 24, 64496).expect("good")]
+            .into_iter()
+            .collect();
     send.send_replace(Some(std::sync::Arc::new(set)));
     let (took, told) = wait("/glass/search?prefix=192.0.2.0/24", &|told| {
         told["routes"][0]["rpki"]["state"] == "valid"
@@ -251,7 +255,10 @@ async fn a_refused_route_and_a_new_payload_show_within_two_seconds() {
     // As birdwatcher's clients ask.
     let told = ask("/protocols/bgp").await;
     let member = &told["protocols"]["member_one"];
-    assert_eq!((&member["state"], &member["neighbor_as"]), (&"up".into(), &64496.into()));
+    assert_eq!(
+        (&member["state"], &member["neighbor_as"]),
+        (&"up".into(), &64496.into())
+    );
     assert_eq!(member["routes"]["filtered"], 2);
     let told = ask("/api/routes/filtered/member_one").await;
     assert_eq!(told["routes"].as_array().map(Vec::len), Some(2));
@@ -261,7 +268,9 @@ async fn a_refused_route_and_a_new_payload_show_within_two_seconds() {
     assert_eq!(told["routes"][0]["network"], "192.0.2.0/24");
     let told = ask("/status").await;
     assert!(
-        told["status"]["version"].as_str().is_some_and(|text| text.starts_with("BIRD 2")),
+        told["status"]["version"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("BIRD 2")),
         "{told}"
     );
     for wrong in [
@@ -273,7 +282,10 @@ async fn a_refused_route_and_a_new_payload_show_within_two_seconds() {
         "/glass/exported/nobody",
         "/glass/changes?since=7",
     ] {
-        assert!(ask_status(&router, wrong).await.is_client_error(), "{wrong}");
+        assert!(
+            ask_status(&router, wrong).await.is_client_error(),
+            "{wrong}"
+        );
     }
 }
 
@@ -282,7 +294,12 @@ async fn ask_status(router: &axum::Router, path: &str) -> axum::http::StatusCode
     let request = axum::http::Request::get(path)
         .body(axum::body::Body::empty())
         .expect("a request");
-    router.clone().oneshot(request).await.expect("an answer").status()
+    router
+        .clone()
+        .oneshot(request)
+        .await
+        .expect("an answer")
+        .status()
 }
 
 #[tokio::test]
@@ -303,7 +320,11 @@ async fn a_stranger_is_let_in_only_where_the_guard_says_so() {
     };
     let router = router(glass, Some(Prober::new(Vec::new())), guard);
     let ask = async |method: &str, peer: [u8; 4], signed: bool| {
-        let path = if method == "POST" { "/glass/probes" } else { "/glass/status" };
+        let path = if method == "POST" {
+            "/glass/probes"
+        } else {
+            "/glass/status"
+        };
         let now_s = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .expect("after 1970")
@@ -325,7 +346,13 @@ async fn a_stranger_is_let_in_only_where_the_guard_says_so() {
                 r#"{"kind":"ping","target":"10.0.0.1"}"#,
             ))
             .expect("a request");
-        router.clone().oneshot(request).await.expect("an answer").status().as_u16()
+        router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("an answer")
+            .status()
+            .as_u16()
     };
     // 503: let in, and there are no tables; 422: let in, and the target is private.
     assert_eq!(ask("GET", [198, 51, 100, 1], false).await, 403);

@@ -60,9 +60,16 @@ impl Doors for Agents {
             .header("content-type", "application/json")
             .body(body.unwrap_or_default().into())
             .expect("a request");
-        let answer = self.router.clone().oneshot(request).await.expect("an answer");
+        let answer = self
+            .router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("an answer");
         let status = answer.status().as_u16();
-        let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20).await.expect("a body");
+        let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20)
+            .await
+            .expect("a body");
         Ok((status, bytes.to_vec()))
     }
 
@@ -74,9 +81,10 @@ impl Doors for Agents {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_for_everybody_and_more_for_members() {
     let pair = pair(4);
-    let set: VrpSet = [Vrp::new("192.0.2.0/24".parse().expect("a prefix"), 24, 64496).expect("good")]
-        .into_iter()
-        .collect();
+    let set: VrpSet =
+        [Vrp::new("192.0.2.0/24".parse().expect("a prefix"), 24, 64496).expect("good")]
+            .into_iter()
+            .collect();
     let glass = Glass::new(GlassOptions {
         feed: Feed::Bird(pair.server.socket.clone()),
         every: Duration::from_millis(200),
@@ -90,7 +98,11 @@ async fn pages_for_everybody_and_more_for_members() {
     tokio::spawn(glass.clone().run(stop));
     let begun = Instant::now();
     while glass.now().is_none_or(|index| index.len() != 3) {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", glass.problem());
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "{:?}",
+            glass.problem()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let guard = Guard {
@@ -113,8 +125,14 @@ async fn pages_for_everybody_and_more_for_members() {
     )
     .expect("fits together");
     let accounts = accounts_of(&early);
-    let org = accounts.create_org("學術網路", "A network", &by).await.expect("made");
-    let other = accounts.create_org("別的機關", "Another", &by).await.expect("made");
+    let org = accounts
+        .create_org("學術網路", "A network", &by)
+        .await
+        .expect("made");
+    let other = accounts
+        .create_org("別的機關", "Another", &by)
+        .await
+        .expect("made");
     let mut people = Vec::new();
     for (name, roles, org) in [
         ("operator", vec![HouseRole::Operator], None),
@@ -129,7 +147,10 @@ async fn pages_for_everybody_and_more_for_members() {
         };
         let id = accounts.create_user(new, &by).await.expect("made");
         if let Some(org) = org {
-            accounts.set_member(org, id, Some(OrgRole::Viewer), &by).await.expect("set");
+            accounts
+                .set_member(org, id, Some(OrgRole::Viewer), &by)
+                .await
+                .expect("set");
         }
         people.push(id);
     }
@@ -144,19 +165,41 @@ async fn pages_for_everybody_and_more_for_members() {
     for (path, words) in [
         ("/glass", vec!["hsinchu", "silent", "connection refused"]),
         ("/glass/hsinchu", vec!["AS64496", "member_one"]),
-        ("/glass/hsinchu/sessions/member_one", vec!["192.0.2.0/24", "203.0.113.0/24"]),
-        ("/glass/hsinchu/sessions/member_one?list=filtered", vec!["198.51.100.0/24", "RPKI"]),
-        ("/glass/hsinchu/route?prefix=192.0.2.0/24", vec!["64496:7", "AS64496", "/24"]),
-        ("/glass/search?site=hsinchu&prefix=192.0.2.9&matching=longest", vec!["192.0.2.0/24"]),
-        ("/glass/search?site=hsinchu&community=64496:7&state=", vec!["203.0.113.0/24"]),
-        ("/glass/search?site=hsinchu&prefix=nonsense", vec!["nonsense"]),
+        (
+            "/glass/hsinchu/sessions/member_one",
+            vec!["192.0.2.0/24", "203.0.113.0/24"],
+        ),
+        (
+            "/glass/hsinchu/sessions/member_one?list=filtered",
+            vec!["198.51.100.0/24", "RPKI"],
+        ),
+        (
+            "/glass/hsinchu/route?prefix=192.0.2.0/24",
+            vec!["64496:7", "AS64496", "/24"],
+        ),
+        (
+            "/glass/search?site=hsinchu&prefix=192.0.2.9&matching=longest",
+            vec!["192.0.2.0/24"],
+        ),
+        (
+            "/glass/search?site=hsinchu&community=64496:7&state=",
+            vec!["203.0.113.0/24"],
+        ),
+        (
+            "/glass/search?site=hsinchu&prefix=nonsense",
+            vec!["nonsense"],
+        ),
         ("/glass/search?site=silent", vec!["connection refused"]),
         ("/glass/silent", vec!["connection refused"]),
     ] {
         let answer = visitor.get(path).await;
         assert_eq!(answer.status.as_u16(), 200, "{path}: {}", answer.text);
         for word in words {
-            assert!(answer.text.contains(word), "{path} lacks {word}: {}", answer.text);
+            assert!(
+                answer.text.contains(word),
+                "{path} lacks {word}: {}",
+                answer.text
+            );
         }
     }
     for (path, status) in [
@@ -168,7 +211,9 @@ async fn pages_for_everybody_and_more_for_members() {
     ] {
         assert_eq!(visitor.get(path).await.status.as_u16(), status, "{path}");
     }
-    let api = visitor.get("/api/v1/exchange/glass/hsinchu/routes?state=filtered").await;
+    let api = visitor
+        .get("/api/v1/exchange/glass/hsinchu/routes?state=filtered")
+        .await;
     assert_eq!(api.json()["items"][0]["reasons"][0]["key"], "rpki-invalid");
     for (who, may) in people.iter().zip([true, true, false]) {
         let browser = Browser::new(&web, Some(*who)).await.expect("signed in");
@@ -183,9 +228,12 @@ async fn pages_for_everybody_and_more_for_members() {
         }
         if may {
             let answer = browser
-                .post("/glass/hsinchu/probe", &[("kind", "ping"), ("target", "10.0.0.1")])
+                .post(
+                    "/glass/hsinchu/probe",
+                    &[("kind", "ping"), ("target", "10.0.0.1")],
+                )
                 .await;
-                assert_eq!(answer.status.as_u16(), 200);
+            assert_eq!(answer.status.as_u16(), 200);
             assert!(answer.text.contains("special-purpose"), "{}", answer.text);
         }
     }

@@ -169,7 +169,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     });
     let names = Arc::new(seams::MemberNames::default());
     let sharing = isac::share::Sharing::new(db.clone(), vault.clone(), names.clone());
-    let agents = sites::Agents::new(control.clone(), exchange.clone(), vault.clone())
+    let agents = sites::Agents::new(control.clone(), exchange.clone(), vault)
         .context("could not make the client of looking glasses")?;
     let rooms = vec![
         traffic.room(),

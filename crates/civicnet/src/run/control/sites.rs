@@ -177,17 +177,25 @@ impl Registered {
             })
             .chain([(0, false, String::new(), document.policy.irr.sources.clone())])
             .chain(document.members.iter().flat_map(|member| {
-                member
-                    .routers
-                    .iter()
-                    .map(move |router| (member.asn, router.v6.is_some(), router.site.clone(), Vec::new()))
+                member.routers.iter().map(move |router| {
+                    (
+                        member.asn,
+                        router.v6.is_some(),
+                        router.site.clone(),
+                        Vec::new(),
+                    )
+                })
             }))
             .collect();
         let stamps: Vec<Option<SystemTime>> = self
             .irr
             .files
             .iter()
-            .map(|file| std::fs::metadata(file).and_then(|meta| meta.modified()).ok())
+            .map(|file| {
+                std::fs::metadata(file)
+                    .and_then(|meta| meta.modified())
+                    .ok()
+            })
             .collect();
         let fresh = self.asked.as_ref().is_some_and(|(before, files, at)| {
             *before == questions
@@ -227,7 +235,10 @@ impl Registered {
                 Ok(server) => Box::new(server),
                 Err(error) => {
                     let error = runtime::error_chain(&error);
-                    tracing::warn!(error, "The registry does not answer: its last answers stand");
+                    tracing::warn!(
+                        error,
+                        "The registry does not answer: its last answers stand"
+                    );
                     Box::new(Unreachable(server.clone()))
                 }
             },
@@ -245,11 +256,7 @@ pub(super) struct Agents {
 }
 
 impl Agents {
-    pub(super) fn new(
-        control: Control,
-        exchange: Exchange,
-        vault: &Vault,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(control: Control, exchange: Exchange, vault: &Vault) -> anyhow::Result<Self> {
         runtime::crypto::install_provider();
         let client = reqwest::Client::builder()
             .no_proxy()
@@ -280,7 +287,9 @@ impl Doors for Agents {
             Ok(nodes) => nodes,
             Err(error) => {
                 tracing::warn!(error = %runtime::error_chain(&error), "The agents could not be listed");
-                return known.as_ref().map_or_else(Vec::new, |(_, doors)| doors.clone());
+                return known
+                    .as_ref()
+                    .map_or_else(Vec::new, |(_, doors)| doors.clone());
             }
         };
         let mut doors: Vec<Door> = nodes

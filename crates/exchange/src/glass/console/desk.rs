@@ -264,8 +264,14 @@ impl AskError {
     /// As an answer of the console's API.
     pub(super) fn tell(self) -> WebError {
         match self {
-            Self::Refused { status: 400 | 422, said, .. } => WebError::bad_request(said),
-            Self::Refused { status: 404, said, .. } => WebError::not_found("session", said),
+            Self::Refused {
+                status: 400 | 422,
+                said,
+                ..
+            } => WebError::bad_request(said),
+            Self::Refused {
+                status: 404, said, ..
+            } => WebError::not_found("session", said),
             Self::Refused { status: 429, .. } => WebError::too_many(60),
             other => WebError::unavailable(&other),
         }
@@ -273,6 +279,12 @@ impl AskError {
 
     /// Whether the question was wrong, not the agent.
     pub(super) fn is_question(&self) -> bool {
-        matches!(self, Self::Refused { status: 400 | 404 | 422 | 429, .. })
+        matches!(
+            self,
+            Self::Refused {
+                status: 400 | 404 | 422 | 429,
+                ..
+            }
+        )
     }
 }

@@ -87,9 +87,7 @@ async fn changes(
 
 fn told(visit: &Visit, site: &str, body: Body, found: &ChangesView) -> Body {
     let list = |routes: &[RouteView]| Body::new().add(parts::routes(visit, site, routes));
-    let title = |key: &str, count: usize| {
-        visit.ta(key, &[("count", &ui::number(count as u64))])
-    };
+    let title = |key: &str, count: usize| visit.ta(key, &[("count", &ui::number(count as u64))]);
     let mut table = Table::new(visit.t("glass-changed"))
         .column(Column::text(visit.t("glass-prefix")))
         .column(Column::text(visit.t("glass-from")))
@@ -121,11 +119,7 @@ fn told(visit: &Visit, site: &str, body: Body, found: &ChangesView) -> Body {
     )
 }
 
-async fn probe_form(
-    State(desk): State<Desk>,
-    visit: Visit,
-    Path(site): Path<String>,
-) -> WebResult {
+async fn probe_form(State(desk): State<Desk>, visit: Visit, Path(site): Path<String>) -> WebResult {
     desk.must_be_member(&visit).await?;
     desk.door(&site).await?;
     show_probe(&visit, &site, None, None)
@@ -171,8 +165,12 @@ fn show_probe(
     let frame = frame(visit, visit.t("glass-probe"))
         .crumb("/glass", visit.t("nav-glass"))
         .crumb(&path, visit.ta("glass-site-title", &[("site", site)]));
-    let kinds = [Kind::Ping, Kind::Traceroute]
-        .map(|kind| (kind.name().to_owned(), visit.t(&format!("glass-probe-{}", kind.name()))));
+    let kinds = [Kind::Ping, Kind::Traceroute].map(|kind| {
+        (
+            kind.name().to_owned(),
+            visit.t(&format!("glass-probe-{}", kind.name())),
+        )
+    });
     let form = Body::new()
         .add(
             Field::select("kind", visit.t("glass-probe-kind"), kinds.to_vec())
@@ -194,7 +192,11 @@ fn show_probe(
 }
 
 fn result(visit: &Visit, view: &ProbeView) -> Markup {
-    let level = if view.success { Level::Good } else { Level::Warn };
+    let level = if view.success {
+        Level::Good
+    } else {
+        Level::Warn
+    };
     let mut facts = vec![
         (
             visit.t("glass-probe-target"),
@@ -212,10 +214,16 @@ fn result(visit: &Visit, view: &ProbeView) -> Markup {
         ),
     ];
     if let Some(loss) = view.loss_percent {
-        facts.push((visit.t("glass-probe-loss"), Markup::text(format!("{loss:.0} %"))));
+        facts.push((
+            visit.t("glass-probe-loss"),
+            Markup::text(format!("{loss:.0} %")),
+        ));
     }
     if let Some(mean) = view.mean_ms {
-        facts.push((visit.t("glass-probe-mean"), Markup::text(format!("{mean:.2} ms"))));
+        facts.push((
+            visit.t("glass-probe-mean"),
+            Markup::text(format!("{mean:.2} ms")),
+        ));
     }
     let output = Markup::new(format!(
         "<pre tabindex=\"0\">{}</pre>",

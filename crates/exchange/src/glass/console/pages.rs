@@ -81,8 +81,9 @@ async fn overview(State(desk): State<Desk>, visit: Visit) -> WebResult {
                     _ => Level::Warn,
                 };
                 let tables = match &status.problem {
-                    Some(problem) => ui::badge(Level::Bad, visit.t("glass-stale"))
-                        .and(&Markup::text(problem)),
+                    Some(problem) => {
+                        ui::badge(Level::Bad, visit.t("glass-stale")).and(&Markup::text(problem))
+                    }
                     None => parts::since(&visit, status.taken_at),
                 };
                 table.push(vec![
@@ -91,7 +92,10 @@ async fn overview(State(desk): State<Desk>, visit: Visit) -> WebResult {
                         level,
                         visit.ta(
                             "glass-up-of",
-                            &[("up", &up.to_string()), ("all", &sessions.len().to_string())],
+                            &[
+                                ("up", &up.to_string()),
+                                ("all", &sessions.len().to_string()),
+                            ],
                         ),
                     ),
                     Markup::text(ui::number(status.routes as u64)),
@@ -110,7 +114,10 @@ async fn overview(State(desk): State<Desk>, visit: Visit) -> WebResult {
             ]),
         }
     }
-    show(frame, body.section(visit.t("glass-sites"), Body::new().add(table)))
+    show(
+        frame,
+        body.section(visit.t("glass-sites"), Body::new().add(table)),
+    )
 }
 
 async fn asked(
@@ -137,9 +144,18 @@ async fn site(State(desk): State<Desk>, visit: Visit, Path(site): Path<String>) 
                 ));
             }
             let facts = vec![
-                (visit.t("glass-configuration"), parts::applied(&visit, &door)),
-                (visit.t("glass-routes"), Markup::text(ui::number(status.routes as u64))),
-                (visit.t("glass-prefixes"), Markup::text(ui::number(status.prefixes as u64))),
+                (
+                    visit.t("glass-configuration"),
+                    parts::applied(&visit, &door),
+                ),
+                (
+                    visit.t("glass-routes"),
+                    Markup::text(ui::number(status.routes as u64)),
+                ),
+                (
+                    visit.t("glass-prefixes"),
+                    Markup::text(ui::number(status.prefixes as u64)),
+                ),
                 (
                     visit.t("glass-payloads"),
                     Markup::text(status.vrps.map_or_else(
@@ -153,12 +169,10 @@ async fn site(State(desk): State<Desk>, visit: Visit, Path(site): Path<String>) 
                 ),
             ];
             let inner = parts::sessions(&visit, &site, &sessions).id("glass-sessions");
-            body = body
-                .add(ui::definition_list(facts))
-                .add(ui::live(
-                    format!("/glass/{}/live", parts::quoted(&site)),
-                    inner.markup(),
-                ));
+            body = body.add(ui::definition_list(facts)).add(ui::live(
+                format!("/glass/{}/live", parts::quoted(&site)),
+                inner.markup(),
+            ));
         }
     }
     if desk.is_member(&visit).await {
@@ -269,11 +283,17 @@ async fn session(
         })
         .collect();
     let facts = vec![
-        (visit.t("glass-session-state"), parts::session_state(&visit, found)),
+        (
+            visit.t("glass-session-state"),
+            parts::session_state(&visit, found),
+        ),
         (visit.t("glass-since"), parts::since(&visit, found.since)),
         (
             visit.t("glass-neighbor"),
-            Markup::code(format!("{} AS{}", found.neighbor_address, found.neighbor_as)),
+            Markup::code(format!(
+                "{} AS{}",
+                found.neighbor_address, found.neighbor_as
+            )),
         ),
         (visit.t("glass-session-name"), Markup::code(&found.protocol)),
     ];
@@ -319,7 +339,11 @@ fn total(visit: &Visit, list: &str, found: &RoutesView, offset: usize) -> String
         "exported" | "withheld" if found.total > end => "glass-shown-so-far",
         _ => "glass-shown",
     };
-    let first = if found.routes.is_empty() { 0 } else { offset + 1 };
+    let first = if found.routes.is_empty() {
+        0
+    } else {
+        offset + 1
+    };
     visit.ta(
         key,
         &[
@@ -349,8 +373,7 @@ async fn search(
     ApiQuery(asked): ApiQuery<Search>,
 ) -> WebResult {
     let doors = desk.doors.doors().await;
-    let frame =
-        frame(&visit, visit.t("glass-search-title")).crumb("/glass", visit.t("nav-glass"));
+    let frame = frame(&visit, visit.t("glass-search-title")).crumb("/glass", visit.t("nav-glass"));
     let wanted = asked.site.as_deref().filter(|site| !site.is_empty());
     let door = match wanted {
         Some(site) => Some(desk.door(site).await?),
@@ -375,9 +398,7 @@ async fn search(
         limit: Some(ROWS),
     };
     let names: Vec<String> = doors.iter().map(|door| door.site.clone()).collect();
-    let mut body = Body::new().add(
-        parts::search_form(&visit, &names, &door.site, &query).markup(),
-    );
+    let mut body = Body::new().add(parts::search_form(&visit, &names, &door.site, &query).markup());
     match desk.search(&door, &query).await {
         Err(error) => body = body.add(parts::trouble(&visit, &error)),
         Ok(found) => {
@@ -489,11 +510,20 @@ fn one(visit: &Visit, site: &str, route: &RouteView, asn: u32) -> Body {
         (visit.t("glass-fate"), parts::fate(visit, route)),
         (
             visit.t("glass-from"),
-            Markup::link(parts::session_path(site, &route.from_protocol), &route.from_protocol),
+            Markup::link(
+                parts::session_path(site, &route.from_protocol),
+                &route.from_protocol,
+            ),
         ),
-        (visit.t("glass-path"), Markup::code(route.bgp.as_path.join(" "))),
+        (
+            visit.t("glass-path"),
+            Markup::code(route.bgp.as_path.join(" ")),
+        ),
         (visit.t("glass-next-hop"), text(&route.bgp.next_hop)),
-        (visit.t("glass-rpki"), parts::label(visit, route.rpki.as_ref())),
+        (
+            visit.t("glass-rpki"),
+            parts::label(visit, route.rpki.as_ref()),
+        ),
         (visit.t("glass-bgp-origin"), Markup::text(&route.bgp.origin)),
         (visit.t("glass-local-pref"), text(&route.bgp.local_pref)),
         (visit.t("glass-med"), text(&route.bgp.med)),

@@ -136,9 +136,8 @@ pub(super) fn sessions(visit: &Visit, site: &str, sessions: &[SessionView]) -> T
             true => session.protocol.clone(),
             false => session.description.clone(),
         };
-        let count = |list: &str, count: u64| {
-            Markup::link(format!("{path}?list={list}"), ui::number(count))
-        };
+        let count =
+            |list: &str, count: u64| Markup::link(format!("{path}?list={list}"), ui::number(count));
         table.push(vec![
             Markup::link(&path, name).and(&Markup::text(format!(
                 "AS{} {}",
@@ -244,10 +243,7 @@ pub(super) fn search_form(
                     .value(text(&query.community))
                     .attribute("maxlength", "40"),
             )
-            .add(
-                Field::select("state", visit.t("glass-fate"), states)
-                    .value(text(&query.state)),
-            )
+            .add(Field::select("state", visit.t("glass-fate"), states).value(text(&query.state)))
             .add(ui::button(visit.t("glass-search"))),
     )
 }

@@ -45,13 +45,16 @@ struct GlassSite {
 async fn list_sites(State(desk): State<Desk>) -> ApiJson<Vec<GlassSite>> {
     let doors = desk.doors.doors().await;
     let asked = futures::future::join_all(doors.iter().map(|door| desk.status(door))).await;
-    let sites = doors.into_iter().zip(asked).map(|(door, status)| GlassSite {
-        site: door.site,
-        node: door.node,
-        online: door.online,
-        applied: door.applied,
-        status: status.ok(),
-    });
+    let sites = doors
+        .into_iter()
+        .zip(asked)
+        .map(|(door, status)| GlassSite {
+            site: door.site,
+            node: door.node,
+            online: door.online,
+            applied: door.applied,
+            status: status.ok(),
+        });
     ApiJson(sites.collect())
 }
 

@@ -32,10 +32,7 @@ pub(super) fn write(attributes: &Attributes, out: &mut Vec<u8>) {
     number(out, attributes.path.0.len() as u64);
     for segment in &attributes.path.0 {
         let is_set = matches!(segment, Segment::Set(_));
-        number(
-            out,
-            (segment.asns().len() as u64) << 1 | u64::from(is_set),
-        );
+        number(out, (segment.asns().len() as u64) << 1 | u64::from(is_set));
         for asn in segment.asns() {
             number(out, u64::from(*asn));
         }
@@ -45,7 +42,10 @@ pub(super) fn write(attributes: &Attributes, out: &mut Vec<u8>) {
         Some(IpAddr::V6(hop)) => out.extend_from_slice(&hop.octets()),
         None => {}
     }
-    for value in [attributes.med, attributes.local_pref].into_iter().flatten() {
+    for value in [attributes.med, attributes.local_pref]
+        .into_iter()
+        .flatten()
+    {
         number(out, u64::from(value));
     }
     number(out, attributes.communities.len() as u64);

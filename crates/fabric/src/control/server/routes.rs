@@ -22,8 +22,8 @@ use super::stream::QuickStream;
 use super::{Door, IngestError, Peer};
 use crate::api::{
     EVENTS_BYTES_MAX, EnrolReply, EnrolRequest, ErrorBody, EventsReply, HEALTH_BYTES_MAX,
-    Heartbeat, HeartbeatReply, POLL_WAIT, QUICK_REPORTS_MAX, QuickReport, RenewReply, RenewRequest,
-    REPORT_BYTES_MAX, SMALL_BYTES_MAX, SnapshotReport, VERSION_HEADER, split_frames,
+    Heartbeat, HeartbeatReply, POLL_WAIT, QUICK_REPORTS_MAX, QuickReport, REPORT_BYTES_MAX,
+    RenewReply, RenewRequest, SMALL_BYTES_MAX, SnapshotReport, VERSION_HEADER, split_frames,
 };
 use crate::control::nodes::{Caller, Need};
 use crate::control::recorder::{Fact, NotRecorded};
