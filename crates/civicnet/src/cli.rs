@@ -241,7 +241,7 @@ pub(crate) struct Glass {
     #[arg(long)]
     pub(crate) listen: SocketAddr,
     /// Seconds between two looks at the feed
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) every: u64,
     /// Allow addresses other than loopback
     #[arg(long)]

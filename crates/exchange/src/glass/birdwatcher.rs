@@ -81,6 +81,7 @@ async fn status(State(service): State<Service>) -> Result<Response, Response> {
         "routes": view.index.len(),
         "prefixes": view.index.prefixes(),
         "memory_bytes": view.index.bytes(),
+        "moments": service.glass.moments().iter().map(|index| index.taken_at_s()).collect::<Vec<_>>(),
     })))
 }
 
