@@ -21,8 +21,10 @@ use crate::rpki::service::Rpki;
 const MOMENT_AGES_S: [u64; 8] = [30, 120, 600, 1_800, 7_200, 21_600, 43_200, 86_400];
 /// Bytes of all moments; beyond, the oldest go.
 pub const MOMENTS_BYTES_MAX: usize = 512 << 20;
-/// A look may take this share of the time: a slow daemon is asked less often.
+/// Looks that take long are followed by a pause this many times as long, up to [`PAUSE_MAX`].
 const LOOK_SHARE: u32 = 4;
+/// The longest pause that a long look earns: what is read after it is little.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Where the routes come from.
 #[derive(Debug, Clone)]
@@ -171,7 +173,8 @@ impl Glass {
             if let Err(error) = tokio::task::spawn_blocking(move || glass.look()).await {
                 tracing::error!(%error, "The looking glass could not read its feed");
             }
-            let pause = self.options.every.max(begun.elapsed() * LOOK_SHARE);
+            let earned = (begun.elapsed() * LOOK_SHARE).min(PAUSE_MAX);
+            let pause = self.options.every.max(earned);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
