@@ -90,14 +90,15 @@ impl Protect {
             ("v4", "blackhole_v4")
         };
         let servers: Vec<(String, String, Option<String>, Option<String>)> = sqlx::query_as(
-            sqlx::AssertSqlSafe(format!("SELECT s.id, s.name, r.{own}, r.{hole} FROM exchange_route_server r JOIN exchange_site s ON s.id = r.site WHERE r.deleted_at IS NULL AND s.deleted_at IS NULL AND r.state = 'active' ORDER BY s.name LIMIT 64")),
+            sqlx::AssertSqlSafe(format!("SELECT r.id, s.name, r.{own}, r.{hole} FROM exchange_route_server r JOIN exchange_site s ON s.id = r.site WHERE r.deleted_at IS NULL AND s.deleted_at IS NULL AND r.state = 'active' ORDER BY s.name LIMIT 64")),
         )
         .fetch_all(pool)
         .await?;
         let mut all = Vec::with_capacity(servers.len());
-        for (site, name, own_address, hole) in servers {
-            let peers: Vec<(i64, i64)> = sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT DISTINCT m.asn, m.flowspec FROM exchange_router r JOIN exchange_member m ON m.id = r.member WHERE r.site = $1 AND r.deleted_at IS NULL AND m.deleted_at IS NULL AND m.state = 'active' AND r.{own} IS NOT NULL ORDER BY m.asn LIMIT 10000")))
-                .bind(&site)
+        for (server, name, own_address, hole) in servers {
+            let peers: Vec<(i64, i64)> = sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT DISTINCT m.asn, m.flowspec FROM exchange_session x JOIN exchange_router r ON r.id = x.router JOIN exchange_member m ON m.id = r.member WHERE x.route_server = $1 AND x.family = $2 AND x.wanted = 'up' AND x.deleted_at IS NULL AND r.deleted_at IS NULL AND m.deleted_at IS NULL AND m.state = 'active' AND r.{own} IS NOT NULL ORDER BY m.asn LIMIT 10000")))
+                .bind(&server)
+                .bind(if v6 { "ipv6" } else { "ipv4" })
                 .fetch_all(pool)
                 .await?;
             let is_owner = |asn: i64| rule.asn.is_some_and(|own| i64::from(own) == asn);

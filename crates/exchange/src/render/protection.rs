@@ -47,15 +47,9 @@ macro_rules! say {
     };
 }
 
-fn is_here(member: &Member, site: &Site, v6: bool) -> bool {
-    member.routers.iter().any(|router| {
-        router.site == site.name
-            && if v6 {
-                router.v6.is_some() && site.address_v6.is_some()
-            } else {
-                router.v4.is_some() && site.address_v4.is_some()
-            }
-    })
+/// Whether a member has a session with the route server of a site.
+fn is_here(document: &Document, member: &Member, site: &Site, v6: bool) -> bool {
+    document.routers_at(site, member, v6).next().is_some()
 }
 
 fn next_hop(site: &Site, v6: bool) -> Option<IpAddr> {
@@ -71,7 +65,7 @@ fn is_taken(document: &Document, site: &Site, v6: bool) -> bool {
     document
         .members
         .iter()
-        .any(|member| member.flowspec && is_here(member, site, v6))
+        .any(|member| member.flowspec && is_here(document, member, site, v6))
 }
 
 fn left(
@@ -88,7 +82,7 @@ fn left(
         let here = document
             .members
             .iter()
-            .any(|member| member.asn == asn && is_here(member, site, v6));
+            .any(|member| member.asn == asn && is_here(document, member, site, v6));
         if !here {
             return Some(Left::NoRouter);
         }
