@@ -20,6 +20,9 @@ pub struct RpkiConfig {
     pub vrps: Option<PathBuf>,
     /// RTR server that is followed, such as the one of `civicnet run rpki`.
     pub rtr: Option<SocketAddr>,
+    /// Address of the validation report of the service that is followed, such as
+    /// `http://127.0.0.1:8283/report`, for the pages that show it.
+    pub report_url: Option<String>,
     /// Trust anchor locators, or directories of them: the control plane validates by itself.
     pub tals: Vec<PathBuf>,
     /// Whether the five registries' locators are used, with or without `tals`.
@@ -45,6 +48,7 @@ impl Default for RpkiConfig {
         Self {
             vrps: None,
             rtr: None,
+            report_url: None,
             tals: Vec::new(),
             registries: false,
             repository_cache: "var/rpki-cache".into(),
@@ -66,6 +70,16 @@ impl Check for RpkiConfig {
             "vrps",
             "only one of vrps, rtr, and tals with registries can be the source",
         );
+        at.require(
+            self.report_url.is_none() || !self.validates(),
+            "report_url",
+            "is for vrps and rtr: the report of tals and registries is at hand",
+        );
+        if let Some(text) = &self.report_url {
+            let good = url::Url::parse(text)
+                .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+            at.require(good, "report_url", "must be an http:// or https:// address");
+        }
         at.require(
             (INTERVAL_MIN.as_secs()..=86_400).contains(&self.validate_every_s),
             "validate_every_s",
@@ -128,12 +142,16 @@ mod tests {
             config.options().map(|options| options.source),
             Some(Source::File(_))
         ));
+        config.report_url = Some("127.0.0.1:8283".into());
+        assert_eq!(keys(&config), ["report_url"]);
+        config.report_url = Some("http://127.0.0.1:8283/report".into());
+        assert!(keys(&config).is_empty());
         config.registries = true;
         config.validate_every_s = 1;
         config.repository_cache = PathBuf::new();
         assert_eq!(
             keys(&config),
-            ["vrps", "validate_every_s", "repository_cache"]
+            ["vrps", "report_url", "validate_every_s", "repository_cache"]
         );
     }
 }

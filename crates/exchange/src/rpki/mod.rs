@@ -10,6 +10,7 @@ pub mod file;
 pub mod http;
 mod pages;
 mod picture;
+pub mod remote;
 pub mod room;
 pub mod service;
 pub mod slurm;

@@ -518,7 +518,7 @@ fn fetches(visit: &Visit, all: &[Fetch]) -> Table {
             .map_or("–".to_owned(), |serial| serial.to_string());
         table.push(vec![
             Markup::code(&one.uri),
-            Markup::text(one.transport),
+            Markup::text(&one.transport),
             standing,
             Markup::text(serial),
             Markup::text(format!("{:.1}", one.took_ms as f64 / 1_000.0)),

@@ -57,6 +57,8 @@ pub struct Health {
     pub slurm_problem: Option<String>,
     /// What is wrong with the directory.
     pub state_problem: Option<String>,
+    /// What is wrong with the report of the service that is followed.
+    pub report_problem: Option<String>,
     /// The validator's last run that ended well.
     #[serde(skip)]
     pub report: Option<Arc<RunReport>>,
@@ -69,6 +71,7 @@ impl Health {
             &self.source_problem,
             &self.slurm_problem,
             &self.state_problem,
+            &self.report_problem,
         ]
         .into_iter()
         .filter_map(|one| one.as_deref())
@@ -115,6 +118,18 @@ impl Rpki {
     /// The validator's run that goes on, if one does.
     pub fn running(&self) -> Option<Running> {
         self.worker.as_ref()?.progress().running()
+    }
+
+    /// What the service that is followed tells of its last run; `Err` says why it could not be asked.
+    pub(crate) fn told(&self, report: Result<Option<RunReport>, String>) {
+        let mut health = lock(&self.health);
+        match report {
+            Ok(report) => {
+                health.report = report.map(Arc::new);
+                health.report_problem = None;
+            }
+            Err(problem) => health.report_problem = Some(problem),
+        }
     }
 
     /// Whether the payloads are validated here.

@@ -1,5 +1,7 @@
 //! The console's pages and API of the RPKI, over a real validation.
 
+use exchange::rpki::remote;
+use exchange::rpki::service::{Service, ServiceOptions, Source};
 use http::{Method, StatusCode};
 use serde_json::Value;
 use store::Backend;
@@ -150,4 +152,50 @@ async fn without_a_source_the_pages_say_so_and_every_route_is_guarded() {
         .api(Method::GET, "/api/v1/rpki/payloads", Value::Null)
         .await;
     assert_eq!(api.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_shows_the_report_of_the_service_it_follows() {
+    let registry = registry().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (rpki, stop) = open(options(&registry, &dir.path().join("cache")), dir.path());
+    until("the first set", || rpki.set().is_some()).await;
+    let serve = async |router: axum::Router| {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    };
+    let address = serve(exchange::rpki::http::router(rpki.clone())).await;
+    let file = dir.path().join("vrps.json");
+    std::fs::write(&file, "{\"roas\":[]}").expect("written");
+    let (service, follower) = Service::open(ServiceOptions {
+        source: Source::File(file),
+        slurm: Vec::new(),
+        dir: None,
+    })
+    .expect("opened");
+    tokio::spawn(service.run(stop.clone()));
+    let url = format!("http://{address}/report");
+    tokio::spawn(remote::follow(url, follower.clone(), stop.clone()));
+    until("the report", || follower.health().report.is_some()).await;
+    let (_db, web) = console(Some(follower)).await;
+    let walk = Walk::new(&web).await.expect("people");
+    let viewer = Browser::new(&web, walk.person("viewer"))
+        .await
+        .expect("a session");
+    let state = viewer.get("/rpki/state").await;
+    assert!(state.text.contains("twnic/revoked.roa"), "{}", state.text);
+
+    // What answers nonsense is a problem, told on the page.
+    let nonsense = axum::Router::new().fallback(async || "no report");
+    let address = serve(nonsense).await;
+    let url = format!("http://{address}/");
+    tokio::spawn(remote::follow(url, rpki.clone(), stop.clone()));
+    until("the problem", || rpki.health().report_problem.is_some()).await;
+    let problem = rpki.health().report_problem.expect("a problem");
+    assert!(problem.contains("no report: expected"), "{problem}");
+    stop.cancel();
 }

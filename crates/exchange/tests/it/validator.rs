@@ -206,8 +206,8 @@ async fn a_new_roa_reaches_routers_and_a_failed_run_takes_nothing_away() {
     let report = rpki.health().report.expect("a report");
     let fetch = &report.fetches[0];
     assert_eq!(
-        (fetch.serial, fetch.snapshot),
-        (Some(2), None),
+        (fetch.serial, &fetch.snapshot),
+        (Some(2), &None),
         "by a delta: {fetch:?}"
     );
 
@@ -287,6 +287,7 @@ async fn what_cannot_work_is_told_in_words() {
     options.tals.clear();
     let said = problem(&options).await;
     assert!(said.contains("no trust anchor locator"), "{said}");
+    options.registries = true;
     options.rrdp_root_certificates = vec![tal];
     let said = problem(&options).await;
     assert!(said.contains("wrong.tal: no certificate in PEM"), "{said}");

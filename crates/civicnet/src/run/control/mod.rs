@@ -64,7 +64,10 @@ pub(crate) struct Assembly {
     pub(crate) enforcements: Enforcements,
     pub(crate) traffic: Traffic,
     pub(crate) web: Web,
-    rpki: Option<exchange::rpki::service::Service>,
+    rpki: Option<(
+        exchange::rpki::service::Service,
+        exchange::rpki::service::Rpki,
+    )>,
     fabric: Fabric,
 }
 
@@ -159,7 +162,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         Some(options) => {
             let (service, rpki) = exchange::rpki::service::Service::open(options)
                 .context("could not open the directory of the last RPKI data")?;
-            (Some(service), Some(rpki))
+            (Some((service, rpki.clone())), Some(rpki))
         }
     };
     let traffic = Traffic::new(exchange::traffic::desk::Parts {
@@ -327,7 +330,14 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         async move { tidy.tidy().await.map(drop) }
     });
 
-    if let Some(service) = rpki {
+    if let Some((service, rpki)) = rpki {
+        if let Some(url) = config.rpki.report_url.clone() {
+            let stop = tasks.soft();
+            tasks.spawn(
+                "rpki report",
+                exchange::rpki::remote::follow(url, rpki, stop),
+            );
+        }
         let stop = tasks.soft();
         tasks.spawn_essential("rpki", async move {
             service.run(stop).await;

@@ -115,6 +115,7 @@ impl ValidatorOptions {
                 most: 64,
             });
         }
+        tals::check_all(&self.tals, self.registries)?;
         for path in &self.rrdp_root_certificates {
             root_certificate(path)?;
         }

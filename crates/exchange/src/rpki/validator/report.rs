@@ -11,7 +11,7 @@ const MESSAGES_MAX: usize = 5;
 const MESSAGE_CHARS_MAX: usize = 300;
 
 /// One run.
-#[derive(Debug, Clone, Default, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct RunReport {
     /// When it began, in Unix seconds.
     pub began_at: u64,
@@ -36,7 +36,9 @@ pub struct RunReport {
 }
 
 /// Counts of a trust anchor or a repository.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct Tally {
     /// Name of the trust anchor, or address of the repository.
     pub name: String,
@@ -66,12 +68,14 @@ impl Tally {
 }
 
 /// One fetch.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 pub struct Fetch {
     /// Where from.
     pub uri: String,
     /// `rrdp` or `rsync`.
-    pub transport: &'static str,
+    pub transport: String,
     /// Whether the local copy is up to date.
     pub ok: bool,
     /// An HTTP status, how rsync ended, or what else happened.
@@ -79,7 +83,7 @@ pub struct Fetch {
     /// RRDP serial number.
     pub serial: Option<u64>,
     /// Why the whole repository was fetched rather than what changed.
-    pub snapshot: Option<&'static str>,
+    pub snapshot: Option<String>,
     /// How long it took.
     pub took_ms: u64,
     /// What went wrong on the way.
@@ -87,7 +91,7 @@ pub struct Fetch {
 }
 
 /// An object that was refused, or a publication point that was rejected whole.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Refusal {
     /// Name of the trust anchor.
     pub tal: String,
@@ -105,7 +109,7 @@ pub(super) fn make(metrics: &Metrics, refused: (Vec<Refusal>, usize)) -> RunRepo
         let status = one.status();
         Fetch {
             uri: one.notify_uri.to_string(),
-            transport: "rrdp",
+            transport: "rrdp".into(),
             ok: status.is_success() || status.is_not_modified(),
             status: match status {
                 HttpStatus::Response(code) => code.to_string(),
@@ -113,7 +117,7 @@ pub(super) fn make(metrics: &Metrics, refused: (Vec<Refusal>, usize)) -> RunRepo
                 HttpStatus::Error => "no answer".into(),
             },
             serial: one.serial,
-            snapshot: one.snapshot_reason.map(|reason| reason.code()),
+            snapshot: one.snapshot_reason.map(|reason| reason.code().to_owned()),
             took_ms: one
                 .duration
                 .as_ref()
@@ -129,7 +133,7 @@ pub(super) fn make(metrics: &Metrics, refused: (Vec<Refusal>, usize)) -> RunRepo
     });
     let rsync = metrics.rsync.iter().map(|one| Fetch {
         uri: one.module.to_string(),
-        transport: "rsync",
+        transport: "rsync".into(),
         ok: one.status.as_ref().is_ok_and(|status| status.success()),
         status: match &one.status {
             Ok(status) => status.to_string(),

@@ -48,7 +48,7 @@ impl Sources {
                 (vrp, source)
             })
             .collect();
-        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        all.sort_unstable_by_key(|one| one.0);
         all.dedup_by(|a, b| a.0 == b.0);
         Self { all }
     }

@@ -22,10 +22,7 @@ pub(super) fn bring(
     registries: bool,
     dir: &Path,
 ) -> Result<bool, ValidatorError> {
-    let wanted = read_all(paths)?;
-    if wanted.is_empty() && !registries {
-        return Err(ValidatorError::NoTal);
-    }
+    let wanted = check_all(paths, registries)?;
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| ValidatorError::Cache { path, source }
@@ -53,6 +50,21 @@ pub(super) fn bring(
         changed = true;
     }
     Ok(changed)
+}
+
+/// The locators of `paths` by the name of their copy.
+///
+/// # Errors
+/// [`ValidatorError`], also when there is none.
+pub(super) fn check_all(
+    paths: &[PathBuf],
+    registries: bool,
+) -> Result<BTreeMap<String, Vec<u8>>, ValidatorError> {
+    let wanted = read_all(paths)?;
+    match wanted.is_empty() && !registries {
+        true => Err(ValidatorError::NoTal),
+        false => Ok(wanted),
+    }
 }
 
 fn read_all(paths: &[PathBuf]) -> Result<BTreeMap<String, Vec<u8>>, ValidatorError> {

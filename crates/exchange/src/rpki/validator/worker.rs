@@ -8,6 +8,9 @@ use tokio::sync::mpsc::Sender;
 
 use super::{INTERVAL_MIN, Outcome, Progress, Validator, ValidatorOptions};
 
+/// Longest time until a run that gave nothing is tried again.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
 /// What the thread tells.
 pub(crate) enum News {
     /// A run ended well.
@@ -92,21 +95,22 @@ impl Job {
     /// One run; a validator that could not be set up is tried again.
     fn once(&self, validator: &mut Option<Validator>) -> (News, Duration) {
         let every = self.options.every.max(INTERVAL_MIN);
+        let again = every.min(RETRY_MAX);
         if validator.is_none() {
             match Validator::open(self.options.clone(), Arc::clone(&self.progress)) {
                 Ok(opened) => *validator = Some(opened),
-                Err(error) => return (News::Problem(runtime::error_chain(&error)), every),
+                Err(error) => return (News::Problem(runtime::error_chain(&error)), again),
             }
         }
         let Some(ready) = validator else {
-            return (News::Problem("no validator".into()), every);
+            return (News::Problem("no validator".into()), again);
         };
         match ready.run() {
             Ok(outcome) => {
                 let wait = wait(every, outcome.refresh_at);
                 (News::Outcome(Arc::new(outcome)), wait)
             }
-            Err(error) => (News::Problem(runtime::error_chain(&error)), every),
+            Err(error) => (News::Problem(runtime::error_chain(&error)), again),
         }
     }
 }
