@@ -58,7 +58,7 @@ impl Doors for Agents {
             .method(method)
             .uri(target)
             .header("content-type", "application/json")
-            .body(body.unwrap_or_default().into())
+            .body(axum::body::Body::from(body.unwrap_or_default()))
             .expect("a request");
         let answer = self
             .router
