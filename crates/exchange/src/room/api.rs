@@ -358,10 +358,8 @@ struct FieldChange {
     /// The field.
     field: String,
     /// Its former value; `sealed` for what is not shown.
-    #[schema(value_type = Option<Object>)]
     before: Value,
     /// Its new value.
-    #[schema(value_type = Option<Object>)]
     after: Value,
 }
 

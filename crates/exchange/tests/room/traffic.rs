@@ -178,7 +178,7 @@ async fn credentials_are_sealed_kept_and_planned_with() {
         assert!(
             !serde_json::to_string(&watched)
                 .expect("written")
-                .contains("256\"")
+                .contains("privacy256")
         );
     })
     .await;

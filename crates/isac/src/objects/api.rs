@@ -17,6 +17,8 @@ use super::search::{Hit, Query, See};
 use crate::stix::Tlp;
 
 const LIST: &str = "intelligence api";
+/// Characters of a type of objects (STIX 2.1 section 3.1).
+const TYPE_CHARS_MAX: usize = 250;
 
 pub(crate) fn router(intel: Intel) -> OpenApiRouter<()> {
     OpenApiRouter::new()
@@ -82,6 +84,7 @@ struct Asked {
     tlp: Option<String>,
     /// A stated confidence of at least 30, 50 or 80.
     #[serde(default)]
+    #[param(maximum = 100)]
     confidence: Option<u8>,
     /// About an `address`, `prefix`, `domain`, `url` or `file`.
     #[serde(default)]
@@ -96,6 +99,10 @@ impl Asked {
         if text.chars().count() > TEXT_CHARS_MAX {
             let rule = format!("must have at most {TEXT_CHARS_MAX} characters");
             return Err(WebError::field("q", "length", rule));
+        }
+        if self.r#type.as_ref().is_some_and(|name| name.chars().count() > TYPE_CHARS_MAX) {
+            let rule = format!("must have at most {TYPE_CHARS_MAX} characters");
+            return Err(WebError::field("type", "length", rule));
         }
         let tlp =
             match self.tlp {

@@ -268,7 +268,7 @@ impl AskError {
                 status: 400 | 422,
                 said,
                 ..
-            } => WebError::bad_request(said),
+            } => WebError::field("query", "rule", said),
             Self::Refused {
                 status: 404, said, ..
             } => WebError::not_found("session", said),

@@ -41,7 +41,7 @@ struct GlassSite {
 }
 
 /// Sites with a looking glass.
-#[utoipa::path(get, path = "/api/v1/exchange/glass", tag = "looking glass", responses((status = 200, body = Vec<GlassSite>)))]
+#[utoipa::path(get, path = "/api/v1/exchange/glass", tag = "looking glass", security(()), responses((status = 200, body = Vec<GlassSite>)))]
 async fn list_sites(State(desk): State<Desk>) -> ApiJson<Vec<GlassSite>> {
     let doors = desk.doors.doors().await;
     let asked = futures::future::join_all(doors.iter().map(|door| desk.status(door))).await;
@@ -59,7 +59,7 @@ async fn list_sites(State(desk): State<Desk>) -> ApiJson<Vec<GlassSite>> {
 }
 
 /// Sessions of a site's route server.
-#[utoipa::path(get, path = "/api/v1/exchange/glass/{site}/sessions", tag = "looking glass", params(("site" = String, Path, max_length = 60)), responses((status = 200, body = Vec<SessionView>)))]
+#[utoipa::path(get, path = "/api/v1/exchange/glass/{site}/sessions", tag = "looking glass", security(()), params(("site" = String, Path, max_length = 60)), responses((status = 200, body = Vec<SessionView>)))]
 async fn list_sessions(
     State(desk): State<Desk>,
     ApiPath(site): ApiPath<String>,
@@ -117,7 +117,7 @@ struct RoutesPage {
 }
 
 /// Routes of a site's route server, with reasons and labels.
-#[utoipa::path(get, path = "/api/v1/exchange/glass/{site}/routes", tag = "looking glass", params(("site" = String, Path, max_length = 60), RoutesQuery), responses((status = 200, body = RoutesPage)))]
+#[utoipa::path(get, path = "/api/v1/exchange/glass/{site}/routes", tag = "looking glass", security(()), params(("site" = String, Path, max_length = 60), RoutesQuery), responses((status = 200, body = RoutesPage)))]
 async fn list_routes(
     State(desk): State<Desk>,
     ApiPath(site): ApiPath<String>,

@@ -73,7 +73,7 @@ async fn get_document(State(desk): State<Desk>, visit: Visit) -> WebResult<ApiJs
 }
 
 /// The IX-F member export, version 1.0, for the public.
-#[utoipa::path(get, path = "/api/v1/exchange/ixf", tag = "exchange", responses((status = 200, body = Object)))]
+#[utoipa::path(get, path = "/api/v1/exchange/ixf", tag = "exchange", security(()), responses((status = 200, body = Object)))]
 async fn get_ixf(State(desk): State<Desk>, visit: Visit) -> WebResult<ApiJson<Value>> {
     let export = desk
         .exchange
