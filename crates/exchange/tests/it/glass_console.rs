@@ -206,7 +206,7 @@ async fn pages_for_everybody_and_more_for_members() {
         ("/glass/nowhere", 404),
         ("/glass/hsinchu/sessions/nobody", 404),
         ("/glass/hsinchu/sessions/member_one?cursor=x", 400),
-        ("/api/v1/exchange/glass/hsinchu/routes?prefix=x", 400),
+        ("/api/v1/exchange/glass/hsinchu/routes?prefix=x", 422),
         ("/api/v1/exchange/glass/silent/sessions", 503),
     ] {
         assert_eq!(visitor.get(path).await.status.as_u16(), status, "{path}");
