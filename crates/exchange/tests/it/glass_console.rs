@@ -205,7 +205,7 @@ async fn pages_for_everybody_and_more_for_members() {
     for (path, status) in [
         ("/glass/nowhere", 404),
         ("/glass/hsinchu/sessions/nobody", 404),
-        ("/glass/hsinchu/sessions/member_one?cursor=x", 400),
+        ("/glass/hsinchu/sessions/member_one?cursor=x", 422),
         ("/api/v1/exchange/glass/hsinchu/routes?prefix=x", 422),
         ("/api/v1/exchange/glass/silent/sessions", 503),
     ] {
