@@ -201,7 +201,11 @@ async fn another_organisation_finds_and_changes_nothing() {
             let public = ["/glass/", "/api/v1/exchange/glass/"]
                 .iter()
                 .any(|path| route.path.starts_with(path));
-            if theirs && !public && route.method == "GET" && !["no", "hidden", "login"].contains(&step.said) {
+            if theirs
+                && !public
+                && route.method == "GET"
+                && !["no", "hidden", "login"].contains(&step.said)
+            {
                 open.push(format!(
                     "{} {}: {} got {}",
                     route.method, route.path, step.who, step.said

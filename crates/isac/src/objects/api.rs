@@ -100,7 +100,11 @@ impl Asked {
             let rule = format!("must have at most {TEXT_CHARS_MAX} characters");
             return Err(WebError::field("q", "length", rule));
         }
-        if self.r#type.as_ref().is_some_and(|name| name.chars().count() > TYPE_CHARS_MAX) {
+        if self
+            .r#type
+            .as_ref()
+            .is_some_and(|name| name.chars().count() > TYPE_CHARS_MAX)
+        {
             let rule = format!("must have at most {TYPE_CHARS_MAX} characters");
             return Err(WebError::field("type", "length", rule));
         }

@@ -238,7 +238,9 @@ pub(super) fn offset(cursor: Option<&str>) -> WebResult<usize> {
             .parse()
             .ok()
             .filter(|offset| *offset <= 20_000_000)
-            .ok_or_else(|| WebError::field("cursor", "cursor", "must be the next of the page before")),
+            .ok_or_else(|| {
+                WebError::field("cursor", "cursor", "must be the next of the page before")
+            }),
     }
 }
 
