@@ -11,6 +11,7 @@ use exchange::glass::api::{Guard, router};
 use exchange::glass::console::{AskError, Desk, Door, Doors, room};
 use exchange::glass::live::{Feed, Glass, GlassOptions, Labels};
 use exchange::glass::probe::Prober;
+use exchange::glass::sign::{Key, MAC_HEADER, TIME_HEADER};
 use exchange::rpki::{Vrp, VrpSet};
 use store::Backend;
 use web::testing::Browser;
@@ -21,6 +22,7 @@ use super::glass::pair;
 /// One agent that answers, one that never does.
 struct Agents {
     router: axum::Router,
+    key: Key,
     member: Option<OrgId>,
 }
 
@@ -54,9 +56,16 @@ impl Doors for Agents {
                 why: "connection refused".into(),
             });
         }
+        let now_s = std::time::UNIX_EPOCH
+            .elapsed()
+            .expect("after 1970")
+            .as_secs();
+        let (time, mac) = self.key.sign(method.as_str(), target, now_s);
         let request = axum::http::Request::builder()
             .method(method)
             .uri(target)
+            .header(TIME_HEADER, time)
+            .header(MAC_HEADER, mac)
             .header("content-type", "application/json")
             .body(axum::body::Body::from(body.unwrap_or_default()))
             .expect("a request");
@@ -105,8 +114,10 @@ async fn pages_for_everybody_and_more_for_members() {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let key = Key::from_hex(&"5a".repeat(32)).expect("a key");
+    // Closed: what comes through comes by its signature.
     let guard = Guard {
-        open: true,
+        key: Some(tokio::sync::watch::channel(Some(key.clone())).1),
         ..Guard::default()
     };
     let db = store::testing::fresh(Backend::Sqlite, &[web::MIGRATIONS]).await;
@@ -115,6 +126,7 @@ async fn pages_for_everybody_and_more_for_members() {
     let accounts_of = |web: &Web| web.house().accounts.clone();
     let agents = |member| Agents {
         router: router(glass.clone(), Some(Prober::new(Vec::new())), guard.clone()),
+        key: key.clone(),
         member,
     };
     let early = Web::new(
@@ -225,6 +237,16 @@ async fn pages_for_everybody_and_more_for_members() {
         ] {
             let status = browser.get(path).await.status.as_u16();
             assert_eq!(status == 200, may, "{path}: {status}");
+        }
+        if may {
+            let answer = browser
+                .post(
+                    "/glass/hsinchu/probe",
+                    &[("kind", "ping"), ("target", "10.0.0.1")],
+                )
+                .await;
+            assert_eq!(answer.status.as_u16(), 200);
+            assert!(answer.text.contains("special-purpose"), "{}", answer.text);
         }
     }
 }

@@ -141,6 +141,24 @@ async fn an_alert_goes_down_and_its_answer_comes_up() {
             ..from.clone()
         };
         assert!(ministry.cert.take(&nobody, note).await.is_err());
+
+        // A version is told from the one before by its moment.
+        ministry
+            .clock
+            .advance(std::time::Duration::from_secs(3_600));
+        ministry
+            .act(&ministry.officers[0], case, "retract")
+            .await
+            .expect("retracted");
+        look(&ministry, &objects).await;
+        put(&all(&objects, "alerts").await).await;
+        look(&provider, &theirs).await;
+        let again = provider
+            .cert
+            .received_one(&one.object)
+            .await
+            .expect("there");
+        assert!(again.revoked);
     })
     .await;
 }
