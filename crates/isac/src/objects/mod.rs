@@ -114,11 +114,34 @@ pub enum Outcome {
     Kept,
 }
 
+/// Another house, told by the address of the collection that objects are exchanged with:
+/// what came from there is not sent back there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Via(i64);
+
+/// How the source column begins for objects that were fetched from another house.
+const VIA_PREFIX: &str = "via:";
+
+impl Via {
+    /// The house whose collection stands at `url`.
+    pub fn of(url: &str) -> Self {
+        Self(hash64(url.trim_end_matches('/').as_bytes()))
+    }
+
+    /// As in the source column.
+    fn from_column(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix(VIA_PREFIX)?;
+        i64::from_str_radix(digits, 16).ok().map(Self)
+    }
+}
+
 /// Who puts objects, for provenance and the audit trail.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The organisation that they come from; `None`: the house itself.
     pub org: Option<OrgId>,
+    /// The house that they were fetched from.
+    pub via: Option<Via>,
     /// Who did it.
     pub actor: store::Actor,
     /// The request.
@@ -130,8 +153,26 @@ impl Source {
     pub fn house(name: &'static str) -> Self {
         Self {
             org: None,
+            via: None,
             actor: store::Actor::System(name),
             request: None,
+        }
+    }
+
+    /// The program itself, with what it fetched from another house.
+    pub fn fetched(name: &'static str, via: Via) -> Self {
+        Self {
+            via: Some(via),
+            ..Self::house(name)
+        }
+    }
+
+    /// As in the source column: an organisation, another house, or nothing for this one.
+    fn column(&self) -> String {
+        match (self.org, self.via) {
+            (Some(org), _) => org.to_string(),
+            (None, Some(Via(number))) => format!("{VIA_PREFIX}{number:x}"),
+            (None, None) => String::new(),
         }
     }
 
@@ -139,6 +180,7 @@ impl Source {
     pub fn person(user: UserId, org: Option<OrgId>) -> Self {
         Self {
             org,
+            via: None,
             actor: store::Actor::User(user),
             request: None,
         }

@@ -7,7 +7,7 @@ use base::OrgId;
 use sqlx::AssertSqlSafe;
 
 use super::writer::latest;
-use super::{Collection, Objects, ObjectsError, Source, hash64};
+use super::{Collection, Objects, ObjectsError, Source, Via, hash64};
 use crate::stix::Tlp;
 
 /// Rows of one page at most.
@@ -60,6 +60,8 @@ pub struct Row {
     pub version: i64,
     /// The organisation that it came from; `None`: the house.
     pub source: Option<OrgId>,
+    /// The house that it was fetched from.
+    pub via: Option<Via>,
     /// The object as it was received; empty when it was not asked for.
     pub json: String,
 }
@@ -578,6 +580,7 @@ fn page_of(rows: Vec<Columns>, more: bool) -> Page {
             id,
             version,
             source: source.parse().ok(),
+            via: Via::from_column(&source),
             json,
         })
         .collect();

@@ -102,11 +102,7 @@ async fn write(inner: &Inner, db: &Db, group: &mut [Job]) -> Result<Written, Obj
     let mut moved: HashMap<i64, i64> = HashMap::new();
     let mut all = Vec::with_capacity(group.len());
     for job in group.iter_mut() {
-        let source = job
-            .source
-            .org
-            .map(|org| org.to_string())
-            .unwrap_or_default();
+        let source = job.source.column();
         let mut outcomes = Vec::with_capacity(job.objects.len());
         for object in std::mem::take(&mut job.objects) {
             let kind = new_kinds

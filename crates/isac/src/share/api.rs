@@ -17,8 +17,8 @@ use super::room::Parts;
 use super::visits::Visited;
 use super::{Lens, ShareError};
 use crate::cert::shell::by;
-use crate::objects::ObjectsError;
 use crate::objects::collections::ROOT;
+use crate::objects::{ObjectsError, Via};
 use crate::stix::Tlp;
 use crate::taxii::PeerConfig;
 use crate::taxii::peer::{Direction, Progress};
@@ -267,7 +267,11 @@ pub(super) async fn previewed(
     let mut lens: Lens = match peer {
         Some(peer) => {
             clearance = Tlp::from_name(&peer.tlp_max).unwrap_or_default();
-            parts.sharing.lens(peer.tier, &peer.name, None).await
+            let lens = parts.sharing.lens(peer.tier, &peer.name, None).await;
+            lens.map(|lens| Lens {
+                there: Some(Via::of(&peer.url)),
+                ..lens
+            })
         }
         None => {
             let org: OrgId = query.to.parse().map_err(|_| {

@@ -154,6 +154,7 @@ impl Sharing {
             tier,
             audience: audience.to_owned(),
             own,
+            there: None,
             policy: known.policy,
             version: known.version,
             key: self.key().await?,

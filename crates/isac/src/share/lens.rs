@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::policy::{CONSENT_LABEL, Facts, Names, Policy, Tier};
+use crate::objects::{Row, Via};
 use crate::stix::{Tlp, check, json as reader};
 
 /// Depth to which values are cleaned; deeper ones are left out by the reader already.
@@ -41,8 +42,16 @@ const TEXTS: [&str; 13] = [
 ];
 /// The extension by which markings of TLP 2.0 are defined.
 const TLP_EXTENSION: &str = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9bb88";
-/// Moments that pseudonyms carry, so that they tell nothing of their own.
-const TIMELESS: &str = "2020-01-01T00:00:00.000Z";
+/// Moments that pseudonyms carry, so that they tell nothing of their own but how many
+/// houses have changed the name: the last digit.
+const TIMELESS: [&str; 6] = [
+    "2020-01-01T00:00:00.000Z",
+    "2020-01-01T00:00:00.001Z",
+    "2020-01-01T00:00:00.002Z",
+    "2020-01-01T00:00:00.003Z",
+    "2020-01-01T00:00:00.004Z",
+    "2020-01-01T00:00:00.005Z",
+];
 
 /// How far an organisation consents that what it sends is passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +91,9 @@ pub struct Lens {
     pub audience: String,
     /// The organisation that the audience is, whose own objects it sees as they are.
     pub own: Option<OrgId>,
+    /// The house that the audience is: what was fetched from it is not sent back, or names
+    /// would change at every turn, for ever.
+    pub there: Option<Via>,
     /// The policy.
     pub policy: std::sync::Arc<Policy>,
     /// Its version.
@@ -172,6 +184,11 @@ impl Lens {
         }
     }
 
+    /// Whether the audience is where `row` was fetched from.
+    pub fn came_from(&self, row: &Row) -> bool {
+        row.via.is_some() && row.via == self.there
+    }
+
     /// The id under which the audience knows `identity`.
     pub fn pseudonym(&self, identity: &str) -> String {
         if self.is_open(identity) {
@@ -222,9 +239,14 @@ impl Lens {
             if drop {
                 return Cleaned::Nothing;
             }
+            // Houses that stand in a ring would change a name for ever.
+            let turns = turns_of(object, id);
+            let Some(moment) = TIMELESS.get(turns) else {
+                return Cleaned::Nothing;
+            };
             let id = self.pseudonym(id);
             let mut made = json!({
-                "type": "identity", "spec_version": "2.1", "created": TIMELESS, "modified": TIMELESS,
+                "type": "identity", "spec_version": "2.1", "created": moment, "modified": moment,
                 "name": label_of(&id), "identity_class": "organization", "id": id,
             });
             if let Some(sectors) = object.get("sectors") {
@@ -416,6 +438,19 @@ enum Cleaned {
     Nothing,
 }
 
+/// How many houses have changed the name of the identity `id`; 0: it is no pseudonym.
+fn turns_of(object: &Map<String, Value>, id: &str) -> usize {
+    let text = |name: &str| object.get(name).and_then(Value::as_str);
+    let made = text("name") == Some(label_of(id).as_str());
+    let at = TIMELESS
+        .iter()
+        .position(|moment| text("created") == Some(*moment));
+    match at {
+        Some(at) if made => at + 1,
+        _ => 0,
+    }
+}
+
 /// What people call the bearer of a pseudonym.
 fn label_of(id: &str) -> String {
     let digits: String = id
@@ -449,6 +484,7 @@ mod tests {
             tier,
             audience: audience.to_owned(),
             own: None,
+            there: None,
             policy: Arc::new(Policy::built_in().expect("a document")),
             version: 0,
             key: key_of(b"0123456789abcdef0123456789abcdef"),
@@ -519,6 +555,27 @@ mod tests {
             other["created_by_ref"], got["created_by_ref"],
             "audiences cannot compare"
         );
+    }
+
+    #[test]
+    fn houses_in_a_ring_change_a_name_a_few_times_only() {
+        let mut text = json!({
+            "type": "identity", "spec_version": "2.1", "id": WATER, "created": "2026-03-01T00:00:00.000Z", "modified": "2026-03-01T00:00:00.000Z",
+            "name": "臺灣自來水公司",
+        })
+        .to_string();
+        let ring = ["a", "b", "c"].map(|audience| lens(audience, Tier::Level));
+        let mut ids = std::collections::BTreeSet::new();
+        for lens in ring.iter().cycle().take(20) {
+            let source = Some(OrgId(Uuid::from_u128(7)));
+            let Seen::Whole(seen) = lens.look(&text, source) else {
+                break;
+            };
+            text = seen.into_owned();
+            let object: Value = serde_json::from_str(&text).expect("JSON");
+            ids.insert(object["id"].to_string());
+        }
+        assert_eq!(ids.len(), TIMELESS.len());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::media::TAXII_JSON;
 use crate::objects::collections::ROOT;
 use crate::objects::{
-    Collection, Filter, Objects, ObjectsError, Prepared, Row, Source, VersionMatch, prepare,
+    Collection, Filter, Objects, ObjectsError, Prepared, Row, Source, VersionMatch, Via, prepare,
 };
 use crate::share::{Lens, Seen, ShareError, Sharing, Tier, visits::Visited};
 use crate::stix::{Tlp, json, time};
@@ -277,6 +277,7 @@ impl Peer {
 
     async fn poll(&self, progress: &mut Progress) -> Result<(), PeerError> {
         let collection = self.collection().await?;
+        let source = Source::fetched("taxii.poll", Via::of(&self.config.url));
         let mut newest = progress.after;
         for _ in 0..PAGES_PER_VISIT {
             let mut query = vec![
@@ -309,7 +310,7 @@ impl Peer {
             let count = i64::try_from(objects.len()).unwrap_or_default();
             if !objects.is_empty() {
                 self.objects
-                    .put(&collection, Source::house("taxii.poll"), objects, None)
+                    .put(&collection, source.clone(), objects, None)
                     .await?;
             }
             progress.moved += count;
@@ -383,6 +384,7 @@ impl Peer {
             .sharing
             .lens(self.config.tier, &self.config.name, None)
             .await?;
+        lens.there = Some(Via::of(&self.config.url));
         for _ in 0..PAGES_PER_VISIT {
             let page = self
                 .objects
@@ -402,7 +404,7 @@ impl Peer {
             let chosen: Vec<&Row> = page
                 .rows
                 .iter()
-                .filter(|row| self.wants(&kind(&row.id), &row.json))
+                .filter(|row| !lens.came_from(row) && self.wants(&kind(&row.id), &row.json))
                 .collect();
             self.sharing
                 .know_authors(&mut lens, chosen.iter().map(|row| row.json.as_str()))

@@ -121,7 +121,12 @@ pub fn of(object: &Value, source: &str) -> Vec<String> {
     let text = |name: &str| object[name].as_str();
     let kind = text("type").unwrap_or_default();
     terms.add(format!("f:type={kind}"));
-    terms.add(format!("f:source={source}"));
+    // What was fetched from another house is this house's, as to who may see it.
+    let org = match source.starts_with(super::super::VIA_PREFIX) {
+        true => "",
+        false => source,
+    };
+    terms.add(format!("f:source={org}"));
     if let Some(confidence) = object["confidence"].as_u64() {
         for least in CONFIDENCES {
             if confidence >= u64::from(least) {
