@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use axum::http::Method;
 use base::{OrgId, UserId};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use url::form_urlencoded;
 use web::limit::{Limiter, Rate};
 use web::{Streams, Visit, WebError, WebResult};
@@ -23,6 +24,10 @@ const PROBES: Rate = Rate {
 };
 /// Persons whose probes are counted.
 const PROBERS_MAX: usize = 10_000;
+/// Questions to agents at one time, whoever asks: the glass is open to everybody.
+const QUESTIONS_MAX: usize = 32;
+/// How long one waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Characters of an agent's words that are shown.
 const SAID_CHARS_MAX: usize = 300;
 
@@ -92,6 +97,7 @@ pub struct Desk {
     pub(super) doors: Arc<dyn Doors>,
     pub(super) streams: Streams,
     probes: Arc<Limiter<UserId>>,
+    turns: Arc<Semaphore>,
 }
 
 impl Desk {
@@ -101,6 +107,7 @@ impl Desk {
             doors,
             streams: Streams::default(),
             probes: Arc::new(Limiter::new(PROBES, PROBERS_MAX)),
+            turns: Arc::new(Semaphore::new(QUESTIONS_MAX)),
         }
     }
 
@@ -137,6 +144,13 @@ impl Desk {
     }
 
     async fn get<T: DeserializeOwned>(&self, door: &Door, target: &str) -> Result<T, AskError> {
+        let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else {
+            return Err(AskError::Silent {
+                site: door.site.clone(),
+                why: format!("{QUESTIONS_MAX} questions are being answered; ask again in a moment"),
+            });
+        };
         let (status, body) = self.doors.ask(door, Method::GET, target, None).await?;
         read(door, status, &body)
     }
