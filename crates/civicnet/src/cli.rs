@@ -7,7 +7,7 @@ use base::{NodeName, Role};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-/// One program for a national public-service network: control plane, edges, dispatch DNS.
+/// One program for a national public-service network: control plane, edges, dispatch DNS, the exchange's sites, sharing of intelligence.
 #[derive(Debug, Parser)]
 #[command(
     name = "civicnet",
@@ -75,7 +75,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: HandoverCommand,
     },
-    /// The Internet exchange: routing tables
+    /// The Internet exchange: documents, route servers, switches, drills, health, routing tables
     Exchange {
         #[command(subcommand)]
         what: ExchangeCommand,
@@ -214,7 +214,7 @@ pub(crate) struct Reload {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Alone {
     /// Tell routers what the RPKI says (RTR, RFC 8210 and 6810), and answer questions by HTTP
-    Rpki(Rpki),
+    Rpki(Box<Rpki>),
     /// Looking glass over a running BIRD or an MRT archive, with birdwatcher's HTTP interface
     Glass(Glass),
 }

@@ -89,6 +89,7 @@ x-no-sites-text = Add a site first, then switches, ports and members.
 x-document-good-title = The document is whole and can be applied
 x-document-good-text = Route servers are configured from it.
 x-document-bad-title = The document cannot be applied yet
+x-document-notes-title = What the publisher found
 x-document-download = Download the document (with secrets)
 x-bilateral = Bilateral sessions
 x-ixf = IX-F member export

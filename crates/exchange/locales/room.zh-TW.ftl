@@ -89,6 +89,7 @@ x-no-sites-text = 先新增據點,再加交換器、埠與成員。
 x-document-good-title = 文件完整,可以套用
 x-document-good-text = 路由伺服器的設定由這份文件產生。
 x-document-bad-title = 文件還不能套用
+x-document-notes-title = 發布時發現
 x-document-download = 下載文件(含密碼)
 x-bilateral = 雙邊連線
 x-ixf = IX-F 成員清單

@@ -8,7 +8,10 @@ intel-q-none = Enter letters, digits or an address.
 intel-search = Search
 intel-any = Any
 intel-filter-wrong = Choose one of the list.
-intel-last-days = Last { $days } days
+intel-last-days = { $days ->
+    [one] Last day
+   *[other] Last { $days } days
+}
 intel-name = Name
 intel-kind = Type
 intel-tlp = Marking
@@ -101,9 +104,9 @@ intel-format-stix20 = STIX 2.0 bundle (JSON)
 intel-format-misp = MISP event (JSON)
 intel-format-csv = List (CSV: type,value,name)
 intel-import-intro = The file is read and shown first; nothing is stored until you say so.
-intel-import-tlp-help = For MISP and CSV without a marking of their own; STIX keeps its own.
+intel-import-tlp-help = For MISP, CSV, STIX 1 and OpenIOC without a marking of their own; STIX 2 keeps its own.
 intel-days = Days valid
-intel-days-help = For MISP and CSV; empty means without end.
+intel-days-help = For MISP, CSV, STIX 1 and OpenIOC; empty means without end.
 intel-preview = Preview
 intel-import-of = Import of { $name }
 intel-preview-answer = { $count } objects can go into “{ $collection }”; { $left } break a rule and are left out. Nothing is stored yet.

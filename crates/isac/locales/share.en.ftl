@@ -1,4 +1,5 @@
 nav-sharing = Sharing
+nav-consent = Consent to sharing
 sharing-peers = Peers
 sharing-policy = Sharing policy
 sharing-preview = Preview

@@ -1,4 +1,5 @@
 nav-sharing = 情資交換
+nav-consent = 情資分享同意
 sharing-peers = 交換對象
 sharing-policy = 分享政策
 sharing-preview = 預覽

@@ -255,7 +255,7 @@ mod tests {
             member: Some(MemberId(Uuid::from_u128(7))),
             org: Some(org(1)),
             interval_ms: 30_000,
-            up: i % 2 == 0,
+            up: i.is_multiple_of(2),
             speed_bps: 10_000_000_000,
             in_octets: i,
             out_octets: 2 * i,

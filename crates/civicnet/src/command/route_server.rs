@@ -109,7 +109,7 @@ fn registered(
         }
     };
     let cache = cache.as_ref();
-    let (allowed, warnings) = irr::resolve(document, site, registry.as_mut(), cache)
+    let (allowed, warnings) = irr::resolve(document, site, registry.as_mut(), cache, None)
         .context("the registries' data is needed: give --irr-file or --irr-server, or set policy.irr.enabled = false")?;
     for warning in warnings {
         crate::complain(&warning.0);

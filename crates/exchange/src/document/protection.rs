@@ -340,7 +340,8 @@ fn check_flow(
         }
     }
     let icmp = if is_v6 { ICMP_V6 } else { ICMP };
-    if !(flow.icmp_types.is_empty() && flow.icmp_codes.is_empty()) && !only(&[icmp]) {
+    let asks_icmp = !flow.icmp_types.is_empty() || !flow.icmp_codes.is_empty();
+    if asks_icmp && !only(&[icmp]) {
         problems.push((
             "icmp_types",
             format!("needs the protocol {icmp} (ICMP), and no other"),

@@ -88,7 +88,7 @@ fn listen(
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
-        if !memchr::memmem::find(&line, sign.as_bytes()).is_some() {
+        if memchr::memmem::find(&line, sign.as_bytes()).is_none() {
             continue;
         }
         let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

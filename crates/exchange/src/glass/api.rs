@@ -411,6 +411,7 @@ async fn changes(
 ) -> Result<Response, Response> {
     let view = viewer(&service)?;
     let moments = service.glass.moments();
+    #[expect(clippy::result_large_err, reason = "the error is the answer")]
     let moment = |name: &str, at: u64| {
         moments
             .iter()

@@ -187,6 +187,7 @@ fn cut(text: &str) -> String {
 }
 
 /// `master4` and `master6` are the tables; together they are one here.
+#[expect(clippy::result_large_err, reason = "the error is the answer")]
 fn is_table(name: &str) -> Result<bool, Response> {
     match name {
         "master4" => Ok(false),
@@ -198,6 +199,7 @@ fn is_table(name: &str) -> Result<bool, Response> {
     }
 }
 
+#[expect(clippy::result_large_err, reason = "the error is the answer")]
 fn everything(v6: bool) -> Result<Question, Response> {
     let text = if v6 { "::/0" } else { "0.0.0.0/0" };
     let prefix: Prefix = text.parse().map_err(|error| bad(format!("{error}")))?;

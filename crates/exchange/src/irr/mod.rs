@@ -241,15 +241,20 @@ pub fn allowed(
 }
 
 /// What every member with a router at `site` may announce. Where the registry fails or does not know
-/// a set, the last good answer in `cache` stands, with a warning.
+/// a set, the last good answer in `cache` stands, with a warning; a set that nobody ever knew leads to
+/// nothing, so that one member's mistake is that member's alone. `before` is what was found earlier by
+/// somebody who goes on whatever happens: where the registry fails and nothing at all is known, nothing
+/// may be announced.
 ///
 /// # Errors
-/// When there is no answer and no earlier one: a filter that nobody has data for is not guessed.
+/// Without `before`, when there is no answer and no earlier one: a filter that nobody has data for is
+/// not guessed.
 pub fn resolve(
     document: &Document,
     site: &str,
     registry: &mut dyn Registry,
     cache: Option<&Cache>,
+    before: Option<&AllowedByMember>,
 ) -> Result<(AllowedByMember, Vec<Warning>), IrrError> {
     let mut found = BTreeMap::new();
     let mut warnings = Vec::new();
@@ -274,17 +279,26 @@ pub fn resolve(
                     }
                     allowed
                 }
-                Err(error) => match cache.and_then(|cache| cache.last_good(&set, sources, v6)) {
-                    Some(allowed) => {
-                        let told = runtime::error_chain(&error);
-                        warnings.push(Warning(format!(
-                            "AS{} {set}: {told}; the last good answer is used",
-                            member.asn
-                        )));
-                        allowed
+                Err(error) => {
+                    let told = runtime::error_chain(&error);
+                    let last_good = cache
+                        .and_then(|cache| cache.last_good(&set, sources, v6))
+                        .or_else(|| before?.get(&(member.asn, v6)).cloned());
+                    match last_good {
+                        Some(allowed) => {
+                            warnings.push(Warning(format!(
+                                "AS{} {set}: {told}; the last good answer is used",
+                                member.asn
+                            )));
+                            allowed
+                        }
+                        None if before.is_some() || matches!(error, IrrError::Unknown { .. }) => {
+                            warnings.push(Warning(format!("AS{} {set}: {told}", member.asn)));
+                            Allowed::default()
+                        }
+                        None => return Err(error),
                     }
-                    None => return Err(error),
-                },
+                }
             };
             if answer.asns.is_empty() || answer.prefixes.is_empty() {
                 let family = if v6 { "IPv6" } else { "IPv4" };

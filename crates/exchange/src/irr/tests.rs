@@ -128,15 +128,15 @@ fn the_last_good_answer_stands_when_a_registry_fails() {
     let directory = tempfile::tempdir().expect("a directory");
     let cache = Cache::open(directory.path().join("irr")).expect("made");
     assert!(
-        resolve(&document, "hsinchu", &mut Broken, Some(&cache)).is_err(),
+        resolve(&document, "hsinchu", &mut Broken, Some(&cache), None).is_err(),
         "no data and no earlier data"
     );
     let mut good = files(
         "as-set: AS-TWAREN\nmembers: AS7539\n\nroute: 140.110.0.0/16\norigin: AS7539\n\nroute6: 2001:e10::/32\norigin: AS7539\n\nroute: 163.28.0.0/16\norigin: AS1659\n",
     );
-    let (first, _) = resolve(&document, "hsinchu", &mut good, Some(&cache)).expect("known");
+    let (first, _) = resolve(&document, "hsinchu", &mut good, Some(&cache), None).expect("known");
     let (second, warnings) =
-        resolve(&document, "hsinchu", &mut Broken, Some(&cache)).expect("kept");
+        resolve(&document, "hsinchu", &mut Broken, Some(&cache), None).expect("kept");
     assert_eq!(first, second);
     assert!(!warnings.is_empty());
 }
@@ -189,4 +189,44 @@ fn a_hostile_server_is_an_error() {
             .expect("reached");
         assert!(expand(&mut server, "AS-X", &[]).is_err(), "{answer:?}");
     }
+}
+
+#[test]
+fn a_set_that_nobody_knows_is_its_members_affair_alone() {
+    let document = Document::parse("lab.toml", crate::document::tests::SMALL).expect("valid");
+    let mut one_only = files("route: 163.28.0.0/16\norigin: AS1659\n");
+    let (found, warnings) =
+        resolve(&document, "hsinchu", &mut one_only, None, None).expect("found");
+    let nobody: Vec<&(u32, bool)> = found
+        .iter()
+        .filter(|(_, allowed)| allowed.prefixes.is_empty())
+        .map(|(key, _)| key)
+        .collect();
+    let told = warnings
+        .iter()
+        .map(|warning| warning.0.as_str())
+        .collect::<Vec<_>>()
+        .join("; ");
+    assert!(nobody.contains(&&(7539, false)), "{nobody:?}");
+    assert!(!found[&(1659, false)].prefixes.is_empty());
+    assert!(told.contains("knows AS-TWAREN"), "{told}");
+
+    // A registry that fails takes nothing from whom something is known of, and gives nobody anything.
+    struct Silent;
+    impl Registry for Silent {
+        fn members(&mut self, _: &str, _: &[String]) -> Result<Option<Vec<String>>, IrrError> {
+            Unreachable("test".to_owned()).members("", &[])
+        }
+        fn prefixes(&mut self, _: u32, _: bool, _: &[String]) -> Result<Vec<Prefix>, IrrError> {
+            Unreachable("test".to_owned()).prefixes(0, false, &[])
+        }
+    }
+    let (after, warnings) =
+        resolve(&document, "hsinchu", &mut Silent, None, Some(&found)).expect("goes on");
+    assert_eq!(after, found);
+    assert!(!warnings.is_empty());
+    let none = AllowedByMember::new();
+    let (after, _) =
+        resolve(&document, "hsinchu", &mut Silent, None, Some(&none)).expect("goes on");
+    assert!(after.values().all(|allowed| *allowed == Allowed::default()));
 }

@@ -301,10 +301,10 @@ fn sessions(visit: &Visit, network: &Network) -> Body {
             None => (Markup::text("–"), "–".to_owned()),
         };
         let mut state = seen_badge(visit, session);
-        if let Some(reason) = session.seen.as_ref().map(|at| &at.seen.reason) {
-            if !reason.is_empty() {
-                state = state.and(&Markup::text(reason));
-            }
+        if let Some(reason) = session.seen.as_ref().map(|at| &at.seen.reason)
+            && !reason.is_empty()
+        {
+            state = state.and(&Markup::text(reason));
         }
         table.push(vec![
             Markup::text(&session.router),

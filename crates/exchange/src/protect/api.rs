@@ -115,7 +115,8 @@ struct ProtectionRequest {
 }
 
 impl ProtectionRequest {
-    fn new(self) -> WebResult<New> {
+    /// The rule that is asked for.
+    fn rule(self) -> WebResult<New> {
         at_most("reason", &self.reason, REASON_CHARS_MAX)?;
         let destination: Prefix = super::asked::prefix("destination", &self.destination)
             .map_err(|problem| WebError::field("destination", "format", problem.message.en))?;
@@ -284,7 +285,7 @@ async fn create_protection(
         .ask(
             &by(&visit)?,
             &visit.principal.scope("protection:ask"),
-            &request.new()?,
+            &request.rule()?,
         )
         .await
         .map_err(|e| told(e, &visit))?;
@@ -301,7 +302,7 @@ async fn dry_run_protection(
     let run = desk
         .portal
         .protect
-        .dry_run(&visit.principal.scope("protection:ask"), &request.new()?)
+        .dry_run(&visit.principal.scope("protection:ask"), &request.rule()?)
         .await
         .map_err(|e| told(e, &visit))?;
     Ok(ApiJson(DryRunView {

@@ -16,7 +16,8 @@ const FILES_MAX: usize = 100;
 /// Seconds between two looks, at least.
 const REFRESH_MIN_S: u64 = 60;
 
-/// Where registered address space of members comes from (role `control`).
+/// Where registered address space of members comes from (role `control`); where neither server nor
+/// files are named, the registries of `[irr]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProtectionConfig {

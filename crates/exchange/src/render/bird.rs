@@ -225,7 +225,10 @@ fn tables(out: &mut String, policy: &Policy) {
     if !policy.rpki.is_used() {
         return;
     }
-    say!(out, "roa4 table roa_v4;\nroa6 table roa_v6;\n");
+    say!(
+        out,
+        "roa4 table roa_v4 {{ trie on; }};\nroa6 table roa_v6 {{ trie on; }};\n"
+    );
     for (v6, kind) in [(false, "roa4"), (true, "roa6")] {
         let mut roas: Vec<_> = policy
             .rpki
@@ -270,20 +273,18 @@ fn rpki_functions(out: &mut String, policy: &Policy) {
         let name = family(v6);
         say!(out, "\nfunction rpki_accepts_{name}()\n{{");
         if policy.rpki.is_used() {
+            // Asked once: with the prefixes below it is most of what a route costs.
             say!(
                 out,
-                "  if roa_check(roa_{name}, net, bgp_path.last) = ROA_INVALID then refuse({});",
+                "  case roa_check(roa_{name}, net, bgp_path.last) {{\n    ROA_INVALID: refuse({});\n    ROA_VALID: bgp_large_community.add((RS_ASN, 1000, 1)); return true;\n    else: bgp_large_community.add((RS_ASN, 1000, 2)); return false;\n  }}\n}}",
                 Reason::RpkiInvalid.number()
             );
+        } else {
             say!(
                 out,
-                "  if roa_check(roa_{name}, net, bgp_path.last) = ROA_VALID then {{\n    bgp_large_community.add((RS_ASN, 1000, 1));\n    return true;\n  }}"
+                "  bgp_large_community.add((RS_ASN, 1000, 3));\n  return false;\n}}"
             );
-            say!(out, "  bgp_large_community.add((RS_ASN, 1000, 2));");
-        } else {
-            say!(out, "  bgp_large_community.add((RS_ASN, 1000, 3));");
         }
-        say!(out, "  return false;\n}}");
     }
 }
 
@@ -381,7 +382,11 @@ fn member_part(
         out,
         "  check_prefix_{name}();\n  check_path({asn});\n  check_communities();\n  return false;\n}}"
     );
-    say!(out, "\nfunction registered_as{asn}_{name}()\n{{");
+    say!(out, "\nfunction registered_as{asn}_{name}()");
+    if known.is_some() && !is_empty {
+        say!(out, "bool registered;");
+    }
+    say!(out, "{{");
     match known {
         Some(_) if is_empty => say!(out, "  refuse({});", Reason::IrrPrefix.number()),
         Some(_) => {
@@ -392,12 +397,8 @@ fn member_part(
             );
             say!(
                 out,
-                "  if !rpki_accepts_{name}() then {{\n    if !(net ~ AS{asn}_PREFIXES_{name}) then refuse({});\n  }}",
+                "  registered = net ~ AS{asn}_PREFIXES_{name};\n  if !rpki_accepts_{name}() && !registered then refuse({});\n  if registered then bgp_large_community.add((RS_ASN, 1001, 1));",
                 Reason::IrrPrefix.number()
-            );
-            say!(
-                out,
-                "  if net ~ AS{asn}_PREFIXES_{name} then bgp_large_community.add((RS_ASN, 1001, 1));"
             );
         }
         None => say!(

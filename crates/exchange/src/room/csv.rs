@@ -377,10 +377,10 @@ impl Exchange {
                 }
             }
         }
-        if id.is_none() {
-            if let Some(label) = label.filter(|label| !label.is_empty()) {
-                id = self.resolve(tx, kind, &label).await?;
-            }
+        if id.is_none()
+            && let Some(label) = label.filter(|label| !label.is_empty())
+        {
+            id = self.resolve(tx, kind, &label).await?;
         }
         match id {
             None => {

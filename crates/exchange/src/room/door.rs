@@ -80,18 +80,29 @@ impl Alerts for Exchange {
                 one.seen.state == SeenState::Down && now.since(one.reported_at) < states::STALE
             })
             .count();
-        if down == 0 {
-            return Vec::new();
+        let mut alerts = Vec::new();
+        if down > 0 {
+            alerts.push(Alert {
+                level: Level::Bad,
+                text: match lang {
+                    Lang::ZhTw => format!("路由伺服器有 {down} 條連線中斷"),
+                    Lang::En => format!("{down} sessions of route servers are down"),
+                },
+                path: "/exchange".into(),
+            });
         }
-        let text = match lang {
-            Lang::ZhTw => format!("路由伺服器有 {down} 條連線中斷"),
-            Lang::En => format!("{down} sessions of route servers are down"),
-        };
-        vec![Alert {
-            level: Level::Bad,
-            text,
-            path: "/exchange".into(),
-        }]
+        let notes = self.notes().len();
+        if notes > 0 {
+            alerts.push(Alert {
+                level: Level::Warn,
+                text: match lang {
+                    Lang::ZhTw => format!("路由伺服器文件有 {notes} 個問題"),
+                    Lang::En => format!("The route servers' document has {notes} problems"),
+                },
+                path: "/exchange/document".into(),
+            });
+        }
+        alerts
     }
 }
 

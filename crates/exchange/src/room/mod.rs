@@ -36,7 +36,7 @@ pub mod things;
 pub mod value;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base::Timestamp;
 use casework::People;
@@ -73,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) db: Db,
     pub(crate) vault: Vault,
     pub(crate) people: Arc<dyn People>,
+    pub(crate) notes: Mutex<Arc<[String]>>,
 }
 
 impl Exchange {
@@ -80,8 +81,30 @@ impl Exchange {
     pub fn new(parts: Parts) -> Self {
         let Parts { db, vault, people } = parts;
         Self {
-            inner: Arc::new(Inner { db, vault, people }),
+            inner: Arc::new(Inner {
+                db,
+                vault,
+                people,
+                notes: Mutex::default(),
+            }),
         }
+    }
+
+    /// What whoever publishes the members' document has to say about it: why it is not published, or
+    /// who is refused everything. Kept in memory, until it is told again.
+    pub fn note(&self, notes: Vec<String>) {
+        let mut kept = self
+            .inner
+            .notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *kept = notes.into();
+    }
+
+    /// What was last told by [`Self::note`].
+    pub fn notes(&self) -> Arc<[String]> {
+        let kept = self.inner.notes.lock();
+        kept.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The database.

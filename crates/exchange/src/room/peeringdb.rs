@@ -324,11 +324,11 @@ impl Exchange {
             v4.is_some_and(|v4| router.value.v4.map(IpAddr::from) == Some(v4))
                 || v6.is_some_and(|v6| router.value.v6.map(IpAddr::from) == Some(v6))
         };
-        if let Some(router) = routers.iter().find(|router| there(router)) {
-            if router.value.member.0 == member {
-                report.unchanged += 1;
-                return Ok(());
-            }
+        if let Some(router) = routers.iter().find(|router| there(router))
+            && router.value.member.0 == member
+        {
+            report.unchanged += 1;
+            return Ok(());
         }
         let own: Vec<Stored<Router>> = self.all_in(tx, &Wanted::by("member", member)).await?;
         let names: BTreeSet<&str> = own.iter().map(|r| r.value.name.as_str()).collect();

@@ -137,10 +137,10 @@ impl Exchange {
             .await?;
         let mut used = BTreeSet::new();
         for row in rows {
-            if let Ok(address) = row.try_get::<String, _>("address")?.parse::<IpAddr>() {
-                if address.is_ipv4() == v4 {
-                    used.insert(address);
-                }
+            if let Ok(address) = row.try_get::<String, _>("address")?.parse::<IpAddr>()
+                && address.is_ipv4() == v4
+            {
+                used.insert(address);
             }
         }
         Ok(Some(Plan {

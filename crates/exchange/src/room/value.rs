@@ -333,10 +333,10 @@ fn mac(text: &str) -> Result<String, Wrong> {
 
 /// Microseconds, RFC 3339, or civil time of Taipei as browsers send it.
 fn moment(text: &str) -> Result<Value, Wrong> {
-    if let Ok(micros) = text.parse::<i64>() {
-        if jiff::Timestamp::from_microsecond(micros).is_ok() {
-            return Ok(micros.into());
-        }
+    if let Ok(micros) = text.parse::<i64>()
+        && jiff::Timestamp::from_microsecond(micros).is_ok()
+    {
+        return Ok(micros.into());
     }
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
         return Ok(at.as_microsecond().into());

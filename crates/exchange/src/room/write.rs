@@ -569,10 +569,10 @@ fn is_kept(values: &Values, field: &Field) -> bool {
 /// Values without what is sealed.
 fn covered(kind: Kind, mut values: Values) -> Values {
     for field in kind.fields().iter().filter(|field| field.ty.is_sealed()) {
-        if let Some(value) = values.get_mut(field.name) {
-            if !value.is_null() {
-                *value = Value::Bool(true);
-            }
+        if let Some(value) = values.get_mut(field.name)
+            && !value.is_null()
+        {
+            *value = Value::Bool(true);
         }
     }
     values

@@ -89,12 +89,11 @@ pub fn difference(before: &Interface, after: &Interface) -> Result<Difference, G
     let speed = before.speed_bps.max(after.speed_bps);
     let octets_max = (speed > 0).then(|| speed as f64 / 8.0 * interval.as_secs_f64() * SPEED_SLACK);
     let mut octets = [0; 2];
-    for direction in 0..2 {
-        octets[direction] = since(
-            before.octets[direction],
-            after.octets[direction],
-            octets_max,
-        )?;
+    for (gained, (before, after)) in octets
+        .iter_mut()
+        .zip(before.octets.into_iter().zip(after.octets))
+    {
+        *gained = since(before, after, octets_max)?;
     }
     // The rest rides along: a wrong one does not make the octets wrong.
     let rest = |before: [Option<Counter>; 2], after: [Option<Counter>; 2]| {

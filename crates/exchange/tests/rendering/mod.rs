@@ -18,7 +18,7 @@ fn golden(name: &str) -> PathBuf {
 fn rendered(document: &Document, site: &str) -> String {
     let mut files = Files::default();
     files.read_bytes("LAB", RPSL.as_bytes()).expect("small");
-    let (allowed, _) = irr::resolve(document, site, &mut files, None).expect("known");
+    let (allowed, _) = irr::resolve(document, site, &mut files, None, None).expect("known");
     exchange::render::bird(document, site, &allowed).expect("rendered")
 }
 

@@ -215,7 +215,7 @@ mod tests {
         assert_eq!((two.confidence, two.sources), (80, 2));
         let same = of(&[claim("a", 60, 0), claim("a", 50, 0)], 0);
         assert_eq!((same.confidence, same.sources), (60, 1));
-        assert_eq!(of(&[], 0).stands, false);
+        assert!(!of(&[], 0).stands);
     }
 
     #[test]

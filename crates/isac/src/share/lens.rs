@@ -16,7 +16,6 @@ use std::collections::HashMap;
 use base::OrgId;
 use ring::hmac;
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::policy::{CONSENT_LABEL, Facts, Names, Policy, Tier};
 use crate::objects::{Row, Via};
@@ -470,13 +469,14 @@ pub(super) fn key_of(bytes: &[u8]) -> hmac::Key {
 
 /// The organisation as an identity of STIX, the same each time.
 pub fn identity_of(org: OrgId) -> String {
-    format!("identity--{}", Uuid::from(org.0))
+    format!("identity--{}", org.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use uuid::Uuid;
 
     fn lens(audience: &str, tier: Tier) -> Lens {
         let org = OrgId(Uuid::from_u128(7));

@@ -53,6 +53,14 @@ pub fn room(parts: Parts) -> Room {
         action: "share:view",
         group: NavGroup::Operate,
     }];
+    // Those whom the consent is asked of do not see the rest.
+    room.nav.push(NavEntry {
+        label: "nav-consent",
+        path: "/sharing/consent",
+        icon: Icon::Check,
+        action: "share:consent",
+        group: NavGroup::Work,
+    });
     room.pages = pages::pages(parts.clone())
         .merge(trust::pages(parts.clone()))
         .merge(inbox::pages(parts.clone()));

@@ -281,7 +281,12 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
         async move { publisher.publish_until(stop).await },
     );
     zone_watch(process, &cdn, &fabric);
-    portal::start(process, &portal, &enforcements, &config.protection);
+    let mut protection = config.protection.clone();
+    if !protection.is_on() {
+        protection.irr_server.clone_from(&config.irr.server);
+        protection.irr_files.clone_from(&config.irr.files);
+    }
+    portal::start(process, &portal, &enforcements, &protection);
     enforcement::start(process, &enforcements, objects.clone(), &cdn, &fabric);
     let (index, stop) = (objects.clone(), tasks.soft());
     tasks.spawn_essential("intelligence search", async move {

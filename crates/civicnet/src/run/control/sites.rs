@@ -25,6 +25,8 @@ use crate::run::process::Process;
 
 /// How often the model is compiled; the same document makes no new version.
 const PUBLISH_PERIOD: Duration = Duration::from_secs(1);
+/// When registries are asked again that failed or did not know somebody.
+const RETRY_PERIOD: Duration = Duration::from_secs(30);
 /// How long an agent may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(35);
 /// How long an agent may take to take a connection.
@@ -106,37 +108,54 @@ pub(super) fn publish(
             let (exchange, control, key) = (exchange.clone(), control.clone(), key.clone());
             let (registered, before) = (registered.clone(), before.clone());
             async move {
-                let now = exchange.db().clock().now();
-                let compiled = match exchange.compile(now).await {
-                    Ok(compiled) => compiled,
-                    // An exchange that nobody has described yet has no document.
-                    Err(exchange::room::RoomError::NotFound { .. }) => return Ok(()),
-                    Err(error) => return Err(anyhow::Error::new(error)),
-                };
-                if let Some((key, rule)) = compiled.problems.first() {
-                    anyhow::bail!("the members' document is not published: {key}: {rule}");
-                }
-                let document = compiled.document;
-                let (asked, registered) = (document.clone(), registered.clone());
-                let allowed = tokio::task::spawn_blocking(move || {
-                    let mut registered = registered.lock().unwrap_or_else(PoisonError::into_inner);
-                    registered.allowed(&asked)
-                })
-                .await??;
-                let snapshot = SiteSnapshot::new(document, &allowed, key);
-                let same = before
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .as_ref()
-                    == Some(&snapshot);
-                if !same {
-                    let version = control.publish(Role::Exchange, &snapshot).await?;
-                    tracing::info!(version, "The members' document is published");
-                    *before.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
-                }
-                Ok::<(), anyhow::Error>(())
+                let done = publish_once(&exchange, &control, key, registered, &before).await;
+                // What stands in the way is shown where the members are entered, not in a log alone.
+                exchange.note(match &done {
+                    Ok(warnings) => warnings.clone(),
+                    Err(error) => vec![format!("{error:#}")],
+                });
+                done.map(drop)
             }
         });
+}
+
+/// Compiles and publishes once; gives what the operator should know.
+async fn publish_once(
+    exchange: &Exchange,
+    control: &Control,
+    key: String,
+    registered: Arc<Mutex<Registered>>,
+    before: &Mutex<Option<SiteSnapshot>>,
+) -> anyhow::Result<Vec<String>> {
+    let now = exchange.db().clock().now();
+    let compiled = match exchange.compile(now).await {
+        Ok(compiled) => compiled,
+        // An exchange that nobody has described yet has no document.
+        Err(exchange::room::RoomError::NotFound { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(anyhow::Error::new(error)),
+    };
+    if let Some((key, rule)) = compiled.problems.first() {
+        anyhow::bail!("the members' document is not published: {key}: {rule}");
+    }
+    let document = compiled.document;
+    let asked = document.clone();
+    let (allowed, warnings) = tokio::task::spawn_blocking(move || {
+        let mut registered = registered.lock().unwrap_or_else(PoisonError::into_inner);
+        registered.allowed(&asked)
+    })
+    .await??;
+    let snapshot = SiteSnapshot::new(document, &allowed, key);
+    let same = before
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .as_ref()
+        == Some(&snapshot);
+    if !same {
+        let version = control.publish(Role::Exchange, &snapshot).await?;
+        tracing::info!(version, "The members' document is published");
+        *before.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    }
+    Ok(warnings)
 }
 
 /// What the registries say, asked when the members or the registries' files change, and now and then.
@@ -144,6 +163,7 @@ struct Registered {
     irr: IrrSection,
     asked: Option<(Vec<Question>, Vec<Option<SystemTime>>, Instant)>,
     allowed: AllowedByMember,
+    warnings: Vec<String>,
 }
 
 /// What of a member decides what the registries are asked.
@@ -155,12 +175,14 @@ impl Registered {
             irr,
             asked: None,
             allowed: AllowedByMember::new(),
+            warnings: Vec::new(),
         }
     }
 
-    fn allowed(&mut self, document: &Document) -> anyhow::Result<AllowedByMember> {
+    /// What each member may announce, and what the operator should know about it.
+    fn allowed(&mut self, document: &Document) -> anyhow::Result<(AllowedByMember, Vec<String>)> {
         if !document.policy.irr.enabled {
-            return Ok(AllowedByMember::new());
+            return Ok((AllowedByMember::new(), Vec::new()));
         }
         let questions: Vec<Question> = document
             .members
@@ -198,38 +220,63 @@ impl Registered {
             })
             .collect();
         let fresh = self.asked.as_ref().is_some_and(|(before, files, at)| {
-            *before == questions
-                && *files == stamps
-                && at.elapsed() < Duration::from_secs(self.irr.refresh_s)
+            *before == questions && *files == stamps && at.elapsed() < self.patience()
         });
         if fresh {
-            return Ok(self.allowed.clone());
+            return Ok((self.allowed.clone(), self.warnings.clone()));
         }
         let cache = self.irr.cache_dir.clone().map(Cache::open).transpose()?;
-        let mut registry = self.registry()?;
-        let mut allowed = AllowedByMember::new();
+        let mut registry = self.registry();
+        let (mut allowed, mut warnings) = (AllowedByMember::new(), Vec::new());
         for site in &document.sites {
-            let (found, warnings) =
-                irr::resolve(document, &site.name, registry.as_mut(), cache.as_ref())?;
-            for warning in warnings {
-                tracing::warn!("{}", warning.0);
-            }
+            let before = Some(&self.allowed);
+            let (found, told) = irr::resolve(
+                document,
+                &site.name,
+                registry.as_mut(),
+                cache.as_ref(),
+                before,
+            )?;
             allowed.extend(found);
+            warnings.extend(told.into_iter().map(|warning| warning.0));
+        }
+        // A member stands at several sites, and has one answer.
+        warnings.sort();
+        warnings.dedup();
+        for warning in warnings.iter().filter(|one| !self.warnings.contains(one)) {
+            tracing::warn!("{warning}");
         }
         self.allowed = allowed;
+        self.warnings = warnings;
         self.asked = Some((questions, stamps, Instant::now()));
-        Ok(self.allowed.clone())
+        Ok((self.allowed.clone(), self.warnings.clone()))
     }
 
-    fn registry(&self) -> anyhow::Result<Box<dyn Registry>> {
+    /// How long an answer is good for; one with gaps is asked for again sooner.
+    fn patience(&self) -> Duration {
+        let whole = Duration::from_secs(self.irr.refresh_s);
+        match self.warnings.is_empty() {
+            true => whole,
+            false => whole.min(RETRY_PERIOD),
+        }
+    }
+
+    fn registry(&self) -> Box<dyn Registry> {
         if !self.irr.files.is_empty() {
             let mut files = Files::default();
             for file in &self.irr.files {
-                files.read(file)?;
+                if let Err(error) = files.read(file) {
+                    let error = runtime::error_chain(&error);
+                    tracing::warn!(
+                        error,
+                        "The registries' files cannot be read: the last answers stand"
+                    );
+                    return Box::new(Unreachable(file.display().to_string()));
+                }
             }
-            return Ok(Box::new(files));
+            return Box::new(files);
         }
-        Ok(match &self.irr.server {
+        match &self.irr.server {
             None => Box::new(Unreachable("(none configured)".to_owned())),
             Some(server) => match whois::Server::connect(server, whois::TIMEOUT) {
                 Ok(server) => Box::new(server),
@@ -242,7 +289,7 @@ impl Registered {
                     Box::new(Unreachable(server.clone()))
                 }
             },
-        })
+        }
     }
 }
 

@@ -12,6 +12,9 @@ use super::parts;
 use crate::room::RoomError;
 use crate::room::shell::Desk;
 
+/// Notes of the publisher that are shown.
+const NOTES_SHOWN: usize = 100;
+
 pub(super) async fn show_document(State(desk): State<Desk>, visit: Visit) -> WebResult {
     let frame = visit
         .frame("x-document")
@@ -61,6 +64,19 @@ pub(super) async fn show_document(State(desk): State<Desk>, visit: Visit) -> Web
             ))
         }
     };
+    let notes = desk.exchange.notes();
+    if !notes.is_empty() {
+        let lines: String = notes
+            .iter()
+            .take(NOTES_SHOWN)
+            .map(|note| format!("<li>{}</li>", ui::escape(note)))
+            .collect();
+        body = body.add(ui::notice(
+            Level::Warn,
+            visit.t("x-document-notes-title"),
+            Markup::new(format!("<ul>{lines}</ul>")),
+        ));
+    }
     if visit.principal.could("exchange:deploy") {
         body = body.group(
             "actions",

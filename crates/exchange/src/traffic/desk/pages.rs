@@ -250,6 +250,9 @@ fn bits(bps: f64) -> String {
     Unit::BitsPerSecond.write(bps)
 }
 
+/// A figure of a step.
+type Figure = fn(&Rates) -> f64;
+
 /// A chart of steps; a step without readings is a gap.
 fn chart(
     visit: &Visit,
@@ -257,7 +260,7 @@ fn chart(
     unit: Unit,
     span: Span,
     points: &[Rates],
-    lines: &[(&str, fn(&Rates) -> f64)],
+    lines: &[(&str, Figure)],
 ) -> Chart {
     let step_us = i64::from(span.step_s) * 1_000_000;
     let steps = (span.to.micros() - span.from.micros()) / step_us;

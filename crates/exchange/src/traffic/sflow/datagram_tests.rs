@@ -15,7 +15,7 @@ impl Writer {
     pub(crate) fn opaque(mut self, bytes: &[u8]) -> Self {
         self = self.n(&[bytes.len() as u32]);
         self.0.extend_from_slice(bytes);
-        while self.0.len() % 4 != 0 {
+        while !self.0.len().is_multiple_of(4) {
             self.0.push(0);
         }
         self
