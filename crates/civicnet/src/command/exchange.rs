@@ -24,8 +24,8 @@ pub(crate) async fn run(what: ExchangeCommand) -> anyhow::Result<Verdict> {
         ExchangeCommand::Switch(asked) => switch::run(&asked),
         ExchangeCommand::Drill { what } => drill::run(what).await,
         ExchangeCommand::Health(asked) => health::run(&asked),
-        ExchangeCommand::Poll(asked) => traffic::poll(&asked),
-        ExchangeCommand::Sflow(asked) => traffic::sflow(&asked),
+        ExchangeCommand::Poll(asked) => traffic::poll(&asked).await,
+        ExchangeCommand::Sflow(asked) => traffic::sflow(&asked).await,
         ExchangeCommand::Export(place) => super::exchange_export::run(&place).await,
     }
 }

@@ -24,43 +24,34 @@ const SNMP_PORT: u16 = 161;
 /// Pairs of addresses that are kept apart.
 const PAIRS_MAX: usize = 10_000;
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("could not start")
-}
-
-pub(crate) fn poll(asked: &ExchangePoll) -> anyhow::Result<Verdict> {
+pub(crate) async fn poll(asked: &ExchangePoll) -> anyhow::Result<Verdict> {
     let access = access(asked)?;
     let target = target(&asked.target)?;
     let timing = Timing {
         timeout: Duration::from_secs(asked.timeout),
         ..Timing::default()
     };
-    runtime()?.block_on(async {
-        let mut client = Client::new(target, access.credentials(), timing).await?;
-        let mut last = interfaces::read(&mut client).await?;
-        for interface in last.interfaces.values() {
-            crate::out(&first_line(asked, interface))?;
-        }
-        let mut rounds = 0;
-        while asked.count == 0 || rounds < asked.count {
-            tokio::time::sleep(Duration::from_secs(asked.interval)).await;
-            let reading = interfaces::read(&mut client).await?;
-            let restarted = has_restarted(last.uptime, reading.uptime);
-            for interface in reading.interfaces.values() {
-                let before = last.interfaces.get(&interface.index);
-                let before = before.filter(|before| !restarted && before.name == interface.name);
-                if let Some(before) = before {
-                    crate::out(&rate_line(asked, before, interface))?;
-                }
+    let mut client = Client::new(target, access.credentials(), timing).await?;
+    let mut last = interfaces::read(&mut client).await?;
+    for interface in last.interfaces.values() {
+        crate::out(&first_line(asked, interface))?;
+    }
+    let mut rounds = 0;
+    while asked.count == 0 || rounds < asked.count {
+        tokio::time::sleep(Duration::from_secs(asked.interval)).await;
+        let reading = interfaces::read(&mut client).await?;
+        let restarted = has_restarted(last.uptime, reading.uptime);
+        for interface in reading.interfaces.values() {
+            let before = last.interfaces.get(&interface.index);
+            let before = before.filter(|before| !restarted && before.name == interface.name);
+            if let Some(before) = before {
+                crate::out(&rate_line(asked, before, interface))?;
             }
-            last = reading;
-            rounds += 1;
         }
-        Ok(Verdict::Good)
-    })
+        last = reading;
+        rounds += 1;
+    }
+    Ok(Verdict::Good)
 }
 
 fn access(asked: &ExchangePoll) -> anyhow::Result<Access> {
@@ -199,42 +190,38 @@ fn rate_line(asked: &ExchangePoll, before: &Interface, after: &Interface) -> Str
 /// Who sent to whom, and by which switch it was sampled.
 type Pairs = HashMap<(Mac, Mac), (u64, u64, u64)>;
 
-pub(crate) fn sflow(asked: &ExchangeSflow) -> anyhow::Result<Verdict> {
+pub(crate) async fn sflow(asked: &ExchangeSflow) -> anyhow::Result<Verdict> {
     ensure!(
         asked.public || asked.listen.ip().is_loopback(),
         "--listen {}: is not a loopback address; add --public to take samples of other machines",
         asked.listen
     );
-    runtime()?.block_on(async {
-        let socket = Collector::bind(asked.listen)
-            .with_context(|| format!("could not listen on {}", asked.listen))?;
-        crate::complain(&format!("taking samples on {}", socket.local_addr()?));
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-        let mut rounds = 0;
-        while asked.count == 0 || rounds < asked.count {
-            let end = tokio::time::Instant::now() + Duration::from_secs(asked.seconds);
-            let mut pairs = Pairs::new();
-            let (mut datagrams, mut wrong) = (0u64, 0u64);
-            while let Ok(received) =
-                tokio::time::timeout_at(end, socket.recv_from(&mut buffer)).await
-            {
-                let (length, _) = received.context("could not receive")?;
-                match Datagram::decode(&buffer[..length]) {
-                    Ok(datagram) => {
-                        datagrams += 1;
-                        count(&mut pairs, &datagram);
-                    }
-                    Err(error) => {
-                        wrong += 1;
-                        crate::complain(&error.to_string());
-                    }
+    let socket = Collector::bind(asked.listen)
+        .with_context(|| format!("could not listen on {}", asked.listen))?;
+    crate::complain(&format!("taking samples on {}", socket.local_addr()?));
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    let mut rounds = 0;
+    while asked.count == 0 || rounds < asked.count {
+        let end = tokio::time::Instant::now() + Duration::from_secs(asked.seconds);
+        let mut pairs = Pairs::new();
+        let (mut datagrams, mut wrong) = (0u64, 0u64);
+        while let Ok(received) = tokio::time::timeout_at(end, socket.recv_from(&mut buffer)).await {
+            let (length, _) = received.context("could not receive")?;
+            match Datagram::decode(&buffer[..length]) {
+                Ok(datagram) => {
+                    datagrams += 1;
+                    count(&mut pairs, &datagram);
+                }
+                Err(error) => {
+                    wrong += 1;
+                    crate::complain(&error.to_string());
                 }
             }
-            show(asked, &pairs, datagrams, wrong)?;
-            rounds += 1;
         }
-        Ok(Verdict::Good)
-    })
+        show(asked, &pairs, datagrams, wrong)?;
+        rounds += 1;
+    }
+    Ok(Verdict::Good)
 }
 
 fn count(pairs: &mut Pairs, datagram: &Datagram) {
