@@ -43,7 +43,7 @@ pub struct Config {
     pub casework: casework::CaseworkConfig,
     /// Sites and delivery (role `control`).
     pub cdn: cdn::CdnConfig,
-    /// Traffic of the Internet exchange (role `control`).
+    /// Traffic of the Internet exchange (roles `exchange` and `control`).
     pub traffic: exchange::traffic::collect::TrafficConfig,
     /// Threat intelligence (role `control`).
     pub isac: isac::IsacConfig,

@@ -1,6 +1,7 @@
 //! Integration tests of the exchange, one binary.
 
 mod it {
+    pub(crate) mod agent;
     pub(crate) mod authority;
     pub(crate) mod glass;
     pub(crate) mod glass_console;

@@ -1,17 +1,22 @@
 //! Role `exchange`: the agent beside the route server of one site.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use base::Role;
 use exchange::agent::{self, Applied, Applier, ApplierOptions, SiteSnapshot};
 use exchange::glass::api::{self, Guard};
 use exchange::glass::live::{Feed, Glass, GlassOptions, Labels};
 use exchange::glass::probe::Prober;
 use exchange::glass::sign::Key;
+use exchange::traffic::collect::{self, Progress, TrafficConfig};
+use exchange::traffic::plan::Plan;
+use exchange::traffic::sflow::collector::Collector;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::node::{ManagedNode, follow};
 use super::process::Process;
@@ -114,6 +119,7 @@ pub(super) fn join(
             web::serve_router(router, listener, stop).await
         });
     }
+    collect(config, process, node, &snapshot)?;
     tell_health(section, health.clone(), applied, process);
     let ready = process.readiness.flag("exchange snapshot");
     let stop = tasks.soft();
@@ -122,6 +128,88 @@ pub(super) fn join(
         super::ready_when_some(snapshot, ready, stop),
     );
     Ok(())
+}
+
+/// Reads the site's switches and takes their samples, as `[traffic]` says.
+fn collect(
+    config: &Config,
+    process: &Process,
+    node: &ManagedNode,
+    snapshot: &watch::Receiver<Option<Arc<SiteSnapshot>>>,
+) -> anyhow::Result<()> {
+    let wanted = config.traffic;
+    if !wanted.collect && wanted.listen_sflow.is_none() {
+        return Ok(());
+    }
+    let socket = wanted
+        .listen_sflow
+        .map(|address| samples_socket(process, address))
+        .transpose()?;
+    let tasks = &process.supervisor;
+    let site = config.agent.site.clone();
+    let first = plan_of(snapshot.borrow().as_deref(), &site, &wanted);
+    let (send_plan, plan) = watch::channel(Arc::new(first));
+    let (mut news, stop) = (snapshot.clone(), tasks.soft());
+    tasks.spawn("plan of readings", async move {
+        loop {
+            let next = plan_of(news.borrow_and_update().as_deref(), &site, &wanted);
+            send_plan.send_if_modified(|known| {
+                let is_new = **known != next;
+                if is_new {
+                    *known = Arc::new(next);
+                }
+                is_new
+            });
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = news.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+    let clock: Arc<dyn base::Clock> = Arc::new(base::SystemClock);
+    let progress = Progress::default();
+    super::figures::collecting(&process.metrics, progress.clone(), Arc::clone(&clock));
+    let stop: CancellationToken = tasks.soft().child_token();
+    let (ended, wait) = tokio::sync::oneshot::channel::<()>();
+    let (sink, stopped) = (Arc::clone(&node.sink), stop.clone());
+    tasks.spawn("reading of switches", async move {
+        collect::run(plan, socket, sink, clock, progress, stopped).await;
+        drop(ended);
+    });
+    // Two processes that read the same switch would count what it carried twice; what is
+    // counted so far must be told before the journal is let go of.
+    process.handover.on_release(move || async move {
+        stop.cancel();
+        // The end is an error here: nothing is ever sent.
+        wait.await.ok();
+    });
+    Ok(())
+}
+
+fn plan_of(snapshot: Option<&SiteSnapshot>, site: &str, wanted: &TrafficConfig) -> Plan {
+    let plan = snapshot.map(|snapshot| snapshot.traffic.at(site));
+    let plan = plan.unwrap_or_default();
+    if wanted.collect {
+        plan
+    } else {
+        plan.samples_only()
+    }
+}
+
+/// The socket of samples, which a successor inherits: what comes meanwhile waits in it.
+fn samples_socket(process: &Process, address: SocketAddr) -> anyhow::Result<tokio::net::UdpSocket> {
+    let taken = || -> std::io::Result<tokio::net::UdpSocket> {
+        let socket = match process.sockets.take_udp(&[address]).pop() {
+            Some(inherited) => {
+                inherited.set_nonblocking(true)?;
+                tokio::net::UdpSocket::from_std(inherited)?
+            }
+            None => Collector::bind(address)?,
+        };
+        process.sockets.keep(&socket)?;
+        Ok(socket)
+    };
+    taken().with_context(|| format!("could not take samples on {address} (traffic.listen_sflow)"))
 }
 
 fn asn_of(snapshot: Option<&SiteSnapshot>) -> u32 {

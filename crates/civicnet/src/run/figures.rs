@@ -5,13 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::Role;
+use base::{Clock, Role};
+use exchange::traffic::collect::Progress;
+use exchange::traffic::poller::DeviceState;
 use fabric::Control;
 use lake::Lake;
 use lake::journal::Journal;
 use runtime::metrics::Metrics;
 use runtime::metrics::prometheus_client::collector::Collector;
 use runtime::metrics::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use runtime::metrics::prometheus_client::metrics::MetricType;
 use runtime::metrics::prometheus_client::metrics::counter::ConstCounter;
 use runtime::metrics::prometheus_client::metrics::family::Family;
 use runtime::metrics::prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -88,6 +91,159 @@ impl Collector for OfJournal {
                     "civicnet_journal_failing",
                     "Whether the last write or sync of the journal failed",
                     u64::from(stats.failing),
+                ),
+            ],
+        )
+    }
+}
+
+/// Shows how the collectors of an exchange's site go.
+pub(super) fn collecting(metrics: &Metrics, progress: Progress, clock: Arc<dyn Clock>) {
+    let collecting = OfCollecting { progress, clock };
+    metrics.with(|registry| registry.register_collector(Box::new(collecting)));
+}
+
+struct OfCollecting {
+    progress: Progress,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for OfCollecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OfCollecting")
+    }
+}
+
+impl OfCollecting {
+    /// One figure of each switch.
+    fn by_switch(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        (name, help): (&str, &str),
+        is_count: bool,
+        figure: impl Fn(&DeviceState) -> Option<i64>,
+    ) -> Result<(), fmt::Error> {
+        let kind = if is_count {
+            MetricType::Counter
+        } else {
+            MetricType::Gauge
+        };
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for (switch, state) in self.progress.states.all() {
+            let Some(value) = figure(&state) else {
+                continue;
+            };
+            let labels = [("switch", switch)];
+            let one = family.encode_family(&labels)?;
+            if is_count {
+                ConstCounter::new(u64::try_from(value).unwrap_or(0)).encode(one)?;
+            } else {
+                ConstGauge::new(value).encode(one)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Collector for OfCollecting {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let whole = |value: u64| Some(i64::try_from(value).unwrap_or(i64::MAX));
+        let now = self.clock.now();
+        self.by_switch(
+            &mut encoder,
+            (
+                "civicnet_exchange_polls",
+                "Readings of the switch that were tried",
+            ),
+            true,
+            |state| whole(state.polls),
+        )?;
+        self.by_switch(
+            &mut encoder,
+            (
+                "civicnet_exchange_poll_failures",
+                "Readings of the switch that failed",
+            ),
+            true,
+            |state| whole(state.failed),
+        )?;
+        self.by_switch(
+            &mut encoder,
+            (
+                "civicnet_exchange_poll_age_seconds",
+                "Seconds since the switch last answered a reading whole",
+            ),
+            false,
+            |state| {
+                let at = state.answered_at?;
+                Some((now.micros() - at.micros()).max(0) / 1_000_000)
+            },
+        )?;
+        self.by_switch(
+            &mut encoder,
+            (
+                "civicnet_exchange_poll_duration_milliseconds",
+                "Milliseconds that the last reading took",
+            ),
+            false,
+            |state| whole(state.took_ms),
+        )?;
+        self.by_switch(
+            &mut encoder,
+            (
+                "civicnet_exchange_poll_ports",
+                "Ports of the plan that the switch has",
+            ),
+            false,
+            |state| whole(state.ports as u64),
+        )?;
+        self.by_switch(
+            &mut encoder,
+            (
+                "civicnet_exchange_poll_ports_missing",
+                "Ports of the plan that the switch does not have",
+            ),
+            false,
+            |state| whole(state.missing.len() as u64),
+        )?;
+        let taken = self.progress.collector.stats();
+        counters(
+            &mut encoder,
+            &[
+                (
+                    "civicnet_exchange_sflow_datagrams",
+                    "Datagrams of samples taken",
+                    taken.datagrams,
+                ),
+                (
+                    "civicnet_exchange_sflow_samples",
+                    "Sampled packets counted in the traffic matrix",
+                    taken.samples,
+                ),
+                (
+                    "civicnet_exchange_sflow_transit",
+                    "Sampled packets passed over because they were on their way between switches",
+                    taken.transit,
+                ),
+                (
+                    "civicnet_exchange_sflow_unknown",
+                    "Sampled packets whose sender or receiver is no known member",
+                    taken.unknown,
+                ),
+                (
+                    "civicnet_exchange_sflow_lost",
+                    "Datagrams of samples that were lost on their way, by their numbers",
+                    taken.lost,
+                ),
+                (
+                    "civicnet_exchange_sflow_refused",
+                    "Datagrams dropped: malformed, or of agents that are no switch of the site",
+                    taken.malformed.saturating_add(taken.strangers),
+                ),
+                (
+                    "civicnet_exchange_sflow_unreadable",
+                    "Sampled packets dropped because their head does not say who sent them",
+                    taken.unreadable,
                 ),
             ],
         )

@@ -112,7 +112,7 @@ fn agent_config(dir: &Path, site: &Site, ports: &Ports) -> anyhow::Result<()> {
     let node_dir = dir.join("nodes").join(&name);
     std::fs::create_dir_all(&node_dir)?;
     let text = format!(
-        "{}\n[admin]\nlisten = \"{}\"\npid_file = {:?}\n\n[agent]\nsite = \"{}\"\nbird_config = {:?}\nbird_socket = {:?}\nlisten = \"{}\"\nopen = true\nprobe_allow = [\"127.0.0.0/8\"]\nwatch_s = 20\nsettle_s = 1\n",
+        "{}\n[admin]\nlisten = \"{}\"\npid_file = {:?}\n\n[agent]\nsite = \"{}\"\nbird_config = {:?}\nbird_socket = {:?}\nlisten = \"{}\"\nopen = true\nprobe_allow = [\"127.0.0.0/8\"]\nwatch_s = 20\nsettle_s = 1\n\n[traffic]\ncollect = true\nlisten_sflow = \"{}\"\n",
         files::node_sections(dir, &name, ports),
         ports.agent_admin(site),
         node_dir.join("pid").display().to_string(),
@@ -120,6 +120,7 @@ fn agent_config(dir: &Path, site: &Site, ports: &Ports) -> anyhow::Result<()> {
         node_dir.join("bird.conf").display().to_string(),
         control_socket(&node_dir).display().to_string(),
         ports.glass(site),
+        ports.sflow(site),
     );
     write_file(&node_dir.join("node.toml"), text.as_bytes())
 }

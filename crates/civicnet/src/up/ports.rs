@@ -28,6 +28,7 @@ pub(super) struct Ports {
     pub(super) bgp: u16,
     pub(super) glass: u16,
     pub(super) agent_admin: u16,
+    pub(super) sflow: u16,
 }
 
 impl Ports {
@@ -52,6 +53,7 @@ impl Ports {
                 bgp: 1790,
                 glass: 8007,
                 agent_admin: 8008,
+                sflow: 6343,
             });
         };
         ensure!(
@@ -76,6 +78,7 @@ impl Ports {
             bgp: base + 14,
             glass: base + 15,
             agent_admin: base + 16,
+            sflow: base + 17,
         })
     }
 
@@ -105,6 +108,10 @@ impl Ports {
 
     pub(super) fn agent_admin(&self, site: &Site) -> SocketAddr {
         (site.edge, self.agent_admin).into()
+    }
+
+    pub(super) fn sflow(&self, site: &Site) -> SocketAddr {
+        (site.edge, self.sflow).into()
     }
 
     pub(super) fn fabric(&self) -> SocketAddr {
@@ -192,6 +199,11 @@ impl Ports {
                 &format!("glass_{}", site.key),
                 format!("http://{}", self.glass(site)),
             );
+            put(
+                &format!("agent_{}_metrics", site.key),
+                format!("http://{}/metrics", self.agent_admin(site)),
+            );
+            put(&format!("sflow_{}", site.key), self.sflow(site).to_string());
         }
         for site in &PUBLIC_SITES {
             put(

@@ -17,6 +17,8 @@ use crate::render;
 
 /// After this long what could not be applied is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often the clock is looked at while a rule's end is waited for: it may be set meanwhile.
+const CLOCK_LOOK_S: u64 = 60;
 /// A configuration that lost sessions is not tried again so soon: every try costs them.
 const ROLLED_BACK_RETRY: Duration = Duration::from_secs(300);
 
@@ -102,6 +104,8 @@ impl Applier {
     ) {
         loop {
             let wanted = snapshot.borrow_and_update().clone();
+            let tried = wanted.clone();
+            let began_s = crate::glass::api::now_s();
             let mut pause = None;
             if let Some(wanted) = wanted {
                 let options = self.options.clone();
@@ -125,10 +129,21 @@ impl Applier {
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = snapshot.changed() => if changed.is_err() { return },
-                () = waiting => {}
+            let ending = next_end(tried.as_deref(), began_s);
+            tokio::pin!(waiting, ending);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = snapshot.changed() => if changed.is_err() { return },
+                    () = &mut waiting => break,
+                    () = &mut ending => break,
+                }
+                // A snapshot that says the same of the routes must not begin a try that costs sessions.
+                let next = snapshot.borrow_and_update().clone();
+                match (&tried, &next) {
+                    (Some(tried), Some(next)) if tried.configures_as(next) => {}
+                    _ => break,
+                }
             }
         }
     }
@@ -161,8 +176,25 @@ impl Applier {
     }
 }
 
+/// Waits until the first rule ends that was in force at `began_s`, when the last try began: one that ended
+/// while the daemon was watched has ended already.
+async fn next_end(snapshot: Option<&SiteSnapshot>, began_s: u64) {
+    let began_s = i64::try_from(began_s).unwrap_or(i64::MAX);
+    let next = snapshot.and_then(|snapshot| snapshot.document_at(began_s).1);
+    let Some(next) = next.and_then(|next| u64::try_from(next).ok()) else {
+        return std::future::pending().await;
+    };
+    loop {
+        match next.saturating_sub(crate::glass::api::now_s()) {
+            0 => return,
+            left => tokio::time::sleep(Duration::from_secs(left.min(CLOCK_LOOK_S))).await,
+        }
+    }
+}
+
 fn attempt(options: &ApplierOptions, snapshot: &SiteSnapshot) -> Applied {
     let at_s = crate::glass::api::now_s();
+    let (document, _) = snapshot.document_at(i64::try_from(at_s).unwrap_or(i64::MAX));
     let told = |state, detail: String| Applied {
         state,
         detail,
@@ -170,7 +202,7 @@ fn attempt(options: &ApplierOptions, snapshot: &SiteSnapshot) -> Applied {
         added: 0,
         removed: 0,
     };
-    let text = match render::bird(&snapshot.document, &options.site, &snapshot.allowed()) {
+    let text = match render::bird(&document, &options.site, &snapshot.allowed()) {
         Ok(text) => text,
         Err(error) => return told(ApplyState::Refused, runtime::error_chain(&error)),
     };

@@ -1,12 +1,16 @@
 //! What a site is told: the members' document and what the registries say of its members.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
+use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Document;
 use crate::glass::sign::Key;
 use crate::irr::{Allowed, AllowedByMember};
+use crate::traffic::plan::{DEVICES_MAX, Plan};
 
 /// The desired state of every site of an exchange.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +22,14 @@ pub struct SiteSnapshot {
     pub registered: Vec<Registered>,
     /// Key of the control plane's questions to looking glasses, in hexadecimal digits.
     pub glass_key: String,
+    /// The switches of all sites and whose each port is: each site's collector reads its own
+    /// switches, and knows every member by address.
+    #[serde(default, skip_serializing_if = "Plan::is_empty")]
+    pub traffic: Plan,
+    /// When rules of protection end that end by themselves, in Unix seconds by their ids: a site
+    /// ends them also when nobody tells it to.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ends: BTreeMap<String, i64>,
 }
 
 impl fmt::Debug for SiteSnapshot {
@@ -25,6 +37,7 @@ impl fmt::Debug for SiteSnapshot {
         f.debug_struct("SiteSnapshot")
             .field("document", &self.document)
             .field("registered", &self.registered.len())
+            .field("traffic", &self.traffic)
             .finish_non_exhaustive()
     }
 }
@@ -53,7 +66,54 @@ impl SiteSnapshot {
             registered: registered.collect(),
             document,
             glass_key,
+            traffic: Plan::default(),
+            ends: BTreeMap::new(),
         }
+    }
+
+    /// The same, with what the sites' collectors are to read.
+    #[must_use]
+    pub fn with_traffic(self, traffic: Plan) -> Self {
+        Self { traffic, ..self }
+    }
+
+    /// The same, with the moments when rules of protection end by themselves.
+    #[must_use]
+    pub fn with_ends(self, ends: &BTreeMap<String, Timestamp>) -> Self {
+        // Not before its time, and at most a second after it.
+        let seconds = |end: &Timestamp| (end.micros() + 999_999).div_euclid(1_000_000);
+        let ends = ends.iter().map(|(id, end)| (id.clone(), seconds(end)));
+        Self {
+            ends: ends.collect(),
+            ..self
+        }
+    }
+
+    /// Whether a route server is configured with the same.
+    pub fn configures_as(&self, other: &Self) -> bool {
+        self.document == other.document
+            && self.registered == other.registered
+            && self.ends == other.ends
+    }
+
+    /// The document as it stands at `now_s` (Unix seconds), without rules whose time is over; and
+    /// when the next rule ends.
+    pub fn document_at(&self, now_s: i64) -> (Cow<'_, Document>, Option<i64>) {
+        let is_over = |id: &str| self.ends.get(id).is_some_and(|end| *end <= now_s);
+        let next = self.ends.values().filter(|end| **end > now_s).min();
+        let mut document = Cow::Borrowed(&self.document);
+        if self
+            .document
+            .protection
+            .iter()
+            .any(|rule| is_over(&rule.id))
+        {
+            document
+                .to_mut()
+                .protection
+                .retain(|rule| !is_over(&rule.id));
+        }
+        (document, next.copied())
     }
 
     /// What members may announce.
@@ -80,6 +140,12 @@ impl SiteSnapshot {
         if Key::from_hex(&self.glass_key).is_none() {
             return Err("glass_key is no key of 32 bytes in hexadecimal digits".to_owned());
         }
+        if self.traffic.devices.len() > DEVICES_MAX {
+            return Err(format!(
+                "traffic: {} switches: must be at most {DEVICES_MAX}",
+                self.traffic.devices.len()
+            ));
+        }
         crate::render::bird(&self.document, site, &self.allowed())
             .map(drop)
             .map_err(|error| runtime::error_chain(&error))
@@ -90,6 +156,33 @@ impl SiteSnapshot {
 mod tests {
     use super::*;
     use crate::document::tests::SMALL;
+
+    #[test]
+    fn a_rule_ends_without_being_told() {
+        let mut document = Document::parse("lab.toml", SMALL).expect("valid");
+        document.protection = ["a", "b", "c"]
+            .map(|id| crate::document::Protection {
+                id: id.to_owned(),
+                asn: None,
+                destination: None,
+                sites: Vec::new(),
+                flow: None,
+            })
+            .to_vec();
+        let ends = [("a", 100_000_001), ("b", 200_000_000)]
+            .map(|(id, at)| (id.to_owned(), Timestamp(at)))
+            .into();
+        let snapshot =
+            SiteSnapshot::new(document, &AllowedByMember::new(), "5a".repeat(32)).with_ends(&ends);
+        let at = |now_s| {
+            let (document, next) = snapshot.document_at(now_s);
+            let ids: Vec<String> = document.protection.iter().map(|r| r.id.clone()).collect();
+            (ids.concat(), next)
+        };
+        assert_eq!(at(100), ("abc".to_owned(), Some(101)));
+        assert_eq!(at(101), ("bc".to_owned(), Some(200)));
+        assert_eq!(at(200), ("c".to_owned(), None));
+    }
 
     #[test]
     fn a_snapshot_survives_its_way_and_is_checked_whole() {

@@ -86,6 +86,10 @@ pub struct SessionTerms {
     /// Do not watch it by BFD.
     #[serde(default)]
     pub no_bfd: bool,
+    /// Announce no BGP role (RFC 9234) in it, whatever the policy says: for a router that ends sessions
+    /// over the capability. A member that requires roles cannot do without.
+    #[serde(default)]
+    pub no_role: bool,
     /// Limit of received prefixes, before the member's.
     #[serde(default)]
     pub max_prefix: Option<u32>,

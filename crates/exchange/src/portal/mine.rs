@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use base::Prefix;
+use serde_json::json;
 use sqlx::Row as _;
-use store::{Page, PageRequest};
+use store::{AuditEntry, Page, PageRequest};
 use uuid::Uuid;
 use web::OrgScope;
 
@@ -14,7 +15,7 @@ use super::Portal;
 use super::config_text::{Peering, RouterPlan};
 use crate::document::Policy;
 use crate::room::states::{self, SeenAt};
-use crate::room::{Kind, Record, RoomError, Wanted};
+use crate::room::{By, Kind, Record, RoomError, Wanted};
 
 /// A member in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +143,8 @@ impl Portal {
         Ok(request.page(LIST, listed, |listed| i64::from(listed.asn))?)
     }
 
-    /// A member in `scope`; 404 outside of it. With `personal`, its contacts are opened.
+    /// A member in `scope`; 404 outside of it. With a `reader`, its contacts are opened, and the
+    /// audit trail says for whom: before that is kept nothing is opened.
     ///
     /// # Errors
     /// [`RoomError::NotFound`].
@@ -150,7 +152,7 @@ impl Portal {
         &self,
         scope: &OrgScope,
         asn: u32,
-        personal: bool,
+        reader: Option<&By>,
     ) -> Result<Network, RoomError> {
         let room = &self.exchange;
         let (condition, binds) = scope.sql("org", 2);
@@ -165,9 +167,20 @@ impl Portal {
         let row = row.ok_or_else(|| RoomError::not_found("member", format!("AS{asn}")))?;
         let id: Uuid = crate::protect::rows::parse(&row.try_get::<String, _>("id")?)?;
         let member = room.read(Kind::Member, id, false).await?;
+        if let Some(reader) = reader {
+            let mut entry = AuditEntry::new(
+                reader.actor.clone(),
+                "exchange.contact.read",
+                format!("exchange-member:{id}"),
+            )
+            .detail(json!({ "asn": asn }));
+            entry.org = member.text("org").parse().ok();
+            entry.request_id.clone_from(&reader.request);
+            room.db().audit_read(entry).await?;
+        }
         let of = |kind| {
             let wanted = Wanted {
-                personal,
+                personal: reader.is_some(),
                 ..Wanted::by("member", id)
             };
             async move { room.all_of(kind, &wanted).await }

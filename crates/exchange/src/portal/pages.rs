@@ -18,8 +18,9 @@ use super::mine::{Network, SessionSeen};
 use super::room::{Desk, told};
 use crate::protect::words::sentence;
 use crate::protect::{State as RuleState, Wanted};
-use crate::room::Record;
+use crate::room::shell::by;
 use crate::room::states::SeenState;
+use crate::room::{By, Record};
 
 /// Requests of a network that its page shows.
 const REQUESTS_MAX: u32 = 10;
@@ -106,26 +107,23 @@ fn asn_of(text: &str) -> WebResult<u32> {
         .map_err(|_| WebError::not_found("member", text))
 }
 
-async fn network(desk: &Desk, visit: &Visit, asn: &str, personal: bool) -> WebResult<Network> {
+async fn network(desk: &Desk, visit: &Visit, asn: &str, reader: Option<&By>) -> WebResult<Network> {
     desk.portal
-        .network(
-            &visit.principal.scope("peering:view"),
-            asn_of(asn)?,
-            personal,
-        )
+        .network(&visit.principal.scope("peering:view"), asn_of(asn)?, reader)
         .await
         .map_err(|e| told(e, visit))
 }
 
 async fn view(State(desk): State<Desk>, visit: Visit, Path(asn): Path<String>) -> WebResult {
-    // Contacts are personal data: opened for the member's own people, not for every reader.
-    let own = network(&desk, &visit, &asn, false).await?;
+    // Contacts are personal data: opened for the member's own people, not for every reader, and
+    // every opening is audited.
+    let own = network(&desk, &visit, &asn, None).await?;
     let org: Option<base::OrgId> = own.member.text("org").parse().ok();
     let is_own = org.is_some_and(|org| {
         matches!(visit.principal.scope("peering:view"), OrgScope::Only(orgs) if orgs.contains(&org))
     });
     let network = match is_own {
-        true => network(&desk, &visit, &asn, true).await?,
+        true => network(&desk, &visit, &asn, Some(&by(&visit)?)).await?,
         false => own,
     };
     let frame = visit
@@ -533,7 +531,7 @@ async fn configuration(
     Path(asn): Path<String>,
     ApiQuery(query): ApiQuery<Query>,
 ) -> WebResult {
-    let network = network(&desk, &visit, &asn, false).await?;
+    let network = network(&desk, &visit, &asn, None).await?;
     let org: Option<base::OrgId> = network.member.text("org").parse().ok();
     let secrets = org.is_some_and(|org| visit.principal.may("peering:secrets", org));
     let plans = desk

@@ -143,10 +143,11 @@ struct DryRunView {
     waits: bool,
     /// Site by site.
     sites: Vec<AtView>,
-    /// Bytes that it would have met lately; none: nothing is measured.
-    met_bytes: Option<u64>,
-    /// Bytes to the destination in that time.
-    of_bytes: Option<u64>,
+    /// Bytes that it would have met at most: those that the member was sent in this version of IP;
+    /// none: nothing is measured.
+    met_bytes_max: Option<u64>,
+    /// Seconds in which they were measured.
+    met_seconds: Option<u64>,
 }
 
 /// A site as far as a rule is concerned.
@@ -318,8 +319,8 @@ async fn dry_run_protection(
                 to: at.to,
             })
             .collect(),
-        met_bytes: run.matched.as_ref().map(|matched| matched.bytes),
-        of_bytes: run.matched.as_ref().map(|matched| matched.of),
+        met_bytes_max: run.matched.as_ref().map(|matched| matched.bytes_max),
+        met_seconds: run.matched.as_ref().map(|matched| matched.seconds),
     }))
 }
 
@@ -476,7 +477,7 @@ async fn get_registered_space(
     ApiPath(asn): ApiPath<u32>,
 ) -> WebResult<ApiJson<SpaceView>> {
     desk.portal
-        .network(&visit.principal.scope("protection:view"), asn, false)
+        .network(&visit.principal.scope("protection:view"), asn, None)
         .await
         .map_err(|e| told(e, &visit))?;
     space_view(&desk, &visit, asn).await
@@ -491,7 +492,7 @@ async fn put_registered_space(
     ApiJson(request): ApiJson<SpaceRequest>,
 ) -> WebResult<ApiJson<SpaceView>> {
     desk.portal
-        .network(&OrgScope::All, asn, false)
+        .network(&OrgScope::All, asn, None)
         .await
         .map_err(|e| told(e, &visit))?;
     let mut prefixes = Vec::with_capacity(request.prefixes.len().min(1_000));

@@ -1,6 +1,7 @@
 //! What a rule is as it is asked for and kept: checked, listed, read, put into the document. Its steps are in
 //! the module beside this one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::{OrgId, Prefix, Timestamp, UserId};
@@ -400,7 +401,7 @@ impl Protect {
     /// [`RoomError::Store`].
     pub async fn fill(&self, document: &mut Document) -> Result<(), RoomError> {
         let mut connection = self.connection().await?;
-        fill(&mut connection, document, self.now()).await
+        fill(&mut connection, document, self.now()).await.map(drop)
     }
 
     async fn connection(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Any>, RoomError> {
@@ -417,7 +418,8 @@ async fn in_force(connection: &mut AnyConnection, now: Timestamp) -> Result<Vec<
     rows.iter().map(kept_of).collect()
 }
 
-/// As [`Protect::fill`], as things stand at `now` in the caller's transaction.
+/// As [`Protect::fill`], as things stand at `now` in the caller's transaction; tells when the rules end
+/// that end by themselves.
 ///
 /// # Errors
 /// [`RoomError::Store`].
@@ -425,18 +427,19 @@ pub async fn fill(
     connection: &mut AnyConnection,
     document: &mut Document,
     now: Timestamp,
-) -> Result<(), RoomError> {
+) -> Result<BTreeMap<String, Timestamp>, RoomError> {
     let wants: Vec<(i64,)> = sqlx::query_as("SELECT asn FROM exchange_intelligence")
         .fetch_all(&mut *connection)
         .await?;
     for member in &mut document.members {
         member.intelligence = wants.iter().any(|(asn,)| *asn == i64::from(member.asn));
     }
-    let mut rules: Vec<Protection> = in_force(connection, now)
-        .await?
-        .into_iter()
-        .map(|kept| kept.rule)
+    let kept = in_force(connection, now).await?;
+    let mut ends: BTreeMap<String, Timestamp> = kept
+        .iter()
+        .filter_map(|kept| Some((kept.rule.id.clone(), kept.until?)))
         .collect();
+    let mut rules: Vec<Protection> = kept.into_iter().map(|kept| kept.rule).collect();
     rules.retain_mut(|rule| {
         // A rule for sites that are gone is for nobody, not for everybody.
         let was_for_some = !rule.sites.is_empty();
@@ -444,8 +447,9 @@ pub async fn fill(
         let is_member = |asn| document.members.iter().any(|member| member.asn == asn);
         !(was_for_some && rule.sites.is_empty()) && rule.asn.is_none_or(is_member)
     });
+    ends.retain(|id, _| rules.iter().any(|rule| rule.id == *id));
     document.protection = rules;
-    Ok(())
+    Ok(ends)
 }
 
 pub(super) fn hours(hours: u32) -> Duration {

@@ -43,16 +43,18 @@ use crate::room::By;
 /// Characters of a reason.
 pub const REASON_CHARS_MAX: usize = 500;
 
-/// What was measured of traffic that a rule would have met.
+/// What was measured of traffic that a rule would have met. Samples are added up by member and version of
+/// the protocol, and their addresses forgotten: what a narrower rule would have met lies below these figures.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Matched {
     /// Seconds looked at.
     pub seconds: u64,
-    /// Bytes that would have been met, as sampled and scaled.
-    pub bytes: u64,
-    /// Bytes to the same destination altogether.
-    pub of: u64,
-    /// The sources that sent most, with their bytes.
+    /// Bytes to the rule's member in its version of the protocol (of a rule without a member: to
+    /// everybody), as sampled and scaled: so many would have been met at most.
+    pub bytes_max: u64,
+    /// Packets that were sampled between the same networks: how sure the figure is.
+    pub samples: u64,
+    /// The networks that sent most of them, with their bytes.
     pub sources: Vec<(String, u64)>,
 }
 

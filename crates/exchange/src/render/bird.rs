@@ -475,13 +475,12 @@ fn session_part(out: &mut String, policy: &Policy, session: &Session<'_>, hops: 
         "  strict bind on;\n  rs client;\n  interpret communities off;\n  connect delay time 1;\n  connect retry time 10;\n  error wait time 2, 60;\n  hold time {};",
         policy.hold_time_s
     );
-    if policy.roles {
-        say!(out, "  local role rs_server;");
-        if session.member.require_role {
-            say!(out, "  require roles on;");
-        }
-    }
     let terms = session.router.terms(session.v6);
+    if policy.roles && session.member.require_role {
+        say!(out, "  local role rs_server;\n  require roles on;");
+    } else if policy.roles && !terms.is_some_and(|terms| terms.no_role) {
+        say!(out, "  local role rs_server;");
+    }
     if policy.bfd.is_some() && session.member.bfd && !terms.is_some_and(|terms| terms.no_bfd) {
         say!(out, "  bfd on;");
     }

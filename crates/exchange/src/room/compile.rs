@@ -11,7 +11,9 @@ use super::things::{
     Id, Lan, Maintenance, Member, Profile, RouteServer, Router, Session, Site, Stored, Thing,
 };
 use super::{Exchange, RoomError};
-use crate::document::{self, BilateralSession, Document, MaxPrefix, Policy, Secret, SessionTerms};
+use crate::document::{
+    self, BilateralSession, Document, MaxPrefix, Policy, PreferredSite, Secret, SessionTerms,
+};
 
 /// A document and what stands in its way.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub struct Compiled {
     /// Rules of the document that it breaks: its key, and the rule. Empty: it can be
     /// rendered and applied.
     pub problems: Vec<(String, String)>,
+    /// When rules of protection end that end by themselves, by their ids.
+    pub ends: BTreeMap<String, Timestamp>,
 }
 
 /// Everything that the document is made of.
@@ -69,12 +73,16 @@ impl Exchange {
         self.secrets(tx, &model.sessions, |s| s.password.is_some(), &mut secrets)
             .await?;
         let mut document = model.document(&secrets, now)?;
-        crate::protect::engine::fill(&mut *tx, &mut document, now).await?;
+        let ends = crate::protect::engine::fill(&mut *tx, &mut document, now).await?;
         let problems = runtime::config::check(&document)
             .into_iter()
             .map(|finding| (finding.key.to_string(), finding.message))
             .collect();
-        Ok(Compiled { document, problems })
+        Ok(Compiled {
+            document,
+            problems,
+            ends,
+        })
     }
 
     async fn model(&self, tx: &mut Tx) -> Result<Model, RoomError> {
@@ -135,6 +143,12 @@ impl Model {
     fn document(&self, secrets: &Secrets, now: Timestamp) -> Result<Document, RoomError> {
         let policy: Policy = serde_json::from_str(&self.profile.value.policy)
             .map_err(|e| RoomError::Data(format!("the policy cannot be read: {e}")))?;
+        let members: Vec<document::Member> = self
+            .members
+            .iter()
+            .map(|member| self.member(member, secrets))
+            .collect();
+        let preferred_sites = self.preferred(&members);
         Ok(Document {
             version: 1,
             name: self.profile.value.name.clone(),
@@ -144,14 +158,28 @@ impl Model {
                 .iter()
                 .map(|server| self.site(server, now))
                 .collect::<Result<_, _>>()?,
-            members: self
-                .members
-                .iter()
-                .map(|member| self.member(member, secrets))
-                .collect(),
+            members,
             protection: Vec::new(),
-            preferred_sites: Vec::new(),
+            preferred_sites,
         })
+    }
+
+    /// The manual switches that can be carried out. A member that has lost its last session at the
+    /// site that it prefers has no other way to prefer: its switch rests until the session is back,
+    /// and keeps nobody's document from being published.
+    fn preferred(&self, members: &[document::Member]) -> Vec<PreferredSite> {
+        let mut all = Vec::new();
+        for member in &self.members {
+            let Some(site) = member.value.preferred_site else {
+                continue;
+            };
+            let (asn, site) = (member.value.asn, self.site_name(site));
+            let known = members.iter().find(|known| known.asn == asn);
+            if known.is_some_and(|known| known.routers.iter().any(|one| one.site == site)) {
+                all.push(PreferredSite { asn, site });
+            }
+        }
+        all
     }
 
     fn site(
@@ -247,6 +275,7 @@ impl Model {
             let terms = SessionTerms {
                 disabled: session.value.wanted == "down",
                 no_bfd: !session.value.bfd,
+                no_role: session.value.role == "none",
                 max_prefix: session.value.max_prefix,
                 password: secrets.of(session.id),
             };

@@ -179,6 +179,7 @@ pub(super) const MEMBER: &[Field] = &[
     field("bfd", Ty::Bool).or("true"),
     field("require_role", Ty::Bool).or("false"),
     field("flowspec", Ty::Bool).or("false"),
+    field("preferred_site", Ty::Ref(Kind::Site)),
     field("password", Ty::Secret),
     field("joined_on", Ty::Date),
     field("left_on", Ty::Date),

@@ -7,6 +7,7 @@ mod import;
 mod list;
 mod overview;
 mod parts;
+mod prefer;
 mod switch;
 mod thing;
 mod topology;
@@ -62,6 +63,11 @@ pub(crate) fn pages(desk: Desk) -> Pages<()> {
             "/exchange/switches/{id}/text",
             "exchange:deploy",
             switch::keep,
+        )
+        .post(
+            "/exchange/members/{id}/prefer",
+            "exchange:edit",
+            prefer::prefer,
         )
         .get("/exchange/{kind}", "exchange:view", list::list)
         .get("/exchange/{kind}/csv", "exchange:view", list::csv)

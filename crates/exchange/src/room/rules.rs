@@ -62,7 +62,7 @@ pub(super) async fn check(
         Kind::Router => rules.router(tx, values).await?,
         Kind::RouteServer => rules.route_server(tx, values).await?,
         Kind::Session => rules.session(tx, values).await?,
-        Kind::Member => rules.member(values),
+        Kind::Member => rules.member(tx, values).await?,
         Kind::Maintenance => rules.maintenance(values),
         Kind::Profile | Kind::Site | Kind::Switch | Kind::Vlan | Kind::Contact => {}
     }

@@ -6,7 +6,7 @@ use store::{Migrations, Step};
 /// All steps so far.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "exchange",
-    steps: &[MODEL, crate::protect::schema::PROTECTION],
+    steps: &[MODEL, crate::protect::schema::PROTECTION, PREFERRED_SITE],
 };
 
 const MODEL: Step = Step {
@@ -187,6 +187,15 @@ CREATE TABLE exchange_switch_text (
     result TEXT
 );
 CREATE INDEX exchange_switch_text_switch ON exchange_switch_text (switch, id);
+",
+};
+
+const PREFERRED_SITE: Step = Step {
+    version: 3,
+    name: "the site that comes first for a member's traffic",
+    sql: "
+ALTER TABLE exchange_member ADD COLUMN preferred_site TEXT REFERENCES exchange_site (id);
+CREATE INDEX exchange_member_preferred_site ON exchange_member (preferred_site);
 ",
 };
 

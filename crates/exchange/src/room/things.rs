@@ -367,6 +367,9 @@ things! {
         require_role: bool,
         /// Whether it takes FlowSpec from route servers.
         flowspec: bool,
+        /// The site whose routers come first for its traffic, at every route server: the manual
+        /// switch. None: its sites are equals.
+        preferred_site: Option<Id<Site>>,
         /// Secret of TCP MD5 for all its sessions.
         password: Option<Sealed>,
         /// Day on which it joined: `2026-11-21`.

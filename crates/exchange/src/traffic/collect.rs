@@ -18,11 +18,11 @@ use super::sflow::collector::Collector;
 use super::snmp::Timing;
 
 /// Reading the exchange's switches from this process.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrafficConfig {
-    /// Read every site's switches by SNMP from the control plane's own process: for
-    /// exchanges without a collector at each site.
+    /// Read switches by SNMP: role `exchange` those of its site, role `control` those of every
+    /// site (for exchanges without an agent at each; switch it on at one of both places).
     pub collect: bool,
     /// Where samples (sFlow version 5) are taken: `0.0.0.0:6343`; without it nowhere.
     pub listen_sflow: Option<SocketAddr>,

@@ -29,6 +29,32 @@ pub struct Plan {
     pub routers: Vec<PlanRouter>,
 }
 
+impl Plan {
+    /// Whether there is nothing to read and nobody to know.
+    pub fn is_empty(&self) -> bool {
+        self.devices.is_empty() && self.routers.is_empty()
+    }
+
+    /// What the collector of one site reads: its own switches; members are known everywhere.
+    #[must_use]
+    pub fn at(&self, site: &str) -> Self {
+        let here = self.devices.iter().filter(|device| device.site == site);
+        Self {
+            devices: here.cloned().collect(),
+            routers: self.routers.clone(),
+        }
+    }
+
+    /// The same without asking any switch: only samples are taken.
+    #[must_use]
+    pub fn samples_only(mut self) -> Self {
+        for device in &mut self.devices {
+            device.access = None;
+        }
+        self
+    }
+}
+
 impl std::fmt::Debug for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plan")

@@ -44,6 +44,10 @@ pub struct DeviceState {
     pub ports: usize,
     /// Ports of the plan that it does not have.
     pub missing: Vec<String>,
+    /// Readings that were tried.
+    pub polls: u64,
+    /// Readings that failed, of those.
+    pub failed: u64,
     /// Readings that failed since it last answered.
     pub failures: u32,
     /// Why the last one failed; empty when it did not.
@@ -97,7 +101,8 @@ impl Poller {
         loop {
             let (now, directory) = plan.borrow_and_update().clone();
             let mut tasks = JoinSet::new();
-            let names: Vec<&str> = now.devices.iter().map(|d| d.name.as_str()).collect();
+            let read = now.devices.iter().filter(|device| device.access.is_some());
+            let names: Vec<&str> = read.map(|device| device.name.as_str()).collect();
             self.states
                 .lock()
                 .retain(|name, _| names.contains(&name.as_str()));
@@ -186,9 +191,11 @@ impl Poller {
         let at = self.clock.now();
         let mut states = self.states.lock();
         let state = states.entry(course.device.name.clone()).or_default();
+        state.polls = state.polls.saturating_add(1);
         let reading = match read {
             Ok(reading) => reading,
             Err(error) => {
+                state.failed = state.failed.saturating_add(1);
                 state.failures = state.failures.saturating_add(1);
                 state.error = runtime::error_chain(&error);
                 if state.failures == FAILURES_MAX {

@@ -55,7 +55,11 @@ async fn a_network_that_joins_gets_ports_addresses_and_sessions_in_one_step() {
             "/peering/64501/configuration"
         );
         let own = OrgScope::Only(vec![house.north]);
-        let network = portal.network(&own, 64_501, true).await.expect("a member");
+        let reader = By::user(house.anna.user);
+        let network = portal
+            .network(&own, 64_501, Some(&reader))
+            .await
+            .expect("a member");
         assert_eq!(network.routers.len(), 2);
         assert_eq!(network.ports.len(), 3);
         assert!(
@@ -129,12 +133,22 @@ async fn a_network_that_joins_gets_ports_addresses_and_sessions_in_one_step() {
         states::report(&house.db, "rs1", "hsinchu", &[up])
             .await
             .expect("reported");
-        let network = portal.network(&own, 64_501, false).await.expect("a member");
+        let network = portal.network(&own, 64_501, None).await.expect("a member");
         assert_eq!(network.up(), (1, 4));
         assert!(
             network.contacts.iter().all(|c| c.text("name").is_empty()),
             "not opened"
         );
+        // Opened once, for its own people: the trail says for whom and whose.
+        let rows: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT actor, org, subject FROM audit_entry WHERE action = 'exchange.contact.read'",
+        )
+        .fetch_all(house.db.pool())
+        .await
+        .expect("read");
+        let subject = format!("exchange-member:{}", network.member.id);
+        let (actor, org) = (format!("user:{}", house.anna.user), house.north.to_string());
+        assert_eq!(rows, [(actor, org, subject)]);
         let held = house
             .count("SELECT count(*) FROM audit_entry WHERE action = 'exchange.provision.ix-join'")
             .await;
@@ -250,6 +264,7 @@ async fn ports_sessions_and_contacts_change_and_a_network_leaves() {
     on_both(async |house: House| {
         house.two_members().await;
         let own = OrgScope::Only(vec![house.north]);
+        let reader = By::user(house.anna.user);
         let grant = async |form: &str, values: serde_json::Value| {
             house.granted(&house.anna, house.north, form, object(values)).await
         };
@@ -257,32 +272,32 @@ async fn ports_sessions_and_contacts_change_and_a_network_leaves() {
         let foreign = grant("ix-leave", json!({ "subject": "x x", "asn": 64_502, "last_day": "2026-12-01", "reason": "because", "confirm": true })).await;
         assert!(matches!(&foreign, Err(CaseError::Invalid(p)) if p[0].field == "asn"), "{foreign:?}");
         grant("ix-port", json!({ "subject": "faster", "asn": 64_501, "change": "change", "router": "b1", "site": "hsinchu", "speed": "100G", "links": 1, "reason": "more" })).await.expect("changed");
-        let network = house.portal.network(&own, 64_501, true).await.expect("a member");
+        let network = house.portal.network(&own, 64_501, Some(&reader)).await.expect("a member");
         let b1 = network.routers.iter().find(|r| r.text("name") == "b1").expect("b1");
         assert_eq!(b1.text("v4"), "203.0.1.2", "the address stays");
         assert!(b1.reference("lag").is_none() && b1.reference("port").is_some());
         assert!(network.lags.is_empty(), "the group is gone");
         assert_eq!(network.ports.len(), 2);
         grant("ix-port", json!({ "subject": "third", "asn": 64_501, "change": "new", "router": "b3", "site": "tainan", "speed": "10G", "links": 1, "reason": "more" })).await.expect("new");
-        let network = house.portal.network(&own, 64_501, true).await.expect("a member");
+        let network = house.portal.network(&own, 64_501, Some(&reader)).await.expect("a member");
         assert_eq!((network.routers.len(), network.sessions.len()), (3, 6));
         grant("ix-session", json!({ "subject": "with south", "asn": 64_501, "change": "new", "router": "b3", "with": "bilateral", "peer_asn": 64_502, "families": "ipv4", "bfd": true, "md5": "new" })).await.expect("a session");
-        let network = house.portal.network(&own, 64_501, true).await.expect("a member");
+        let network = house.portal.network(&own, 64_501, Some(&reader)).await.expect("a member");
         let bilateral = network.sessions.iter().find(|s| s.session.text("type") == "bilateral").expect("a session");
         assert_eq!(bilateral.asn, 64_502);
         grant("ix-session", json!({ "subject": "no more", "asn": 64_501, "change": "end", "router": "b3", "with": "route-server", "families": "ipv6", "md5": "keep" })).await.expect("ended");
         grant("ix-contact", json!({ "subject": "new one", "asn": 64_501, "change": "set", "role": "technical", "contact_name": "林新人", "contact_email": "new@net.example" })).await.expect("set");
-        let network = house.portal.network(&own, 64_501, true).await.expect("a member");
+        let network = house.portal.network(&own, 64_501, Some(&reader)).await.expect("a member");
         assert_eq!(network.sessions.len(), 6);
         let technical: Vec<&str> = network.contacts.iter().filter(|c| c.text("role") == "technical").map(|c| c.text("name")).collect();
         assert_eq!(technical, ["林新人"]);
         let no = grant("ix-contact", json!({ "subject": "none", "asn": 64_501, "change": "end", "role": "technical" })).await;
         assert!(no.is_err(), "the technical contact stays");
         grant("ix-port", json!({ "subject": "end it", "asn": 64_501, "change": "end", "router": "b3", "reason": "enough" })).await.expect("ended");
-        let network = house.portal.network(&own, 64_501, true).await.expect("a member");
+        let network = house.portal.network(&own, 64_501, Some(&reader)).await.expect("a member");
         assert_eq!((network.routers.len(), network.sessions.len()), (2, 4));
         grant("ix-leave", json!({ "subject": "we leave", "asn": 64_501, "last_day": "2026-12-01", "reason": "because", "confirm": true })).await.expect("left");
-        let network = house.portal.network(&own, 64_501, true).await.expect("still in the books");
+        let network = house.portal.network(&own, 64_501, Some(&reader)).await.expect("still in the books");
         assert_eq!(network.member.text("state"), "left");
         assert!(network.routers.is_empty() && network.ports.is_empty() && network.contacts.is_empty());
         let free = house.count("SELECT count(*) FROM exchange_port WHERE state = 'free' AND deleted_at IS NULL").await;
@@ -296,7 +311,7 @@ async fn nobody_sees_another_organisations_network() {
     on_both(async |house: House| {
         house.two_members().await;
         let north = OrgScope::Only(vec![house.north]);
-        let foreign = house.portal.network(&north, 64_502, false).await;
+        let foreign = house.portal.network(&north, 64_502, None).await;
         assert!(matches!(foreign, Err(RoomError::NotFound { .. })));
         let nobody = OrgScope::Only(vec![]);
         let stranger = OrgScope::Only(vec![OrgId::generate()]);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use base::EnforcementId;
 use base::enforcement::{Action, Rule, Target};
+use base::{Clock as _, EnforcementId};
 use exchange::document::{Document, Flow, NumberRange};
 use exchange::protect::engine::{New, State, Wanted};
 use exchange::protect::policy::Policy;
@@ -114,10 +114,18 @@ async fn a_rule_is_extended_undone_put_back_and_ends_by_itself() {
         assert_eq!(protect.look().await.expect("looked"), 0);
         protect.lift(&anna, &north, &id, "over").await.expect("lifted");
         assert!(protect.in_force().await.expect("read").is_empty());
+        let compiled = async || house.exchange.compile(house.clock.now()).await.expect("compiled");
+        assert!(compiled().await.document.protection.is_empty(), "the sites are told without it");
         protect.restore(&anna, &north, &id).await.expect("back");
         assert_eq!(protect.in_force().await.expect("read").len(), 1);
+        let told = compiled().await;
+        assert_eq!(told.document.protection.len(), 1);
+        let until = protect.get(&north, &id).await.expect("read").until;
+        assert_eq!(told.ends.get(&id).copied(), until, "and when it ends by itself");
         house.clock.advance(Duration::from_secs(40 * 3_600));
         assert!(protect.in_force().await.expect("read").is_empty(), "ended without a look");
+        let told = compiled().await;
+        assert!(told.document.protection.is_empty() && told.ends.is_empty());
         assert_eq!(protect.look().await.expect("looked"), 1);
         assert_eq!(protect.get(&north, &id).await.expect("read").state, State::Expired);
         assert!(protect.restore(&anna, &north, &id).await.is_err());

@@ -168,6 +168,48 @@ fn every_switch_of_the_policy_gives_a_configuration_that_bird_takes() {
 }
 
 #[test]
+fn roles_are_announced_required_and_left_out_as_the_document_says() {
+    let base = Document::parse("lab.toml", LAB).expect("valid");
+    // What stands in the session of TANet's router, of both families at Hsinchu.
+    let lines = |change: fn(&mut Document)| {
+        let mut document = base.clone();
+        change(&mut document);
+        let text = rendered(&document, "hsinchu");
+        bird_accepts(&text);
+        let sessions = text
+            .split("\nprotocol bgp ")
+            .filter(|s| s.contains("as 1659;"));
+        let counts = sessions.map(|session| {
+            let has = |line: &str| u8::from(session.contains(line));
+            (has("local role rs_server;"), has("require roles on;"))
+        });
+        counts.collect::<Vec<_>>()
+    };
+    fn no_role(document: &mut Document) {
+        let member = document.members.iter_mut().find(|one| one.asn == 1659);
+        for router in &mut member.expect("TANet").routers {
+            router.session_v4 = Some(exchange::document::SessionTerms {
+                no_role: true,
+                ..Default::default()
+            });
+        }
+    }
+    fn required(document: &mut Document) {
+        let member = document.members.iter_mut().find(|one| one.asn == 1659);
+        member.expect("TANet").require_role = true;
+    }
+    assert_eq!(lines(|_| ()), [(1, 0), (1, 0)]);
+    assert_eq!(lines(|d| d.policy.roles = false), [(0, 0), (0, 0)]);
+    assert_eq!(lines(required), [(1, 1), (1, 1)]);
+    assert_eq!(lines(no_role), [(0, 0), (1, 0)]);
+    let both = lines(|d| {
+        no_role(d);
+        required(d);
+    });
+    assert_eq!(both, [(1, 1), (1, 1)], "who requires roles has one");
+}
+
+#[test]
 fn an_unknown_site_and_missing_data_are_told() {
     let document = Document::parse("lab.toml", LAB).expect("valid");
     let told = exchange::render::bird(&document, "taipei", &irr::AllowedByMember::new())

@@ -55,7 +55,7 @@ async fn sessions_and_windows_reach_the_document() {
         .update(
             Kind::Session,
             ids["m7539/b1 ipv6"],
-            json!({ "wanted": "down", "max_prefix": 7, "password": "sesame" }),
+            json!({ "wanted": "down", "max_prefix": 7, "password": "sesame", "role": "none" }),
         )
         .await
         .expect("changed");
@@ -87,7 +87,7 @@ async fn sessions_and_windows_reach_the_document() {
         .session_v6
         .clone()
         .expect("its own terms");
-    assert!(terms.disabled && !terms.no_bfd);
+    assert!(terms.disabled && terms.no_role && !terms.no_bfd);
     assert_eq!(terms.max_prefix, Some(7));
     assert!(rendered(&during, "hsinchu").contains("password \"sesame\""));
     house
@@ -101,6 +101,60 @@ async fn sessions_and_windows_reach_the_document() {
             .iter()
             .all(|router| router.disabled)
     );
+}
+
+#[tokio::test]
+async fn the_manual_switch_is_kept_compiled_and_taken_back() {
+    on_both(async |house: House| {
+        let ids = house.enter_lab().await;
+        let member = ids["m9264"];
+        let to = |site: &str| house.update(Kind::Member, member, json!({ "preferred_site": site }));
+        let nowhere = to("taichung").await;
+        assert_eq!(
+            rule(nowhere),
+            ("preferred_site".to_owned(), "no-router".to_owned())
+        );
+        to("tainan").await.expect("switched");
+        let now = Timestamp::from_seconds(1_795_222_800);
+        let compile = || async { house.exchange.compile(now).await.expect("compiled") };
+        let compiled = compile().await;
+        assert_eq!(compiled.problems, []);
+        assert_eq!(compiled.document.preferred_site(9264), Some("tainan"));
+        // As `civicnet exchange switch` would have written it into a document.
+        let text = exchange::document::prefer("lab.toml", LAB, 9264, Some("tainan"));
+        let switched = Document::parse("lab.toml", &text.expect("switched")).expect("valid");
+        for site in ["hsinchu", "taichung", "tainan"] {
+            assert_eq!(
+                rendered(&compiled.document, site),
+                rendered(&switched, site),
+                "{site}"
+            );
+        }
+        // Without a session there is nothing to prefer, and everybody else goes on.
+        for family in ["ipv4", "ipv6"] {
+            let session = ids[&format!("m9264/b2 {family}")];
+            house.delete(Kind::Session, session).await.expect("deleted");
+        }
+        let without = compile().await;
+        assert_eq!(without.problems, []);
+        assert_eq!(without.document.preferred_site(9264), None);
+        let history = house
+            .exchange
+            .history(Some(member), &PageRequest::first(10))
+            .await
+            .expect("a page");
+        let last = &history.items[0];
+        assert_eq!(last.fields[0].0, "preferred_site");
+        assert_eq!(last.fields[0].1, Value::Null);
+        let mut tx = house.exchange.begin().await.expect("a turn");
+        let undone = house.exchange.undo(&mut tx, &by(), last.id).await;
+        assert_eq!(
+            undone.expect("undone").values["preferred_site"],
+            Value::Null
+        );
+        tx.commit().await.expect("kept");
+    })
+    .await;
 }
 
 #[tokio::test]

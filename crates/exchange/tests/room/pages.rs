@@ -285,6 +285,70 @@ async fn a_form_is_checked_saved_and_taken_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_is_switched_by_one_button() {
+    let console = console().await;
+    console
+        .exchange
+        .seed_demo(&by(), |_| None)
+        .await
+        .expect("the exchange");
+    let member = console.id(Kind::Member, "ASNet").await;
+    let page = format!("/exchange/members/{member}");
+    let prefer = format!("{page}/prefer");
+    let [tainan, taichung] = [
+        console.id(Kind::Site, "tainan").await,
+        console.id(Kind::Site, "taichung").await,
+    ];
+    let mut operator = console.person(HouseRole::Operator).await;
+    operator.lang = Lang::En;
+    let before = operator.get(&page).await;
+    whole(&before, &page);
+    assert!(before.text.contains("All sites are equals"));
+    assert!(
+        before.text.contains("Switch to tainan") && !before.text.contains("Switch to taichung")
+    );
+    let refused = operator.post(&prefer, &[("site", &taichung)]).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let done = operator.post(&prefer, &[("site", &tainan)]).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    let after = operator.get(&page).await;
+    whole(&after, &page);
+    assert!(after.text.contains("Traffic goes by tainan first"));
+    let (audited,): (i64,) = sqlx::query_as(
+        "SELECT count(*) FROM audit_entry WHERE action = 'exchange.member.update' AND subject = $1 AND actor LIKE 'user:%'",
+    )
+    .bind(format!("exchange-member:{member}"))
+    .fetch_one(console.db.pool())
+    .await
+    .expect("a count");
+    assert_eq!(audited, 1);
+    let auditor = console.person(HouseRole::Auditor).await;
+    let seen = auditor.get(&page).await;
+    assert!(!seen.text.contains(&prefer), "no button for a reader");
+    assert_eq!(
+        auditor.post(&prefer, &[("site", "")]).await.status,
+        StatusCode::FORBIDDEN
+    );
+    let back = operator.post(&prefer, &[("site", "")]).await;
+    assert_eq!(back.status, StatusCode::SEE_OTHER);
+    // The same by the API, with the site's name.
+    let path = format!("/api/v1/exchange/members/{member}");
+    let named = operator
+        .api(Method::PATCH, &path, json!({ "preferred_site": "tainan" }))
+        .await;
+    assert_eq!(named.status, StatusCode::OK, "{}", named.text);
+    assert_eq!(named.json()["fields"]["preferred_site"], tainan);
+    let wrong = operator
+        .api(
+            Method::PATCH,
+            &path,
+            json!({ "preferred_site": "taichung" }),
+        )
+        .await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_api_does_what_the_pages_do() {
     let console = console().await;
     console

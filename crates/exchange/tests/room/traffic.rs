@@ -54,6 +54,108 @@ impl Figures for Down {
     }
 }
 
+/// A lake in which a matrix was sampled.
+struct Sampled(Vec<Pair>);
+
+#[async_trait]
+impl Figures for Sampled {
+    async fn series(&self, _: &Ask) -> Result<Vec<Rates>, SeamError> {
+        Ok(Vec::new())
+    }
+    async fn five_minutes(&self, _: &Ask) -> Result<Vec<(f64, f64)>, SeamError> {
+        Ok(Vec::new())
+    }
+    async fn days(&self, _: &Ask) -> Result<Vec<Day>, SeamError> {
+        Ok(Vec::new())
+    }
+    async fn last(&self, _: &Ask) -> Result<Vec<Last>, SeamError> {
+        Err("the lake is away".into())
+    }
+    async fn matrix(
+        &self,
+        members: Option<&[MemberId]>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Pair>, SeamError> {
+        assert_eq!(to.seconds() - from.seconds(), 3_600);
+        let is_own = |id: Option<MemberId>| match (members, id) {
+            (None, _) => true,
+            (Some(members), Some(id)) => members.contains(&id),
+            (Some(_), None) => false,
+        };
+        let pairs = self
+            .0
+            .iter()
+            .filter(|pair| is_own(pair.from) || is_own(pair.to));
+        Ok(pairs.cloned().collect())
+    }
+}
+
+#[tokio::test]
+async fn a_rules_dry_run_shows_what_its_member_was_sent() {
+    use exchange::document::Protection;
+    use exchange::protect::Evidence as _;
+
+    on_both(async |house| {
+        world(&house).await;
+        let ids: Vec<MemberId> = house
+            .exchange
+            .all_of(Kind::Member, &exchange::room::Wanted::default())
+            .await
+            .expect("read")
+            .iter()
+            .map(|member| MemberId(member.id))
+            .collect();
+        // By label: TANet, TWAREN.
+        let (tanet, twaren) = (Some(ids[0]), Some(ids[1]));
+        let pair = |from, to, octets, octets_v6| Pair {
+            from,
+            to,
+            octets,
+            octets_v6,
+            samples: 3,
+        };
+        let traffic = |pairs| {
+            Traffic::new(Parts {
+                exchange: house.exchange.clone(),
+                vault: house.db.vault(),
+                figures: Arc::new(Sampled(pairs)),
+            })
+        };
+        let sampled = traffic(vec![
+            pair(tanet, twaren, 1_000, 400),
+            pair(None, twaren, 5_000, 0),
+            pair(twaren, tanet, 70_000, 0),
+        ]);
+        let rule = |asn, to: &str| Protection {
+            id: "r".into(),
+            asn,
+            destination: Some(to.parse().expect("a prefix")),
+            sites: Vec::new(),
+            flow: None,
+        };
+        let v4 = sampled.matched(&rule(Some(7539), "192.0.2.1/32")).await;
+        let v4 = v4.expect("measured");
+        assert_eq!((v4.seconds, v4.bytes_max, v4.samples), (3_600, 5_600, 6));
+        let named = [("?".to_owned(), 5_000), ("AS7540 tanet".to_owned(), 600)];
+        assert_eq!(v4.sources, named);
+        let v6 = sampled.matched(&rule(Some(7539), "2001:db8::1/128")).await;
+        assert_eq!(v6.expect("measured").bytes_max, 400);
+        let all = sampled.matched(&rule(None, "192.0.2.1/32")).await;
+        assert_eq!(all.expect("measured").bytes_max, 75_600);
+        assert_eq!(
+            sampled.matched(&rule(Some(64_999), "192.0.2.1/32")).await,
+            None
+        );
+        let silent = traffic(Vec::new());
+        assert_eq!(
+            silent.matched(&rule(Some(7539), "192.0.2.1/32")).await,
+            None
+        );
+    })
+    .await;
+}
+
 struct World {
     traffic: Traffic,
     switch: Uuid,

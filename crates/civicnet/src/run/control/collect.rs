@@ -72,9 +72,7 @@ pub(super) fn start(
         async move {
             let mut plan = traffic.plan(None).await?;
             if !polls {
-                for device in &mut plan.devices {
-                    device.access = None;
-                }
+                plan = plan.samples_only();
             }
             sender.send_if_modified(|known| {
                 let is_new = **known != plan;

@@ -127,7 +127,12 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         "cdn-site".to_owned(),
         Arc::new(SiteGrant(cdn.clone())) as Arc<dyn Grant>,
     );
-    let portal = portal::open(db, vault, people.clone(), &mut forms, &mut grants)
+    let traffic = Traffic::new(exchange::traffic::desk::Parts {
+        exchange: exchange.clone(),
+        vault: vault.clone(),
+        figures: Arc::new(traffic::Carried(lake.clone())),
+    });
+    let portal = portal::open(db, vault, people.clone(), &traffic, &mut forms, &mut grants)
         .context("a form of the exchange is wrong")?;
     let casework = Casework::new(casework::Parts {
         db: db.clone(),
@@ -165,11 +170,6 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
             (Some((service, rpki.clone())), Some(rpki))
         }
     };
-    let traffic = Traffic::new(exchange::traffic::desk::Parts {
-        exchange: exchange.clone(),
-        vault: vault.clone(),
-        figures: Arc::new(traffic::Carried(lake.clone())),
-    });
     let names = Arc::new(seams::MemberNames::default());
     let sharing = isac::share::Sharing::new(db.clone(), vault.clone(), names.clone());
     let agents = sites::Agents::new(control.clone(), exchange.clone(), vault)
@@ -247,6 +247,7 @@ pub(super) async fn start(config: &Config, process: &Process) -> anyhow::Result<
     sites::publish(
         process,
         exchange,
+        traffic.clone(),
         control.clone(),
         &vault,
         config.irr.clone(),

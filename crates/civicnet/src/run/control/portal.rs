@@ -8,6 +8,7 @@ use casework::{Grant, People};
 use exchange::portal::{FORMS, Portal};
 use exchange::protect::{Protect, ProtectionConfig};
 use exchange::room::{Exchange, Parts};
+use exchange::traffic::desk::Traffic;
 use isac::enforce::Enforcements;
 use store::{Db, Vault};
 
@@ -21,6 +22,7 @@ pub(super) fn open(
     db: &Db,
     vault: &Vault,
     people: Arc<dyn People>,
+    traffic: &Traffic,
     forms: &mut Forms,
     grants: &mut std::collections::BTreeMap<String, Arc<dyn Grant>>,
 ) -> anyhow::Result<Portal> {
@@ -29,7 +31,10 @@ pub(super) fn open(
         vault: vault.clone(),
         people,
     });
-    let portal = Portal::new(model, Protect::new(db.clone(), None));
+    let portal = Portal::new(
+        model,
+        Protect::new(db.clone(), Some(Arc::new(traffic.clone()))),
+    );
     for form in FORMS {
         forms.register(form)?;
     }

@@ -15,6 +15,7 @@ use exchange::glass::sign::{Key, MAC_HEADER, TIME_HEADER};
 use exchange::irr::{self, AllowedByMember, Cache, Registry, Unreachable, rpsl::Files, whois};
 use exchange::room::states::{self, Seen, SeenState};
 use exchange::room::{Exchange, Member, Wanted};
+use exchange::traffic::desk::Traffic;
 use fabric::control::NodeState;
 use fabric::{Control, EventIngest, IngestError};
 use store::{Db, Vault};
@@ -95,6 +96,7 @@ fn seen(session: &exchange::agent::SessionReport) -> Seen {
 pub(super) fn publish(
     process: &Process,
     exchange: Exchange,
+    traffic: Traffic,
     control: Control,
     vault: &Vault,
     irr: IrrSection,
@@ -106,9 +108,10 @@ pub(super) fn publish(
         .supervisor
         .every("exchange publisher", PUBLISH_PERIOD, move || {
             let (exchange, control, key) = (exchange.clone(), control.clone(), key.clone());
+            let traffic = traffic.clone();
             let (registered, before) = (registered.clone(), before.clone());
             async move {
-                let done = publish_once(&exchange, &control, key, registered, &before).await;
+                let done = publish_once(&exchange, &traffic, &control, key, registered, &before).await;
                 // What stands in the way is shown where the members are entered, not in a log alone.
                 exchange.note(match &done {
                     Ok(warnings) => warnings.clone(),
@@ -122,6 +125,7 @@ pub(super) fn publish(
 /// Compiles and publishes once; gives what the operator should know.
 async fn publish_once(
     exchange: &Exchange,
+    traffic: &Traffic,
     control: &Control,
     key: String,
     registered: Arc<Mutex<Registered>>,
@@ -137,14 +141,16 @@ async fn publish_once(
     if let Some((key, rule)) = compiled.problems.first() {
         anyhow::bail!("the members' document is not published: {key}: {rule}");
     }
-    let document = compiled.document;
+    let (document, ends) = (compiled.document, compiled.ends);
     let asked = document.clone();
     let (allowed, warnings) = tokio::task::spawn_blocking(move || {
         let mut registered = registered.lock().unwrap_or_else(PoisonError::into_inner);
         registered.allowed(&asked)
     })
     .await??;
-    let snapshot = SiteSnapshot::new(document, &allowed, key);
+    let snapshot = SiteSnapshot::new(document, &allowed, key)
+        .with_traffic(traffic.plan(None).await?)
+        .with_ends(&ends);
     let same = before
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

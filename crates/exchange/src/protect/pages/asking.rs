@@ -385,20 +385,15 @@ pub(super) fn effect(visit: &Visit, body: Body, run: &DryRun) -> Body {
                 for (source, bytes) in &matched.sources {
                     rows.push(vec![Markup::code(source), Markup::text(ui::bytes(*bytes))]);
                 }
-                let share = match matched.of {
-                    0 => 0.0,
-                    of => matched.bytes as f64 / of as f64,
-                };
                 Body::new()
                     .text(visit.ta(
                         "protection-met-text",
                         &[
-                            ("bytes", &ui::bytes(matched.bytes)),
-                            ("of", &ui::bytes(matched.of)),
+                            ("bytes", &ui::bytes(matched.bytes_max)),
+                            ("samples", &ui::number(matched.samples)),
                             ("minutes", &(matched.seconds / 60).to_string()),
                         ],
                     ))
-                    .add(ui::bar(share, ui::percent(Some(share))))
                     .add(rows)
             }
         },

@@ -66,6 +66,12 @@ pub(super) async fn view(
         parts::kind_name(&visit, kind),
         Body::new().add(ui::definition_list(facts)),
     );
+    if kind == Kind::Member
+        && record.deleted_at.is_none()
+        && let Some(inner) = super::prefer::section(&desk, &visit, &frame, &record).await?
+    {
+        body = body.section(visit.t("x-prefer"), inner);
+    }
     if kind == Kind::Lan {
         body = plan(&desk, &visit, &record, body).await?;
     }

@@ -87,7 +87,7 @@ impl Rules<'_> {
         Ok(())
     }
 
-    pub(super) fn member(&mut self, values: &Values) {
+    pub(super) async fn member(&mut self, tx: &mut Tx, values: &Values) -> Result<(), RoomError> {
         let (joined, left) = (text(values, "joined_on"), text(values, "left_on"));
         if !joined.is_empty() && !left.is_empty() && left < joined {
             let left = left.to_owned();
@@ -99,6 +99,30 @@ impl Rules<'_> {
                 "must not be before it joined",
             );
         }
+        let Some(site) = self
+            .read(tx, Kind::Site, id(values, "preferred_site"))
+            .await?
+        else {
+            return Ok(());
+        };
+        let wanted = Wanted {
+            fields: vec![
+                ("member", self.own.to_string()),
+                ("site", site.id.to_string()),
+            ],
+            ..Wanted::default()
+        };
+        let there = self.exchange.select_in(tx, Kind::Router, &wanted).await?;
+        if there.is_empty() {
+            self.wrong(
+                "preferred_site",
+                &site.label,
+                "no-router",
+                "這個成員在該據點沒有路由器",
+                "must be a site where the member has a router",
+            );
+        }
+        Ok(())
     }
 
     pub(super) fn maintenance(&mut self, values: &Values) {

@@ -9,6 +9,7 @@ mod access;
 mod api;
 pub mod ask;
 pub mod catalogue;
+mod evidence;
 mod export;
 mod faults;
 mod pages;
