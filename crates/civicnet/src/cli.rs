@@ -490,6 +490,21 @@ pub(crate) struct ExchangeHealth {
     /// One JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write the findings into this case's timeline, as the user whose token is given
+    #[arg(long, value_name = "CASE")]
+    pub(crate) attach: Option<base::CaseId>,
+    /// Show them to officers only, not to the applicant
+    #[arg(long, requires = "attach")]
+    pub(crate) internal: bool,
+    /// Address of the API, https://console.example/api/v1, instead of the sandbox's
+    #[arg(long, requires = "attach")]
+    pub(crate) api: Option<String>,
+    /// File with an API token made under Account; without it the variable CIVICNET_TOKEN
+    #[arg(long, requires = "attach")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Data directory of the sandbox
+    #[arg(long, default_value = "var")]
+    pub(crate) dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -24,14 +24,14 @@ pub(crate) async fn run(what: EnforceCommand) -> anyhow::Result<Verdict> {
 }
 
 /// The API and a token for it.
-struct Api {
+pub(super) struct Api {
     base: Url,
     token: String,
     client: reqwest::Client,
 }
 
 impl Api {
-    fn open(door: &ApiDoor) -> anyhow::Result<Self> {
+    pub(super) fn open(door: &ApiDoor) -> anyhow::Result<Self> {
         let base = match &door.api {
             Some(base) => base.clone(),
             None => endpoint(&door.dir, "api")?,
@@ -58,11 +58,21 @@ impl Api {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
+        self.send(self.client.request(method, url)).await
+    }
+
+    /// Posts `body` as JSON.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let url = self.base.join(path)?;
+        self.send(self.client.post(url).json(body)).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let request = request.bearer_auth(&self.token).build()?;
+        let url = request.url().clone();
         let response = self
             .client
-            .request(method, url.clone())
-            .bearer_auth(&self.token)
-            .send()
+            .execute(request)
             .await
             .with_context(|| format!("could not ask {url}"))?;
         let status = response.status();

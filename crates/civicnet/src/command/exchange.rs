@@ -23,7 +23,7 @@ pub(crate) async fn run(what: ExchangeCommand) -> anyhow::Result<Verdict> {
         ExchangeCommand::Apply(asked) => route_server::apply_to_bird(&asked),
         ExchangeCommand::Switch(asked) => switch::run(&asked),
         ExchangeCommand::Drill { what } => drill::run(what).await,
-        ExchangeCommand::Health(asked) => health::run(&asked),
+        ExchangeCommand::Health(asked) => health::run(&asked).await,
         ExchangeCommand::Poll(asked) => traffic::poll(&asked).await,
         ExchangeCommand::Sflow(asked) => traffic::sflow(&asked).await,
         ExchangeCommand::Export(place) => super::exchange_export::run(&place).await,
