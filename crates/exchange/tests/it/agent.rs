@@ -29,7 +29,7 @@ async fn a_rule_ends_at_its_time_though_nobody_says_so() {
     ];
     let mut files = Files::default();
     files.read_bytes("LAB", RPSL.as_bytes()).expect("small");
-    let (allowed, _) = irr::resolve(&document, "hsinchu", &mut files, None).expect("known");
+    let (allowed, _) = irr::resolve(&document, "hsinchu", &mut files, None, None).expect("known");
     let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
     let now_s = i64::try_from(now.as_secs()).expect("small");
     let ends = [("short", now_s + 3), ("long", now_s + 3_600)]

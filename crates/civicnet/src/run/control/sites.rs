@@ -111,7 +111,8 @@ pub(super) fn publish(
             let traffic = traffic.clone();
             let (registered, before) = (registered.clone(), before.clone());
             async move {
-                let done = publish_once(&exchange, &traffic, &control, key, registered, &before).await;
+                let done =
+                    publish_once(&exchange, &traffic, &control, key, registered, &before).await;
                 // What stands in the way is shown where the members are entered, not in a log alone.
                 exchange.note(match &done {
                     Ok(warnings) => warnings.clone(),
