@@ -236,6 +236,7 @@ async fn search(
     let see = [See {
         collection: collection.clone(),
         clearance: Tlp::Green,
+        glass: None,
     }];
     let address = std::net::Ipv4Addr::from((count / 2).wrapping_mul(2_654_435_761));
     for text in [

@@ -4,6 +4,8 @@
 mod alerts;
 #[path = "it/beliefs.rs"]
 mod beliefs;
+#[path = "it/disbelief.rs"]
+mod disbelief;
 #[path = "cert/doors.rs"]
 mod doors;
 #[path = "it/enforcements.rs"]
@@ -26,6 +28,8 @@ mod relay;
 mod reports;
 #[path = "it/search.rs"]
 mod search;
+#[path = "it/separation.rs"]
+mod separation;
 #[path = "it/server.rs"]
 mod server;
 #[path = "it/sharing.rs"]

@@ -72,6 +72,8 @@ struct EnforcementView {
     decided_at: Option<i64>,
     /// Why.
     decided_why: String,
+    /// Why its indicator is no longer believed, when a person is asked whether to lift it; else empty.
+    doubt: String,
     /// How often it was met.
     hits: u64,
     /// When it was last met, in microseconds since 1970.
@@ -96,6 +98,11 @@ fn view(decided: Decided, hits: Hits, now: Timestamp) -> EnforcementView {
         made_at: decided.made_at.micros(),
         decided_by: decided.decided_by,
         decided_at: decided.decided_at.map(Timestamp::micros),
+        doubt: if decided.state == State::Active {
+            decided.doubt
+        } else {
+            String::new()
+        },
         decided_why: decided.decided_why,
         hits: hits.count,
         last_hit: hits.last.map(Timestamp::micros),
@@ -123,11 +130,11 @@ struct EnforceRequest {
     hours: Option<u32>,
 }
 
-/// A word on a proposal.
+/// A word on a proposal, or on what is no longer believed.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Decision {
-    /// Approve, or reject.
+    /// Approve (keep), or reject (lift).
     approve: bool,
     /// Why.
     #[serde(default)]
@@ -137,7 +144,8 @@ struct Decision {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Wanted {
-    /// `active` (the default), `proposed`, `lifted` or `rejected`.
+    /// `active` (the default), `proposed`, `lifted`, `rejected`, or `doubted`: in force, though its indicator
+    /// is no longer believed.
     #[serde(default)]
     #[param(max_length = 20)]
     state: Option<String>,
@@ -260,15 +268,24 @@ async fn list_enforcements(
     ApiQuery(paging): ApiQuery<Paging>,
 ) -> WebResult<ApiJson<Listing<EnforcementView>>> {
     let name = wanted.state.as_deref().unwrap_or("active");
-    let state = State::from_name(name).ok_or_else(|| {
-        WebError::field(
-            "state",
-            "state",
-            "must be active, proposed, lifted or rejected",
-        )
-    })?;
+    let doubted = name == "doubted";
+    let state = match doubted {
+        true => State::Active,
+        false => State::from_name(name).ok_or_else(|| {
+            WebError::field(
+                "state",
+                "state",
+                "must be active, proposed, lifted, rejected or doubted",
+            )
+        })?,
+    };
     let request: PageRequest = page_request(&paging)?;
-    let page = desk.list(state, &request).await.map_err(tell)?;
+    let wanted = super::manage::Wanted {
+        state: Some(state),
+        doubted,
+        ..super::manage::Wanted::default()
+    };
+    let page = desk.search(&wanted, &request).await.map_err(tell)?;
     Ok(ApiJson(Listing {
         items: page
             .items
@@ -326,6 +343,7 @@ async fn create_enforcements(
             until,
             proposed: policy.manual_approval,
             tlp: None,
+            said_at: 0,
         });
     }
     let made = desk
@@ -365,7 +383,7 @@ async fn lift_enforcement(
     Ok(ApiJson(view(decided, Hits::default(), visit.now)))
 }
 
-/// Approves or rejects a proposal.
+/// Approves or rejects a proposal; keeps or lifts what is no longer believed.
 #[utoipa::path(post, path = "/api/v1/enforcements/{id}/decision", tag = "enforcement", request_body = Decision, params(("id" = String, Path, format = "uuid")), responses((status = 200, body = EnforcementView)))]
 async fn decide_enforcement(
     Shared(desk): Shared<Enforcements>,

@@ -2,7 +2,6 @@
 
 use base::enforcement::{Enforced, RULES_MAX, Rule, Target};
 use base::{EnforcementId, Role};
-use store::{Page, PageRequest};
 
 use super::engine::{Decided, EnforceError, Enforcements, OBEY, State, Why, obeys, through};
 use super::rows::{COLUMNS, decided_of};
@@ -83,32 +82,6 @@ impl Enforcements {
         let decided = decided_of(&row)?;
         let hits = self.hits(std::slice::from_ref(&decided)).await?;
         Ok((decided, hits.first().copied().unwrap_or_default()))
-    }
-
-    /// A page of decisions in `state`, newest first, with their hits.
-    ///
-    /// # Errors
-    /// [`EnforceError::Store`] and [`EnforceError::Seam`].
-    pub async fn list(
-        &self,
-        state: State,
-        request: &PageRequest,
-    ) -> Result<Page<(Decided, Hits)>, EnforceError> {
-        const LIST: &str = "enforcements";
-        let before: String = request.after(LIST)?.unwrap_or_else(|| "~".to_owned());
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE state = $1 AND id < $2 ORDER BY id DESC LIMIT $3")))
-            .bind(state.name())
-            .bind(before)
-            .bind(request.fetch())
-            .fetch_all(self.inner.db.pool())
-            .await?;
-        let decided: Vec<Decided> = rows.iter().map(decided_of).collect::<Result<_, _>>()?;
-        let page = request.page(LIST, decided, |d: &Decided| d.rule.id.to_string())?;
-        let hits = self.hits(&page.items).await?;
-        Ok(Page {
-            items: page.items.into_iter().zip(hits).collect(),
-            next: page.next,
-        })
     }
 
     pub(super) async fn hits(&self, decided: &[Decided]) -> Result<Vec<Hits>, EnforceError> {

@@ -1,7 +1,7 @@
 //! Decisions: made, approved, undone and asked about. Each is one transaction with its
 //! audit entry and the orders that carry it to nodes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use base::enforcement::{
     Action, InvalidTarget, REASON_CHARS_MAX, RULES_MAX, Rule, Target, TargetKind,
@@ -13,7 +13,7 @@ use store::{Actor, AuditEntry, Db, StoreError, Tx};
 
 use super::policy::Policy;
 use super::rows::{COLUMNS, decided_of, insert, one};
-use super::seams::{Hits, Orders, Past, SeamError};
+use super::seams::{Beliefs, Hits, Orders, Past, SeamError};
 use crate::stix::Tlp;
 
 /// Roles that obey today, with the kinds that each can.
@@ -145,6 +145,16 @@ pub struct Decided {
     pub decided_why: String,
     /// The marking of the indicator that it was made from; none for what people made.
     pub tlp: Option<Tlp>,
+    /// Why its indicator is no longer believed, when a person was asked whether to lift it
+    /// therefore and has not kept it; else empty.
+    pub doubt: String,
+}
+
+impl Decided {
+    /// Whether a person is asked to lift it, or to keep it.
+    pub fn is_doubted(&self) -> bool {
+        self.state == State::Active && !self.doubt.is_empty()
+    }
 }
 
 /// A decision to make.
@@ -168,6 +178,8 @@ pub struct New {
     pub proposed: bool,
     /// The marking of the indicator that it is made from; none for what people make.
     pub tlp: Option<Tlp>,
+    /// When the indicator says so, in microseconds; 0 for what people make.
+    pub said_at: i64,
 }
 
 /// Why something is blocked, or not.
@@ -191,6 +203,7 @@ pub(super) struct Inner {
     pub(super) db: Db,
     orders: Arc<dyn Orders>,
     pub(super) past: Arc<dyn Past>,
+    pub(super) beliefs: OnceLock<Arc<dyn Beliefs>>,
     policy: Mutex<Option<(i64, Arc<Policy>)>>,
 }
 
@@ -208,8 +221,17 @@ impl Enforcements {
                 db,
                 orders,
                 past,
+                beliefs: OnceLock::new(),
                 policy: Mutex::default(),
             }),
+        }
+    }
+
+    /// From here on indicators are held against what the house believes, and what was made
+    /// from those that are no longer believed is undone. The first call counts.
+    pub fn believe(&self, beliefs: Arc<dyn Beliefs>) {
+        if self.inner.beliefs.set(beliefs).is_err() {
+            tracing::warn!("What the house believes is joined to enforcement already");
         }
     }
 
@@ -377,8 +399,9 @@ impl Enforcements {
                 decided_at: None,
                 decided_why: String::new(),
                 tlp: new.tlp,
+                doubt: String::new(),
             };
-            insert(&mut tx, &decided).await?;
+            insert(&mut tx, &decided, new.said_at).await?;
             made.push(decided);
         }
         if made.is_empty() {
@@ -405,9 +428,10 @@ impl Enforcements {
     }
 
     /// Approves or rejects what is proposed: by another person than whoever proposed it.
+    /// Of what is in force but no longer believed, approval keeps it and rejection lifts it.
     ///
     /// # Errors
-    /// [`EnforceError::Conflict`] when it is not proposed, or by the same person.
+    /// [`EnforceError::Conflict`] when nothing is to be decided, or by the same person.
     pub async fn decide(
         &self,
         by: UserId,
@@ -419,6 +443,25 @@ impl Enforcements {
         let actor = Actor::User(by);
         let mut tx = self.inner.db.begin().await?;
         let mut decided = one(&mut tx, id).await?;
+        if decided.is_doubted() {
+            if approve {
+                self.keep(&mut tx, &mut decided).await?;
+            } else {
+                self.settle(&mut tx, &mut decided, State::Lifted, &actor, why)
+                    .await?;
+                self.order_lift(&mut tx, vec![id]).await?;
+            }
+            let action = match approve {
+                true => "enforcement.keep",
+                false => "enforcement.lift",
+            };
+            let why: String = why.chars().take(REASON_CHARS_MAX).collect();
+            let detail = json!({ "why": why, "target": decided.rule.target.to_string() });
+            let subject = format!("enforcement:{id}");
+            audit(&mut tx, actor, request, action, subject, detail).await?;
+            tx.commit().await?;
+            return Ok(decided);
+        }
         if decided.state != State::Proposed {
             return Err(EnforceError::Conflict(format!(
                 "the enforcement is {}, not proposed",
@@ -554,7 +597,24 @@ impl Enforcements {
         Ok(count)
     }
 
-    async fn settle(
+    /// A person keeps what is no longer believed: asked again only when more call it a
+    /// false positive.
+    pub(super) async fn keep(
+        &self,
+        tx: &mut Tx,
+        decided: &mut Decided,
+    ) -> Result<(), EnforceError> {
+        decided.doubt.clear();
+        sqlx::query("UPDATE enforce_rule SET doubt = '' WHERE id = $1")
+            .bind(decided.rule.id.to_string())
+            .execute(&mut **tx)
+            .await?;
+        Ok(())
+    }
+
+    /// What ends while it is no longer believed is spent: the same word of its
+    /// indicator does not make it again.
+    pub(super) async fn settle(
         &self,
         tx: &mut Tx,
         decided: &mut Decided,
@@ -563,10 +623,11 @@ impl Enforcements {
         why: &str,
     ) -> Result<(), EnforceError> {
         decided.state = state;
+        decided.doubt.clear();
         decided.decided_by = Some(actor.to_string());
         decided.decided_at = Some(self.now());
         decided.decided_why = why.chars().take(REASON_CHARS_MAX).collect();
-        sqlx::query("UPDATE enforce_rule SET state = $2, decided_by = $3, decided_at = $4, decided_why = $5 WHERE id = $1")
+        sqlx::query("UPDATE enforce_rule SET state = $2, decided_by = $3, decided_at = $4, decided_why = $5, spent = CASE WHEN doubt <> '' THEN 1 ELSE spent END, doubt = '' WHERE id = $1")
             .bind(decided.rule.id.to_string())
             .bind(state.name())
             .bind(decided.decided_by.clone())
@@ -595,7 +656,11 @@ impl Enforcements {
         Ok(())
     }
 
-    async fn order_lift(&self, tx: &mut Tx, ids: Vec<EnforcementId>) -> Result<(), EnforceError> {
+    pub(super) async fn order_lift(
+        &self,
+        tx: &mut Tx,
+        ids: Vec<EnforcementId>,
+    ) -> Result<(), EnforceError> {
         for chunk in ids.chunks(Rule::ORDER_MAX) {
             for (role, _) in OBEY {
                 self.order(tx, role, Order::Lift(chunk.to_vec())).await?;

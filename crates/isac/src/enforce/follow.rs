@@ -16,8 +16,10 @@ use runtime::CancellationToken;
 use serde::Deserialize;
 use store::Actor;
 
+use super::disbelief::Made;
 use super::engine::{EnforceError, Enforcements, New};
 use super::policy::{Fate, Indicator, Policy};
+use super::seams::{Belief, Said};
 use crate::objects::read::{Change, What};
 use crate::objects::search::terms::target_of;
 use crate::objects::{Objects, ObjectsError};
@@ -57,7 +59,31 @@ struct Text {
     #[serde(default)]
     valid_until: Option<String>,
     #[serde(default)]
+    modified: Option<String>,
+    #[serde(default)]
+    created_by_ref: Option<String>,
+    #[serde(default)]
     revoked: bool,
+}
+
+impl Text {
+    /// When it says so, in microseconds.
+    fn said_at(&self) -> i64 {
+        let modified = self.modified.as_deref().and_then(time::parse);
+        modified.unwrap_or_default()
+    }
+
+    fn said(self, object: &str, sender: Option<String>) -> Said {
+        Said {
+            object: object.to_owned(),
+            sender,
+            at: self.said_at(),
+            confidence: self.confidence,
+            until: self.valid_until.as_deref().and_then(time::parse),
+            author: self.created_by_ref,
+            pattern: self.pattern,
+        }
+    }
 }
 
 /// What an indicator asks for.
@@ -98,12 +124,12 @@ impl Enforcements {
         loop {
             let (changes, on) = objects.changes_of("indicator", after, CHANGES).await?;
             if on == after {
-                return Ok(());
+                return Ok(self.disbelieve().await?);
             }
             let (_, policy) = self.policy().await?;
             let mut news = Vec::new();
-            for change in &changes {
-                self.change(&policy, change, &mut news).await?;
+            for (change, belief) in changes.iter().zip(self.beliefs(&changes).await?) {
+                self.change(&policy, change, &belief, &mut news).await?;
             }
             self.make(&mut news).await?;
             self.keep_mark(MARK, on).await?;
@@ -111,10 +137,39 @@ impl Enforcements {
         }
     }
 
+    /// What the house makes of each; what is no indicator to enforce is not asked about.
+    async fn beliefs(&self, changes: &[Change]) -> Result<Vec<Belief>, EnforceError> {
+        let (mut said, mut places) = (Vec::new(), Vec::new());
+        for (place, change) in changes.iter().enumerate() {
+            let What::Added {
+                json,
+                latest: true,
+                source,
+                ..
+            } = &change.what
+            else {
+                continue;
+            };
+            match serde_json::from_str::<Text>(json) {
+                Ok(text) if !text.revoked && text.pattern_type == "stix" => {
+                    places.push(place);
+                    said.push(text.said(&change.id, source.map(|org| org.to_string())));
+                }
+                _ => {}
+            }
+        }
+        let mut all = vec![Belief::Stands; changes.len()];
+        for (place, belief) in places.into_iter().zip(self.weighed(&said).await?) {
+            all[place] = belief;
+        }
+        Ok(all)
+    }
+
     async fn change(
         &self,
         policy: &Policy,
         change: &Change,
+        belief: &Belief,
         news: &mut Vec<New>,
     ) -> Result<(), EnforceError> {
         let (json, tlp, org) = match &change.what {
@@ -133,7 +188,17 @@ impl Enforcements {
         };
         let source = format!("stix:{}@{}", change.id, org.as_deref().unwrap_or("house"));
         let wanted = wanted(policy, json, tlp, org.as_deref(), &source, self.now());
-        if self.has(&source).await? {
+        if wanted.targets.is_empty()
+            && org.is_none()
+            && let Ok(text) = serde_json::from_str::<Text>(json)
+            && self.follows_belief(&change.id, &text.pattern)
+        {
+            // What it made follows the belief itself: there a person may have to be asked.
+            return Ok(());
+        }
+        let made = self.made(&change.id, &source).await?;
+        let wanted = believed(wanted, belief, &made);
+        if made.has {
             self.withdraw(
                 ACTOR,
                 &source,
@@ -169,15 +234,7 @@ impl Enforcements {
         Ok(())
     }
 
-    async fn has(&self, source: &str) -> Result<bool, EnforceError> {
-        let there: Option<i64> = sqlx::query_scalar("SELECT CAST(1 AS BIGINT) FROM enforce_rule WHERE source = $1 AND state IN ('active', 'proposed') LIMIT 1")
-            .bind(source)
-            .fetch_optional(self.inner.db.pool())
-            .await?;
-        Ok(there.is_some())
-    }
-
-    async fn sources_of(&self, id: &str) -> Result<Vec<String>, EnforceError> {
+    pub(super) async fn sources_of(&self, id: &str) -> Result<Vec<String>, EnforceError> {
         // `~` follows every character of an organisation's id.
         Ok(sqlx::query_scalar("SELECT DISTINCT source FROM enforce_rule WHERE source >= $1 AND source < $2 AND state IN ('active', 'proposed')")
             .bind(format!("stix:{id}@"))
@@ -221,6 +278,7 @@ fn wanted(
         tlp,
         source: org,
     };
+    let said_at = text.said_at();
     for target in simple::extract(&tree)
         .into_iter()
         .filter_map(target_of)
@@ -246,8 +304,31 @@ fn wanted(
             until: Some(until),
             proposed,
             tlp: Some(tlp),
+            said_at,
         });
     }
+    wanted
+}
+
+/// What is left of it by what the house believes and what was lifted before.
+fn believed(mut wanted: Wanted, belief: &Belief, made: &Made) -> Wanted {
+    match belief {
+        Belief::Stands => {}
+        Belief::Again(why) => {
+            for new in &mut wanted.news {
+                tracing::debug!(target = %new.target, source = new.source, why, "An indicator waits for a person");
+                new.proposed = true;
+            }
+        }
+        Belief::Fell(why) => {
+            for new in wanted.news.drain(..) {
+                tracing::debug!(target = %new.target, source = new.source, why, "An indicator is not enforced");
+            }
+        }
+    }
+    wanted
+        .news
+        .retain(|new| !made.is_spent(&new.target, new.said_at));
     wanted
 }
 

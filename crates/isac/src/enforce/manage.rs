@@ -27,6 +27,8 @@ pub struct Wanted {
     pub target: Option<String>,
     /// In force: active, and not past its end.
     pub in_force: bool,
+    /// In force, though its indicator is no longer believed: a person is asked.
+    pub doubted: bool,
 }
 
 /// A version of the policy with who made it and when.
@@ -81,6 +83,9 @@ impl Enforcements {
                 with("source <", "user;".to_owned());
             }
             None => {}
+        }
+        if wanted.doubted {
+            sql.push_str(" AND state = 'active' AND doubt <> ''");
         }
         sql.push_str(match wanted.in_force {
             true => " AND (until IS NULL OR until > $3)",
@@ -170,6 +175,8 @@ impl Enforcements {
             })?;
         let before = decided.rule.until;
         decided.rule.until = until;
+        // Who lets it last longer has decided that it stays.
+        self.keep(&mut tx, &mut decided).await?;
         sqlx::query("UPDATE enforce_rule SET until = $2 WHERE id = $1")
             .bind(id.to_string())
             .bind(until.map(Timestamp::micros))
@@ -194,13 +201,15 @@ impl Enforcements {
         Ok(decided)
     }
 
-    /// How many decisions wait for a second person; at most `max` are counted.
+    /// How many decisions wait for a person, doubted ones among them; at most `max` of
+    /// each are counted.
     ///
     /// # Errors
     /// [`EnforceError::Store`].
     pub async fn waiting(&self, max: i64) -> Result<i64, EnforceError> {
         Ok(sqlx::query_scalar(
-            "SELECT count(*) FROM (SELECT id FROM enforce_rule WHERE state = 'proposed' LIMIT $1) AS waiting",
+            "SELECT (SELECT count(*) FROM (SELECT id FROM enforce_rule WHERE state = 'proposed' LIMIT $1) AS waiting)
+             + (SELECT count(*) FROM (SELECT id FROM enforce_rule WHERE doubt <> '' AND state = 'active' LIMIT $1) AS doubted)",
         )
         .bind(max)
         .fetch_one(self.inner.db.pool())

@@ -7,6 +7,7 @@
 //! - `manage`: lists with filters, extension, versions of the policy.
 //! - `pages`: the console's pages.
 //! - [`follow`]: reads the change feed of the STIX store and applies the policy to it.
+//! - `disbelief`: undoes what was made from indicators that are no longer believed.
 //! - [`seams`]: what is asked of the fabric and the lake, joined in the binary.
 //!
 //! Everything that is in force has one row with its source, its reason and whoever decided;
@@ -14,6 +15,7 @@
 
 mod api;
 mod ask;
+mod disbelief;
 pub mod engine;
 pub mod follow;
 mod manage;
@@ -28,7 +30,7 @@ pub(crate) use api::tell;
 pub(crate) use ask::covering;
 pub use engine::{Decided, EnforceError, Enforcements, New, State, Why};
 pub use manage::{PolicyVersion, Wanted};
-pub use policy::{Fate, Policy};
+pub use policy::{Fate, Policy, Unbelieved};
 pub use room::{POLICY, room};
 pub use simulate::Simulated;
 
@@ -81,6 +83,17 @@ CREATE TABLE enforce_mark (
             sql: "
 ALTER TABLE enforce_rule ADD COLUMN tlp TEXT NOT NULL DEFAULT '';
 CREATE INDEX enforce_rule_kind ON enforce_rule (state, kind, id);
+",
+        },
+        Step {
+            version: 3,
+            name: "what is no longer believed",
+            sql: "
+ALTER TABLE enforce_rule ADD COLUMN said_at BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE enforce_rule ADD COLUMN doubt TEXT NOT NULL DEFAULT '';
+ALTER TABLE enforce_rule ADD COLUMN doubted BIGINT NOT NULL DEFAULT -1;
+ALTER TABLE enforce_rule ADD COLUMN spent BIGINT NOT NULL DEFAULT 0;
+CREATE INDEX enforce_rule_doubt ON enforce_rule (id) WHERE doubt <> '';
 ",
         },
     ],

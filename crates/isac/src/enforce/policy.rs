@@ -32,6 +32,30 @@ pub(super) const NEVER: [&str; 12] = [
     "2606:4700:4700::1111",
 ];
 
+/// What becomes of an enforcement whose indicator is no longer believed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unbelieved {
+    /// It is lifted at once.
+    #[default]
+    Lift,
+    /// It stays in force until a person lifts it, who is asked.
+    Ask,
+}
+
+impl Unbelieved {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Lift, Self::Ask];
+
+    /// As in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lift => "lift",
+            Self::Ask => "ask",
+        }
+    }
+}
+
 /// One version of the policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -66,6 +90,8 @@ pub struct Policy {
     pub prefix_v6_min: u8,
     /// What a person enforces by hand needs a second person.
     pub manual_approval: bool,
+    /// What becomes of what was made from an indicator that is no longer believed.
+    pub unbelieved: Unbelieved,
     /// Never enforced, nor anything that covers it or lies in it: own prefixes, members'
     /// prefixes, names that must answer.
     pub never: Vec<Target>,
@@ -89,6 +115,7 @@ impl Default for Policy {
             prefix_v4_min: 16,
             prefix_v6_min: 32,
             manual_approval: false,
+            unbelieved: Unbelieved::Lift,
             never: Vec::new(),
         }
     }

@@ -55,6 +55,65 @@ pub enum Grouping {
     Url,
 }
 
+/// What an indicator says, for asking whether the house believes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The indicator's id.
+    pub object: String,
+    /// Who it says wrote it.
+    pub author: Option<String>,
+    /// Organisation id of whoever sent it; none: the house.
+    pub sender: Option<String>,
+    /// Its pattern.
+    pub pattern: String,
+    /// Its confidence, if stated.
+    pub confidence: Option<u8>,
+    /// When it says so (`modified`), in microseconds.
+    pub at: i64,
+    /// When it ends, in microseconds.
+    pub until: Option<i64>,
+}
+
+/// What the house makes of an indicator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Belief {
+    /// It is believed.
+    Stands,
+    /// It is the house's own word on a pattern that fell before and rose again without
+    /// anybody having said it anew: a person decides.
+    Again(String),
+    /// It is not believed, for this reason.
+    Fell(String),
+}
+
+/// A pattern that is not believed, and the indicators that name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallen {
+    /// Names the pattern.
+    pub id: i64,
+    /// Names this fall.
+    pub fall: i64,
+    /// Why, for people.
+    pub why: String,
+    /// Organisations that call it a false positive.
+    pub disputes: i64,
+    /// Ids of the indicators, and when each said so, in microseconds.
+    pub said: Vec<(String, i64)>,
+}
+
+/// Knows what the house believes.
+#[async_trait]
+pub trait Beliefs: Send + Sync {
+    /// What the house makes of each, in their order.
+    async fn weighed(&self, said: &[Said]) -> Result<Vec<Belief>, SeamError>;
+    /// Whether this is the house's own word on a pattern, which follows what it believes.
+    fn owns(&self, object: &str, pattern: &str) -> bool;
+    /// Patterns that are not believed and were not acted on yet, at most `limit`.
+    async fn fallen(&self, limit: u32) -> Result<Vec<Fallen>, SeamError>;
+    /// They have been acted on.
+    async fn heeded(&self, fallen: &[Fallen]) -> Result<(), SeamError>;
+}
+
 /// Knows what happened.
 #[async_trait]
 pub trait Past: Send + Sync {

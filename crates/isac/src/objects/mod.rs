@@ -95,6 +95,9 @@ pub enum ObjectsError {
     /// The service ends.
     #[error("the store of STIX objects is closing")]
     Closing,
+    /// What may be shown cannot be told: then nothing is.
+    #[error("what may be shown of objects")]
+    Glass(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl From<sqlx::Error> for ObjectsError {

@@ -29,7 +29,7 @@ const CHANGES: u32 = 1_000;
 /// Beliefs looked at again at once.
 const AGEING_ROWS: i64 = 1_000;
 /// Claims on one pattern that are counted.
-const CLAIMS_MAX: i64 = 500;
+pub(super) const CLAIMS_MAX: i64 = 500;
 /// Characters of a pattern that are kept.
 const PATTERN_CHARS_MAX: usize = 10_000;
 /// Time between two looks when nothing is heard of the feed.
@@ -70,13 +70,13 @@ pub struct Dispute {
 }
 
 /// The kind of object that a pattern begins with.
-fn kind_of(pattern: &str) -> &str {
+pub(super) fn kind_of(pattern: &str) -> &str {
     let start = pattern.trim_start_matches(['[', '(', ' ']);
     start.split(':').next().unwrap_or_default()
 }
 
 /// Patterns that differ in spaces alone are one.
-fn hash_of(pattern: &str) -> i64 {
+pub(super) fn hash_of(pattern: &str) -> i64 {
     let mut plain = String::with_capacity(pattern.len());
     let mut quoted = false;
     for c in pattern.chars() {
@@ -169,7 +169,8 @@ impl Sharing {
             .fetch_all(&mut **tx)
             .await?;
         let Some(pattern) = rows.first().map(|row| row.0.clone()) else {
-            sqlx::query("UPDATE share_belief SET confidence = 0, sources = 0, stands = 0, look_at = $2, changed_at = $3 WHERE id = $1 AND (stands = 1 OR sources > 0)")
+            // What was published of it is taken back, and what was enforced by it.
+            sqlx::query("UPDATE share_belief SET confidence = 0, sources = 0, stands = 0, look_at = $2, changed_at = $3, fell = $3, fell_at = $3, waits = CASE WHEN published > 0 THEN 1 ELSE waits END WHERE id = $1 AND (stands = 1 OR sources > 0)")
                 .bind(id)
                 .bind(i64::MAX)
                 .bind(self.now().micros())
@@ -184,17 +185,15 @@ impl Sharing {
         };
         let tlp = rows.iter().map(|row| row.8).max().unwrap_or_default();
         let claims: Vec<Claim> = rows.into_iter().map(claim_of).collect();
-        let (disputes,): (i64,) = sqlx::query_as(
-            "SELECT count(DISTINCT d.source) FROM share_dispute d JOIN share_claim c ON c.object = d.object WHERE c.pattern_hash = $1 AND d.opinion IN ('disagree', 'strongly-disagree')",
-        )
-        .bind(id)
-        .fetch_one(&mut **tx)
-        .await?;
+        let (disputes,): (i64,) = sqlx::query_as(COUNT_DISPUTES)
+            .bind(id)
+            .fetch_one(&mut **tx)
+            .await?;
         let now = self.now();
         let count = usize::try_from(disputes).unwrap_or_default();
         let belief: Belief = rules.belief(kind_of(&pattern), &claims, count, now);
-        let before: Option<(i64, i64, i64, i64, i64)> = sqlx::query_as(
-            "SELECT confidence, sources, stands, disputes, published FROM share_belief WHERE id = $1",
+        let before: Option<(i64, i64, i64, i64, i64, i64)> = sqlx::query_as(
+            "SELECT confidence, sources, stands, disputes, published, fell_at FROM share_belief WHERE id = $1",
         )
         .bind(id)
         .fetch_optional(&mut **tx)
@@ -203,17 +202,28 @@ impl Sharing {
         let confidence = i64::from(belief.confidence);
         let changed = match before {
             None => true,
-            Some((was, of, stood, disputed, _)) => {
+            Some((was, of, stood, disputed, ..)) => {
                 (was - confidence).abs() >= i64::from(rules.published_step)
                     || of != sources
                     || (stood == 1) != belief.stands
                     || disputed != disputes
             }
         };
+        // Every look at what is not believed is told: somebody may have named it anew.
+        let fell = match belief.stands {
+            true => 0,
+            false => now.micros(),
+        };
+        let fell_at = match before {
+            Some((_, _, 0, _, _, fell_at)) => fell_at,
+            Some((_, _, _, _, _, fell_at)) if belief.stands => fell_at,
+            _ => fell,
+        };
         if !changed {
-            sqlx::query("UPDATE share_belief SET look_at = $2 WHERE id = $1")
+            sqlx::query("UPDATE share_belief SET look_at = $2, fell = $3 WHERE id = $1")
                 .bind(id)
                 .bind(belief.look_at)
+                .bind(fell)
                 .execute(&mut **tx)
                 .await?;
             return Ok(());
@@ -223,10 +233,11 @@ impl Sharing {
         let published = before.is_some_and(|row| row.4 > 0);
         let wanted = i64::from(speaks || published);
         sqlx::query(
-            "INSERT INTO share_belief (id, pattern, confidence, sources, disputes, stands, tlp, look_at, changed_at, published, waits)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10)
+            "INSERT INTO share_belief (id, pattern, confidence, sources, disputes, stands, tlp, look_at, changed_at, published, waits, fell, fell_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $11, $12)
              ON CONFLICT (id) DO UPDATE SET confidence = excluded.confidence, sources = excluded.sources, disputes = excluded.disputes,
-               stands = excluded.stands, tlp = excluded.tlp, look_at = excluded.look_at, changed_at = excluded.changed_at, waits = excluded.waits",
+               stands = excluded.stands, tlp = excluded.tlp, look_at = excluded.look_at, changed_at = excluded.changed_at, waits = excluded.waits,
+               fell = excluded.fell, fell_at = excluded.fell_at",
         )
         .bind(id)
         .bind(&pattern)
@@ -238,6 +249,8 @@ impl Sharing {
         .bind(belief.look_at)
         .bind(now.micros())
         .bind(wanted)
+        .bind(fell)
+        .bind(fell_at)
         .execute(&mut **tx)
         .await?;
         Ok(())
@@ -352,6 +365,9 @@ impl Sharing {
     }
 }
 
+/// Organisations that call a pattern a false positive.
+pub(super) const COUNT_DISPUTES: &str = "SELECT count(DISTINCT d.source) FROM share_dispute d JOIN share_claim c ON c.object = d.object WHERE c.pattern_hash = $1 AND d.opinion IN ('disagree', 'strongly-disagree')";
+
 /// Keeps a place in the feed.
 pub(crate) async fn keep_place(tx: &mut Tx, name: &str, value: i64) -> Result<(), ShareError> {
     sqlx::query("INSERT INTO share_mark (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
@@ -362,12 +378,12 @@ pub(crate) async fn keep_place(tx: &mut Tx, name: &str, value: i64) -> Result<()
     Ok(())
 }
 
-type ClaimRow = (String, String, String, i64, i64, i64, i64, i64, i64);
+pub(super) type ClaimRow = (String, String, String, i64, i64, i64, i64, i64, i64);
 type BeliefRow = (i64, String, i64, i64, i64, i64, i64, i64);
 
-const SELECT_CLAIMS: &str = "SELECT pattern, source, object, confidence, said_at, seen_at, until, revoked, tlp FROM share_claim WHERE pattern_hash = $1 ORDER BY object, source LIMIT $2";
+pub(super) const SELECT_CLAIMS: &str = "SELECT pattern, source, object, confidence, said_at, seen_at, until, revoked, tlp FROM share_claim WHERE pattern_hash = $1 ORDER BY object, source LIMIT $2";
 
-fn claim_of(row: ClaimRow) -> Claim {
+pub(super) fn claim_of(row: ClaimRow) -> Claim {
     Claim {
         source: row.1,
         object: row.2,
@@ -392,14 +408,19 @@ fn believed_of(row: BeliefRow) -> Believed {
     }
 }
 
+/// Names the house's own word on a pattern.
+pub(super) fn own_word_on(pattern: &str) -> String {
+    let id = import::named(&format!("belief {pattern}"));
+    format!("indicator--{id}")
+}
+
 /// The house's own word on a pattern.
 fn indicator(row: &(i64, String, i64, i64, i64, i64, i64)) -> Value {
     let (_, pattern, confidence, sources, stands, tlp, changed_at) = row;
     // STIX counts in milliseconds where it can.
     let at = time::format(changed_at - changed_at.rem_euclid(1_000));
-    let id = import::named(&format!("belief {pattern}"));
     let mut object = json!({
-        "type": "indicator", "spec_version": "2.1", "id": format!("indicator--{id}"),
+        "type": "indicator", "spec_version": "2.1", "id": own_word_on(pattern),
         "created": "2026-01-01T00:00:00.000Z", "modified": at, "valid_from": "2026-01-01T00:00:00.000Z",
         "pattern": pattern, "pattern_type": "stix", "confidence": confidence,
         "name": pattern.chars().take(200).collect::<String>(),
@@ -460,9 +481,15 @@ async fn heed(tx: &mut Tx, change: &Change, touched: &mut BTreeSet<i64>) -> Resu
 
 /// Who says so: the author that the object names, or the organisation that sent it.
 fn source_of(object: &Value, source: Option<OrgId>) -> String {
-    match (object["created_by_ref"].as_str(), source) {
+    let source = source.map(|org| org.to_string());
+    said_by(object["created_by_ref"].as_str(), source.as_deref())
+}
+
+/// The source of what names `author` and came from the organisation `sender`.
+pub(super) fn said_by(author: Option<&str>, sender: Option<&str>) -> String {
+    match (author, sender) {
         (Some(author), _) => author.chars().take(60).collect(),
-        (None, Some(org)) => org.to_string(),
+        (None, Some(org)) => org.to_owned(),
         (None, None) => "house".to_owned(),
     }
 }
@@ -565,7 +592,9 @@ async fn disputed(
     touched: &mut BTreeSet<i64>,
 ) -> Result<(), ShareError> {
     let object: Value = serde_json::from_str(text).unwrap_or_default();
-    let source = source_of(&object, source);
+    // What an organisation sends counts once, whatever authors it names: else one alone
+    // could undo what many say.
+    let source = source.map_or_else(|| source_of(&object, None), |org| org.to_string());
     let opinion = match object["revoked"] == Value::Bool(true) {
         true => "neutral",
         false => object["opinion"].as_str().unwrap_or("neutral"),

@@ -7,16 +7,21 @@
 //! - [`visits`]: how each peer does.
 //! - [`belief`]: how much is believed of a pattern that several name: pure.
 //! - [`claims`]: who says what; what the house believes of it.
+//! - `fallen`: tells enforcement what is not believed.
+//! - `glass`: the lens for the console's pages.
 //! - [`preview`]: what would go to a peer, and what not, and why.
 //!
-//! **Architecture invariant**: an object leaves this house by TAXII through a lens, be
-//! it pushed or read by a member. Only staff of the house read what is stored.
+//! **Architecture invariant**: an object leaves this house through a lens, be it pushed or
+//! read by a member, by TAXII, by API or in the console. Only staff of the house read what
+//! is stored.
 
 pub mod api;
 pub mod belief;
 pub mod book;
 pub mod claims;
 mod draw;
+mod fallen;
+mod glass;
 mod inbox;
 pub mod lens;
 mod pages;

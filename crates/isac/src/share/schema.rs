@@ -6,10 +6,11 @@ use store::{Migrations, Step};
 /// All steps so far.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "share",
-    steps: &[Step {
-        version: 1,
-        name: "sharing policy, consent, the key of pseudonyms, visits of peers",
-        sql: "
+    steps: &[
+        Step {
+            version: 1,
+            name: "sharing policy, consent, the key of pseudonyms, visits of peers",
+            sql: "
 CREATE TABLE share_policy (
     version BIGINT PRIMARY KEY,
     document TEXT NOT NULL,
@@ -133,7 +134,18 @@ CREATE INDEX share_belief_look ON share_belief (look_at);
 CREATE INDEX share_belief_waits ON share_belief (waits, id);
 CREATE INDEX share_belief_changed ON share_belief (changed_at, id);
 ",
-    }],
+        },
+        Step {
+            version: 2,
+            name: "what is not believed and was not acted on; when it fell last",
+            sql: "
+ALTER TABLE share_belief ADD COLUMN fell BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE share_belief ADD COLUMN fell_at BIGINT NOT NULL DEFAULT 0;
+UPDATE share_belief SET fell = changed_at, fell_at = changed_at WHERE stands = 0;
+CREATE INDEX share_belief_fell ON share_belief (fell);
+",
+        },
+    ],
 };
 
 /// The columns that are sealed, for sealing them again when the key is rotated.

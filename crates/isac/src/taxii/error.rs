@@ -109,6 +109,7 @@ impl From<ObjectsError> for TaxiiError {
                 }
             }
             ObjectsError::Closing => Self::busy("the service is about to stop"),
+            ObjectsError::Glass(_) => Self::internal(runtime::error_chain(&error)),
         }
     }
 }

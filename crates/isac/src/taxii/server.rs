@@ -452,6 +452,9 @@ impl Taxii {
             ));
         }
         let query = query::read(&asked.query, &collection, Filters::OfDelete)?;
+        // What is not shown is not there to be deleted either.
+        self.there(&Page::default(), &collection, access, asked)
+            .await?;
         let objects = &self.inner.objects;
         let id = &asked.names.object;
         let gone = objects

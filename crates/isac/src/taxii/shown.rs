@@ -1,15 +1,18 @@
 //! Pages as members see them: through a lens, so that what the sharing policy keeps back
 //! does not show, and sources stand under pseudonyms.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::error::TaxiiError;
 use super::query::Query;
+use crate::objects::read::PAGE_ROWS_MAX;
 use crate::objects::{Access, Collection, Filter, Objects, Page, Row};
 use crate::share::{Lens, Seen, Sharing};
+use crate::stix::time;
 
-/// Pages looked at for one that shows something.
-const LOOKS_MAX: usize = 20;
+/// Rows looked at for one page.
+const LOOKED_AT_MAX: usize = 100_000;
 /// Identities among which the bearer of a pseudonym is looked for.
 const IDENTITIES_MAX: usize = 20_000;
 /// Rows read at once.
@@ -32,42 +35,68 @@ pub(super) async fn page(
             return Ok(Page::default());
         }
     }
-    let mut after = query.after;
+    // One more than a page, to know whether another follows. What is kept back must tell
+    // neither by pages that are short nor by a `more` that leads nowhere.
+    let limit = query.limit.clamp(1, PAGE_ROWS_MAX) as usize;
+    let (mut after, mut rows) = (query.after, query.limit.saturating_add(1));
+    let (mut more, mut looked_at) = (1_u32, 0);
     let mut shown = Page::default();
-    for _ in 0..LOOKS_MAX {
+    while looked_at < LOOKED_AT_MAX {
         let page = objects
-            .page(
-                collection,
-                access.clearance,
-                &filter,
-                after,
-                query.limit,
-                true,
-            )
+            .page(collection, access.clearance, &filter, after, rows, true)
             .await?;
         sharing
             .know_authors(lens, page.rows.iter().map(|row| row.json.as_str()))
             .await
             .map_err(TaxiiError::internal)?;
-        shown.next = page.next;
-        shown.rows = page
-            .rows
-            .into_iter()
-            .filter_map(|row| {
-                let Seen::Whole(text) = lens.look(&row.json, row.source) else {
-                    return None;
-                };
-                let (json, id) = (text.into_owned(), lens.id(&row.id, row.source).into_owned());
-                Some(Row { json, id, ..row })
-            })
-            .filter(|row| wanted.is_empty() || wanted.contains(&row.id))
-            .collect();
-        match shown.next {
-            Some(next) if shown.rows.is_empty() => after = next,
-            _ => break,
+        looked_at += page.rows.len();
+        let seen = page.rows.into_iter().filter_map(|row| as_shown(lens, row));
+        for row in seen.filter(|row| wanted.is_empty() || wanted.contains(&row.id)) {
+            let twice = |one: &Row| one.id == row.id && one.version == row.version;
+            if row.id.starts_with("identity--") && shown.rows.iter().any(twice) {
+                continue;
+            }
+            if shown.rows.len() == limit {
+                shown.next = shown.rows.last().map(|row| row.seq);
+                return Ok(shown);
+            }
+            shown.rows.push(row);
         }
+        let Some(next) = page.next else {
+            return Ok(shown);
+        };
+        after = next;
+        more = more.saturating_mul(4).min(PAGE_ROWS_MAX);
+        let wanting = u32::try_from(limit + 1 - shown.rows.len()).unwrap_or(PAGE_ROWS_MAX);
+        rows = wanting.saturating_mul(more).min(PAGE_ROWS_MAX);
     }
+    // Nobody waits for more than this: the reader goes on from here.
+    shown.next = Some(after);
     Ok(shown)
+}
+
+/// A row as the lens shows it. A pseudonym has no versions of its own: when its bearer
+/// changed is not told.
+fn as_shown(lens: &Lens, row: Row) -> Option<Row> {
+    let json = match lens.look(&row.json, row.source) {
+        Seen::Withheld { .. } => return None,
+        Seen::Whole(Cow::Borrowed(_)) => return Some(row),
+        Seen::Whole(Cow::Owned(json)) => json,
+    };
+    let id = lens.id(&row.id, row.source).into_owned();
+    let version = match id == row.id {
+        true => row.version,
+        false => {
+            let object: serde_json::Value = serde_json::from_str(&json).ok()?;
+            time::parse(object["modified"].as_str()?)?
+        }
+    };
+    Some(Row {
+        json,
+        id,
+        version,
+        ..row
+    })
 }
 
 /// The ids in the store behind those that the audience knows.

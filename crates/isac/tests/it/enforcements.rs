@@ -166,6 +166,7 @@ fn by_hand(text: &str, user: UserId, proposed: bool) -> New {
         until: None,
         proposed,
         tlp: None,
+        said_at: 0,
     }
 }
 

@@ -11,6 +11,7 @@ use http::StatusCode;
 use isac::enforce::Enforcements;
 use isac::objects::pages::Intel;
 use isac::objects::{Collection, Objects, Right, Source, prepare};
+use isac::share::{NoMembers, Sharing};
 use isac::stix::Tlp;
 use serde_json::json;
 use store::testing::{TestDb, sqlite};
@@ -37,6 +38,7 @@ async fn house() -> House {
         web::MIGRATIONS,
         casework::MIGRATIONS,
         isac::MIGRATIONS,
+        isac::share::MIGRATIONS,
         isac::enforce::MIGRATIONS,
     ];
     let db = sqlite(&domains).await;
@@ -55,7 +57,8 @@ async fn house() -> House {
     let nodes = Arc::new(Nodes::default());
     let objects = Objects::open((*db).clone()).await.expect("a store");
     let enforcements = Enforcements::new((*db).clone(), nodes.clone(), nodes);
-    let intel = Intel::new(objects.clone(), enforcements.clone());
+    let sharing = Sharing::new((*db).clone(), db.vault(), Arc::new(NoMembers));
+    let intel = Intel::new(objects.clone(), enforcements.clone(), sharing);
     let web = Web::new(
         WebConfig::default(),
         db.again().await,
@@ -679,6 +682,7 @@ async fn the_policy_is_shown_before_it_is_in_force() {
         until: None,
         proposed: true,
         tlp: None,
+        said_at: 0,
     };
     let made = house
         .enforcements

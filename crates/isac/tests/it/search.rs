@@ -52,6 +52,7 @@ fn see(collection: &Collection, clearance: Tlp) -> See {
     See {
         collection: collection.clone(),
         clearance,
+        glass: None,
     }
 }
 

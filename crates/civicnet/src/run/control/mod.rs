@@ -161,7 +161,11 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     if fabric.enforcements.set(enforcements.clone()).is_err() {
         anyhow::bail!("enforcement is joined once");
     }
-    let intel = isac::objects::pages::Intel::new(objects.clone(), enforcements.clone());
+    let names = Arc::new(seams::MemberNames::default());
+    let sharing = isac::share::Sharing::new(db.clone(), vault.clone(), names.clone());
+    enforcements.believe(Arc::new(sharing.clone()));
+    let intel =
+        isac::objects::pages::Intel::new(objects.clone(), enforcements.clone(), sharing.clone());
     let (rpki, validity) = match config.rpki.options() {
         None => (None, None),
         Some(options) => {
@@ -170,8 +174,6 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
             (Some((service, rpki.clone())), Some(rpki))
         }
     };
-    let names = Arc::new(seams::MemberNames::default());
-    let sharing = isac::share::Sharing::new(db.clone(), vault.clone(), names.clone());
     let agents = sites::Agents::new(control.clone(), exchange.clone(), vault)
         .context("could not make the client of looking glasses")?;
     let rooms = vec![

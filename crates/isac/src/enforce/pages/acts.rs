@@ -199,6 +199,7 @@ pub(super) async fn make(
                 until,
                 proposed: policy.manual_approval,
                 tlp: None,
+                said_at: 0,
             })
             .collect();
         let made = desk
@@ -369,14 +370,16 @@ pub(super) async fn decide(
             return one::again(&desk, &visit, &id, &errors).await;
         }
     };
+    let (before, _) = one::decided(&desk, &id).await?;
     desk.enforcements()
         .decide(by, Some(&visit.request_id), one::id_of(&id)?, approve, &why)
         .await
         .map_err(tell)?;
-    let key = if approve {
-        "enforce-approved"
-    } else {
-        "enforce-refused"
+    let key = match (before.is_doubted(), approve) {
+        (true, true) => "enforce-kept",
+        (true, false) => "enforce-undone",
+        (false, true) => "enforce-approved",
+        (false, false) => "enforce-refused",
     };
     Ok(visit.done(&format!("/enforcements/{id}"), key))
 }

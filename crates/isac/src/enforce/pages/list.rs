@@ -35,6 +35,7 @@ impl Asked {
             // What is in force is what people come for.
             "" => (wanted.state, wanted.in_force) = (Some(State::Active), true),
             "all" => {}
+            "doubted" => wanted.doubted = true,
             name => wanted.state = Some(State::from_name(name).ok_or_else(|| wrong("state"))?),
         }
         if !self.kind.is_empty() {
@@ -132,6 +133,7 @@ fn filters(visit: &Visit, asked: &Asked) -> Body {
             visit.t(&format!("enforce-{}", state.name())),
         )
     }));
+    states.push(("doubted".to_owned(), visit.t("enforce-doubted")));
     states.push(("all".to_owned(), visit.t("intel-any")));
     let mut kinds = vec![(String::new(), visit.t("intel-any"))];
     kinds.extend(TargetKind::ALL.into_iter().map(|kind| {

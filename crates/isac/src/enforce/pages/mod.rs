@@ -118,6 +118,7 @@ fn tabs(visit: &Visit, here: &str) -> Markup {
 fn state_badge(visit: &Visit, decided: &Decided) -> Markup {
     let (level, key) = match decided.state {
         State::Active if !decided.rule.is_in_force(visit.now) => (Level::Neutral, "enforce-ended"),
+        State::Active if decided.is_doubted() => (Level::Warn, "enforce-doubted"),
         State::Active => (Level::Good, "enforce-active"),
         State::Proposed => (Level::Warn, "enforce-proposed"),
         State::Lifted => (Level::Neutral, "enforce-lifted"),
@@ -236,8 +237,8 @@ impl Alerts for Enforcements {
             return Vec::new();
         }
         let text = match lang {
-            Lang::ZhTw => format!("{waiting} 項阻擋等待第二人核可"),
-            Lang::En => format!("{waiting} enforcements wait for a second person"),
+            Lang::ZhTw => format!("{waiting} 項阻擋等待決定"),
+            Lang::En => format!("{waiting} enforcements wait for a decision"),
         };
         vec![Alert {
             level: Level::Warn,

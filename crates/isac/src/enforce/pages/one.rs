@@ -4,7 +4,7 @@ use axum::extract::{Path, State as Shared};
 use base::EnforcementId;
 use casework::body::{Body, show, show_with};
 use web::ui::{self, Column, Field, Icon, Markup, Table};
-use web::{FieldError, Visit, WebError, WebResult};
+use web::{FieldError, Level, Visit, WebError, WebResult};
 
 use super::{Desk, actor, indicator_of, source, state_badge, tabs, tell, until};
 use crate::enforce::engine::{Decided, State};
@@ -74,11 +74,19 @@ async fn whole(
             )],
         );
     }
-    if may && decided.state == State::Proposed {
-        body = body.section(
-            visit.t("enforce-decide"),
-            decide_form(visit, decided, errors),
-        );
+    if decided.is_doubted() {
+        body = body.add(ui::notice(
+            Level::Warn,
+            visit.t("enforce-doubted-title"),
+            decided.doubt.as_str(),
+        ));
+    }
+    if may && (decided.state == State::Proposed || decided.is_doubted()) {
+        let title = match decided.is_doubted() {
+            true => "enforce-doubt-decide",
+            false => "enforce-decide",
+        };
+        body = body.section(visit.t(title), decide_form(visit, decided, errors));
     }
     body = body.section(
         visit.t("enforce-thread"),
@@ -250,9 +258,13 @@ fn decide_form(visit: &Visit, decided: &Decided, errors: &[FieldError]) -> Body 
     {
         return Body::new().text(visit.t("enforce-decide-other"));
     }
+    let (text, approve, reject) = match decided.is_doubted() {
+        true => ("enforce-doubt-text", "enforce-keep", "enforce-undo"),
+        false => ("enforce-decide-text", "enforce-approve", "enforce-reject"),
+    };
     let choices = vec![
-        ("approve".to_owned(), visit.t("enforce-approve")),
-        ("reject".to_owned(), visit.t("enforce-reject")),
+        ("approve".to_owned(), visit.t(approve)),
+        ("reject".to_owned(), visit.t(reject)),
     ];
     let inner = Body::new()
         .add(
@@ -266,7 +278,7 @@ fn decide_form(visit: &Visit, decided: &Decided, errors: &[FieldError]) -> Body 
                 .required(),
         )
         .group("actions", [ui::button(visit.t("enforce-decide-do"))]);
-    Body::new().text(visit.t("enforce-decide-text")).form(
+    Body::new().text(visit.t(text)).form(
         &visit.frame_titled(""),
         &format!("/enforcements/{}/decide", decided.rule.id),
         inner,

@@ -195,6 +195,10 @@ fn lines(visit: &Visit, policy: &Policy) -> Vec<(String, String)> {
             format!("/{}", policy.prefix_v6_min),
         ),
         (visit.t("policy-manual"), yes(policy.manual_approval)),
+        (
+            visit.t("policy-unbelieved"),
+            visit.t(&format!("policy-unbelieved-{}", policy.unbelieved.name())),
+        ),
     ]
 }
 

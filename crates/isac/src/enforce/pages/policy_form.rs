@@ -8,11 +8,11 @@ use casework::body::{Body, hidden, other_errors};
 use web::ui::{self, Field, Markup};
 use web::{FieldError, FormPairs, Visit};
 
-use crate::enforce::policy::Policy;
+use crate::enforce::policy::{Policy, Unbelieved};
 use crate::stix::Tlp;
 
 const ROLES: [Role; 2] = [Role::Edge, Role::Dispatch];
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 16] = [
     "on",
     "kinds",
     "approval_kinds",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 15] = [
     "days",
     "prefix_v4_min",
     "prefix_v6_min",
+    "unbelieved",
     "never",
 ];
 
@@ -66,6 +67,7 @@ pub(super) fn pairs(policy: &Policy) -> FormPairs {
     put("days", policy.days.to_string());
     put("prefix_v4_min", policy.prefix_v4_min.to_string());
     put("prefix_v6_min", policy.prefix_v6_min.to_string());
+    put("unbelieved", policy.unbelieved.name().to_owned());
     let never = policy.never.iter().map(ToString::to_string);
     put("never", never.collect::<Vec<_>>().join("\n"));
     out
@@ -122,6 +124,15 @@ pub(super) fn form(visit: &Visit, version: i64, pairs: &FormPairs, errors: &[Fie
             )
         })
         .collect();
+    let unbelieved = Unbelieved::ALL
+        .into_iter()
+        .map(|one| {
+            (
+                one.name().to_owned(),
+                visit.t(&format!("policy-unbelieved-{}", one.name())),
+            )
+        })
+        .collect();
     let markings = Tlp::ALL
         .into_iter()
         .map(|tlp| {
@@ -174,6 +185,12 @@ pub(super) fn form(visit: &Visit, version: i64, pairs: &FormPairs, errors: &[Fie
             visit.t("policy-manual"),
             !one(pairs, "manual_approval").is_empty(),
         ))
+        .add(
+            Field::select("unbelieved", visit.t("policy-unbelieved"), unbelieved)
+                .value(one(pairs, "unbelieved"))
+                .help(visit.t("policy-unbelieved-help"))
+                .errors(errors),
+        )
         .add(
             Field::area("never", visit.t("enforce-never"), 8)
                 .value(one(pairs, "never"))
@@ -258,6 +275,17 @@ pub(super) fn read(visit: &Visit, pairs: &FormPairs) -> Result<Policy, Vec<Field
         Some(action) => policy.action = action,
         None => errors.push(FieldError::new(
             "action",
+            "enum",
+            visit.t("intel-filter-wrong"),
+        )),
+    }
+    match Unbelieved::ALL
+        .into_iter()
+        .find(|known| known.name() == one(pairs, "unbelieved"))
+    {
+        Some(unbelieved) => policy.unbelieved = unbelieved,
+        None => errors.push(FieldError::new(
+            "unbelieved",
             "enum",
             visit.t("intel-filter-wrong"),
         )),

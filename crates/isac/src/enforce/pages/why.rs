@@ -71,6 +71,24 @@ pub(super) async fn why(
     show(frame, body)
 }
 
+/// Why it is no longer blocked, if it was.
+fn unblocked(visit: &Visit, why: &Why) -> Markup {
+    let last = why
+        .decisions
+        .iter()
+        .map(|(decided, _)| decided)
+        .filter(|decided| decided.state == State::Lifted)
+        .max_by_key(|decided| decided.decided_at);
+    match last.and_then(|decided| Some((decided, decided.decided_at?))) {
+        None => Markup::text(visit.t("enforce-not-blocked-text")),
+        Some((decided, at)) => Markup::text(visit.ta(
+            "enforce-unblocked",
+            &[("at", &at.taipei()), ("why", &decided.decided_why)],
+        ))
+        .and(&Markup::link(path_of(decided), visit.t("enforce-open"))),
+    }
+}
+
 async fn answer(desk: &Desk, visit: &Visit, mut body: Body, why: &Why) -> WebResult<Body> {
     let target = why.target.to_string();
     let blocking = why.decisions.iter().find(|(decided, _)| {
@@ -94,7 +112,7 @@ async fn answer(desk: &Desk, visit: &Visit, mut body: Body, why: &Why) -> WebRes
         None => ui::notice(
             Level::Good,
             visit.ta("enforce-not-blocked", &[("target", &target)]),
-            visit.t("enforce-not-blocked-text"),
+            unblocked(visit, why),
         ),
     });
     if let Some(protected) = &why.forbidden {

@@ -2,7 +2,8 @@
 //! times and versions, import, new indicators, feedback, export.
 //!
 //! **Invariant**: every page asks the store with [`seen`], so that collections and
-//! markings that the reader has no right to are left out by the query itself.
+//! markings that the reader has no right to are left out by the query itself, and those who
+//! do not run the house see others' objects as TAXII would show them: through a lens.
 
 mod export;
 mod fields;
@@ -26,6 +27,7 @@ use super::graph::title;
 use super::search::{Hit, Query, See};
 use super::{Access, Collection, Objects, ObjectsError, Source};
 use crate::enforce::Enforcements;
+use crate::share::Sharing;
 use crate::stix::Tlp;
 
 pub(crate) use list::hits as searched;
@@ -35,16 +37,18 @@ pub(crate) use list::hits as searched;
 pub struct Intel {
     pub(crate) objects: Objects,
     pub(crate) enforcements: Enforcements,
+    pub(crate) sharing: Sharing,
     pub(crate) streams: Streams,
     imports: import::Imports,
 }
 
 impl Intel {
     /// Joins the store and what is made from it.
-    pub fn new(objects: Objects, enforcements: Enforcements) -> Self {
+    pub fn new(objects: Objects, enforcements: Enforcements, sharing: Sharing) -> Self {
         Self {
             objects,
             enforcements,
+            sharing,
             streams: Streams::default(),
             imports: import::Imports::default(),
         }
@@ -121,6 +125,7 @@ pub(crate) fn tell(error: ObjectsError) -> WebError {
         ObjectsError::NotFound { kind, name } => WebError::not_found(kind, name),
         ObjectsError::Invalid { field, rule, .. } => WebError::field(field, "rule", rule),
         ObjectsError::Closing => WebError::unavailable("the store is closing"),
+        ObjectsError::Glass(cause) => WebError::internal(runtime::error_chain(&*cause)),
     }
 }
 
@@ -140,25 +145,36 @@ pub(crate) async fn rights(
 
 /// What somebody may see.
 pub(crate) async fn seen_by(
-    objects: &Objects,
+    intel: &Intel,
     principal: &Principal,
 ) -> Result<Vec<See>, ObjectsError> {
-    let all = rights(objects, principal).await?;
+    let all = rights(&intel.objects, principal).await?;
+    let glass = match principal.scope("intel:view") {
+        OrgScope::All => None,
+        OrgScope::Only(own) => {
+            let org = match (principal.org, own.as_slice()) {
+                (Some(org), own) if own.contains(&org) => Some(org),
+                (_, [one]) => Some(*one),
+                _ => None,
+            };
+            let glass = intel.sharing.glass(org, own).await;
+            Some(glass.map_err(|error| ObjectsError::Glass(error.into()))?)
+        }
+    };
     Ok(all
         .into_iter()
         .filter(|(_, access)| access.read)
         .map(|(collection, access)| See {
             collection,
             clearance: access.clearance,
+            glass: glass.clone(),
         })
         .collect())
 }
 
 /// What the reader may see.
 pub(crate) async fn seen(intel: &Intel, visit: &Visit) -> WebResult<Vec<See>> {
-    seen_by(&intel.objects, &visit.principal)
-        .await
-        .map_err(tell)
+    seen_by(intel, &visit.principal).await.map_err(tell)
 }
 
 /// The collections that the reader may add to.
@@ -339,7 +355,7 @@ impl Search for Intel {
             ..Query::default()
         };
         let found = async {
-            let see = seen_by(&self.objects, principal).await?;
+            let see = seen_by(self, principal).await?;
             self.objects.find(&see, &query, None, BOX_HITS).await
         };
         let found = match found.await {

@@ -2,7 +2,9 @@
 //! what they propose looked at in the table, where it is decided who sees it.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use base::OrgId;
 use base::enforcement::Target;
 use serde_json::Value;
@@ -28,6 +30,14 @@ const PROPOSALS: usize = 64;
 /// Proposals looked at for one page that turn out to be none.
 const LOOKS_MAX: usize = 40;
 
+/// How those who do not run the house are shown what others said: without what the sharing
+/// policy keeps back, and without names.
+#[async_trait]
+pub trait Glass: Send + Sync + std::fmt::Debug {
+    /// What is shown of these, in their order; what is kept back is not there.
+    async fn shown(&self, hits: Vec<Hit>) -> Result<Vec<Hit>, ObjectsError>;
+}
+
 /// A collection that somebody may read, and up to which marking.
 #[derive(Debug, Clone)]
 pub struct See {
@@ -35,6 +45,17 @@ pub struct See {
     pub collection: Collection,
     /// The most closed marking that they see.
     pub clearance: Tlp,
+    /// Through what they look; none: they see what is stored.
+    pub glass: Option<Arc<dyn Glass>>,
+}
+
+impl See {
+    async fn shown(&self, hits: Vec<Hit>) -> Result<Vec<Hit>, ObjectsError> {
+        match &self.glass {
+            Some(glass) if !hits.is_empty() => glass.shown(hits).await,
+            _ => Ok(hits),
+        }
+    }
 }
 
 /// What is looked for; empty parts want everything.
@@ -366,10 +387,11 @@ impl Objects {
             .persistent(false)
             .fetch_all(self.db().pool())
             .await?;
-        let mut hits = Vec::with_capacity(rows.len());
-        for row in rows {
-            let source = row.5.clone();
-            let hit = self.hit(row);
+        let found: Vec<Hit> = rows.into_iter().map(|row| self.hit(row)).collect();
+        let mut hits = Vec::with_capacity(found.len());
+        // Looked at as they are shown: what is left out cannot be found by asking for it.
+        for hit in see.shown(found).await? {
+            let source = hit.source.map(|org| org.to_string()).unwrap_or_default();
             let object = hit.object();
             let there: HashSet<String> = terms::of(&object, &source).into_iter().collect();
             let meant = clauses
@@ -423,17 +445,27 @@ impl Objects {
                 .join(", "),
             ranges.join(" UNION ALL ")
         );
-        let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
-            .bind(see.collection.number)
-            .bind(top)
-            .bind(query.from.unwrap_or(i64::MIN))
-            .bind(limit as i64)
-            .fetch_all(self.db().pool())
-            .await?;
-        Ok(Found {
-            hits: rows.into_iter().map(|row| self.hit(row)).collect(),
-            next: None,
-        })
+        let (mut found, mut top) = (Found::default(), top);
+        for _ in 0..LOOKS_MAX {
+            let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql.clone()))
+                .bind(see.collection.number)
+                .bind(top)
+                .bind(query.from.unwrap_or(i64::MIN))
+                .bind(limit as i64)
+                .fetch_all(self.db().pool())
+                .await?;
+            let whole = rows.len() == limit;
+            let last = rows.last().map_or(i64::MIN, |row| row.0);
+            let hits = rows.into_iter().map(|row| self.hit(row)).collect();
+            found.hits.extend(see.shown(hits).await?);
+            found.hits.truncate(limit);
+            if !whole || found.hits.len() == limit {
+                return Ok(found);
+            }
+            top = last.saturating_sub(1);
+        }
+        found.next = Some(top.saturating_add(1));
+        Ok(found)
     }
 
     /// All versions of the object `id` that `see` may read, the latest first.
@@ -500,11 +532,19 @@ impl Objects {
             .persistent(false)
             .fetch_all(self.db().pool())
             .await?;
-        let mut hits: Vec<Hit> = rows
+        let found: Vec<Hit> = rows
             .into_iter()
             .filter(|row| ids.contains(&row.6))
             .map(|row| self.hit(row))
             .collect();
+        let mut hits = Vec::with_capacity(found.len());
+        for one in see {
+            let here = |hit: &&Hit| hit.collection == one.collection.number;
+            let found = found.iter().filter(here).cloned().collect();
+            // Nobody is told which name stands behind a pseudonym.
+            let shown = one.shown(found).await?.into_iter();
+            hits.extend(shown.filter(|hit| ids.contains(&hit.id)));
+        }
         hits.sort_unstable_by_key(|hit| std::cmp::Reverse(hit.seq));
         Ok(hits)
     }

@@ -14,4 +14,4 @@ mod index;
 pub mod postings;
 pub mod terms;
 
-pub use find::{Found, Hit, Query, See};
+pub use find::{Found, Glass, Hit, Query, See};
