@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use base::{NodeName, Role};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use exchange::document::EngineKind;
 
 /// One program for a national public-service network: control plane, edges, dispatch DNS, the exchange's sites, sharing of intelligence.
 #[derive(Debug, Parser)]
@@ -379,7 +380,7 @@ pub(crate) enum ExchangeCommand {
     Schema,
     /// Write the configuration of one site's route server
     Render(ExchangeRender),
-    /// Bring the configuration to a running BIRD: check, compare, configure, watch, go back when sessions drop
+    /// Bring the configuration to a running daemon: check, compare, configure, watch, go back when sessions drop
     Apply(ExchangeApply),
     /// Switch a member's traffic to its routers at one site, at every route server, by one command
     Switch(ExchangeSwitch),
@@ -871,21 +872,39 @@ pub(crate) struct ExchangeSflow {
 pub(crate) struct ExchangeRender {
     #[command(flatten)]
     pub(crate) source: ExchangeSource,
-    /// Directory to write bird.conf to
+    #[command(flatten)]
+    pub(crate) engine: ExchangeEngine,
+    /// Directory to write bird.conf or bgpd.conf to
     #[arg(long)]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExchangeEngine {
+    /// The route server's daemon: bird or openbgpd; without it the document's, or bird
+    #[arg(long, value_parser = engine_kind)]
+    pub(crate) engine: Option<EngineKind>,
+    /// The daemon's control socket: /run/bird/bird.ctl, or /run/openbgpd/bgpd.sock.0, which is written into the configuration
+    #[arg(long)]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+fn engine_kind(text: &str) -> Result<EngineKind, String> {
+    [EngineKind::Bird, EngineKind::Openbgpd]
+        .into_iter()
+        .find(|kind| kind.to_string() == text)
+        .ok_or_else(|| "must be bird or openbgpd".to_owned())
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ExchangeApply {
     #[command(flatten)]
     pub(crate) source: ExchangeSource,
-    /// BIRD's control socket
-    #[arg(long, default_value = "/run/bird/bird.ctl")]
-    pub(crate) socket: PathBuf,
-    /// BIRD's configuration file
-    #[arg(long, default_value = "/etc/bird/bird.conf")]
-    pub(crate) config: PathBuf,
+    #[command(flatten)]
+    pub(crate) engine: ExchangeEngine,
+    /// The daemon's configuration file: /etc/bird/bird.conf or /etc/bgpd.conf
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
     /// Check and compare only
     #[arg(long)]
     pub(crate) dry_run: bool,

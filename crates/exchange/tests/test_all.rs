@@ -5,6 +5,7 @@ mod it {
     pub(crate) mod authority;
     pub(crate) mod glass;
     pub(crate) mod glass_console;
+    pub(crate) mod openbgpd;
     pub(crate) mod rpki_room;
     pub(crate) mod rtr;
     pub(crate) mod snmp;

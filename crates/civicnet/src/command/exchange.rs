@@ -20,7 +20,7 @@ pub(crate) async fn run(what: ExchangeCommand) -> anyhow::Result<Verdict> {
         ExchangeCommand::Mrt(asked) => show(&asked),
         ExchangeCommand::Schema => route_server::schema(),
         ExchangeCommand::Render(asked) => route_server::render(&asked),
-        ExchangeCommand::Apply(asked) => route_server::apply_to_bird(&asked),
+        ExchangeCommand::Apply(asked) => route_server::apply_to_daemon(&asked),
         ExchangeCommand::Switch(asked) => switch::run(&asked),
         ExchangeCommand::Drill { what } => drill::run(what).await,
         ExchangeCommand::Health(asked) => health::run(&asked).await,

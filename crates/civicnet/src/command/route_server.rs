@@ -1,16 +1,19 @@
 //! `civicnet exchange schema, render, apply`: route servers. No control plane is asked.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use exchange::document::Document;
+use exchange::document::{Document, EngineKind};
+use exchange::engine::Engine;
 use exchange::engine::apply::{Options, Outcome, apply};
 use exchange::engine::bird::Bird;
 use exchange::engine::diff::Diff;
+use exchange::engine::openbgpd::{self, OpenBgpd};
 use exchange::irr::{self, AllowedByMember, Cache, Registry, Unreachable, rpsl::Files, whois};
 
 use crate::Verdict;
-use crate::cli::{ExchangeApply, ExchangeRender, ExchangeSource, IrrSource};
+use crate::cli::{ExchangeApply, ExchangeEngine, ExchangeRender, ExchangeSource, IrrSource};
 
 /// How long all sessions must have been up before a change is final.
 pub(super) const SETTLE: Duration = Duration::from_secs(3);
@@ -21,23 +24,35 @@ pub(crate) fn schema() -> anyhow::Result<Verdict> {
 }
 
 pub(crate) fn render(what: &ExchangeRender) -> anyhow::Result<Verdict> {
-    let text = configuration(&what.source)?;
-    let file = what.out.join(exchange::render::BIRD_FILE);
+    let daemon = Daemon::of(&what.source, &what.engine)?;
+    let file = what.out.join(match daemon.kind {
+        EngineKind::Bird => exchange::render::BIRD_FILE,
+        EngineKind::Openbgpd => exchange::render::OPENBGPD_FILE,
+    });
+    let text = daemon.text;
     let is_new = exchange::render::write(&file, &text)?;
     let said = if is_new { "written" } else { "unchanged" };
     crate::out(&format!("{}: {said}, {} bytes", file.display(), text.len()))?;
     Ok(Verdict::Good)
 }
 
-pub(crate) fn apply_to_bird(what: &ExchangeApply) -> anyhow::Result<Verdict> {
-    let text = configuration(&what.source)?;
+pub(crate) fn apply_to_daemon(what: &ExchangeApply) -> anyhow::Result<Verdict> {
+    let Daemon { kind, socket, text } = Daemon::of(&what.source, &what.engine)?;
+    let config = what.config.clone().unwrap_or_else(|| match kind {
+        EngineKind::Bird => "/etc/bird/bird.conf".into(),
+        EngineKind::Openbgpd => openbgpd::CONFIG.into(),
+    });
+    let mut engine: Box<dyn Engine> = match kind {
+        EngineKind::Bird => Box::new(Bird::new(&socket)),
+        EngineKind::Openbgpd => Box::new(OpenBgpd::new(&socket, &config)),
+    };
     let options = Options {
-        running: what.config.clone(),
+        running: config,
         dry_run: what.dry_run,
         watch: Duration::from_secs(what.watch),
         settle: SETTLE.min(Duration::from_secs(what.watch)),
     };
-    match apply(&mut Bird::new(&what.socket), &text, &options)? {
+    match apply(engine.as_mut(), &text, &options)? {
         Outcome::Unchanged => {
             crate::out("unchanged: the route server runs this configuration")?;
             Ok(Verdict::Good)
@@ -64,23 +79,51 @@ pub(crate) fn apply_to_bird(what: &ExchangeApply) -> anyhow::Result<Verdict> {
     }
 }
 
-fn configuration(source: &ExchangeSource) -> anyhow::Result<String> {
-    let document = Document::load(&source.members)?;
-    configuration_of(&document, &source.site, &source.irr)
+/// What was asked for: which daemon, where it is controlled, what it is to run.
+struct Daemon {
+    kind: EngineKind,
+    socket: PathBuf,
+    text: String,
 }
 
-/// The configuration of one site's route server.
+impl Daemon {
+    fn of(source: &ExchangeSource, asked: &ExchangeEngine) -> anyhow::Result<Self> {
+        let document = Document::load(&source.members)?;
+        let kind = asked
+            .engine
+            .or(document.site(&source.site).and_then(|site| site.engine))
+            .unwrap_or(EngineKind::Bird);
+        let usual = match kind {
+            EngineKind::Bird => "/run/bird/bird.ctl",
+            EngineKind::Openbgpd => openbgpd::SOCKET,
+        };
+        let socket = asked.socket.clone().unwrap_or_else(|| usual.into());
+        let text = match kind {
+            EngineKind::Bird => configuration_of(&document, &source.site, &source.irr)?,
+            EngineKind::Openbgpd => {
+                let allowed = allowed(&document, &source.site, &source.irr)?;
+                exchange::render::openbgpd(&document, &source.site, &allowed, &socket)?
+            }
+        };
+        Ok(Self { kind, socket, text })
+    }
+}
+
+/// The configuration of one site's route server, for BIRD.
 pub(super) fn configuration_of(
     document: &Document,
     site: &str,
     source: &IrrSource,
 ) -> anyhow::Result<String> {
-    let allowed = if document.policy.irr.enabled {
-        registered(document, site, source)?
-    } else {
-        AllowedByMember::new()
-    };
+    let allowed = allowed(document, site, source)?;
     Ok(exchange::render::bird(document, site, &allowed)?)
+}
+
+fn allowed(document: &Document, site: &str, source: &IrrSource) -> anyhow::Result<AllowedByMember> {
+    match document.policy.irr.enabled {
+        true => registered(document, site, source),
+        false => Ok(AllowedByMember::new()),
+    }
 }
 
 fn registered(

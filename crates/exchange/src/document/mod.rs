@@ -11,6 +11,7 @@ mod policy;
 mod prefer;
 mod protection;
 
+use std::fmt;
 use std::path::Path;
 
 use base::Prefix;
@@ -100,6 +101,28 @@ pub struct Site {
     /// Ask members to prefer other ways (RFC 8326), before work on this site.
     #[serde(default)]
     pub draining: bool,
+    /// The daemon of the route server; configurations for another one are refused. Without it either may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineKind>,
+}
+
+/// A daemon that route servers can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// BIRD 2.
+    Bird,
+    /// OpenBGPD 7.7 and later: no BFD, no flow rules, no blackholes announced for members.
+    Openbgpd,
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bird => "bird",
+            Self::Openbgpd => "openbgpd",
+        })
+    }
 }
 
 fn one() -> u32 {

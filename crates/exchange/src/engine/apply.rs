@@ -63,6 +63,9 @@ pub fn apply(
         let what = path.display().to_string();
         move |source| EngineError::System { what, source }
     };
+    if !options.dry_run {
+        engine.prepare()?;
+    }
     let next = beside(&options.running, "next");
     let old = match std::fs::read_to_string(&options.running) {
         Ok(old) => old,
@@ -73,29 +76,28 @@ pub fn apply(
     if old == text {
         return Ok(Outcome::Unchanged);
     }
-    render::write(&next, text).map_err(|error| match error {
-        render::RenderError::Write { path, source } => EngineError::System {
-            what: path.display().to_string(),
-            source,
-        },
-        other => EngineError::Configuration(other.to_string()),
-    })?;
+    write(&next, text)?;
     let checked = engine.check(&next);
     if options.dry_run || checked.is_err() {
         std::fs::remove_file(&next).map_err(system(&next))?;
         return checked.map(|()| Outcome::WouldChange(difference));
     }
-    let kept = |name: &String| text.contains(&format!("protocol bgp {name} {{"));
+    let wanted = engine.wanted(text);
     let before: BTreeSet<String> = engine
         .sessions()?
         .into_iter()
-        .filter(|session| session.is_established())
+        .filter(|session| session.is_established() && wanted.contains(&session.name))
         .map(|session| session.name)
-        .filter(kept)
         .collect();
     let watch_s = u32::try_from(options.watch.as_secs()).unwrap_or(u32::MAX / 2);
     engine.configure(&next, watch_s.saturating_add(UNDO_MARGIN_S))?;
-    let lost = watch(engine, &before, options)?;
+    let lost = match watch(engine, &before, options) {
+        Ok(lost) => lost,
+        Err(error) => {
+            engine.abandon()?;
+            return Err(error);
+        }
+    };
     if !lost.is_empty() {
         engine.undo()?;
         std::fs::remove_file(&next).map_err(system(&next))?;
@@ -106,8 +108,8 @@ pub fn apply(
     }
     engine.confirm()?;
     if !old.is_empty() {
-        let last_good = beside(&options.running, "last-good");
-        std::fs::copy(&options.running, &last_good).map_err(system(&last_good))?;
+        // Not a copy of the file: an engine that reads only that one has the new text there already.
+        write(&beside(&options.running, "last-good"), &old)?;
     }
     std::fs::rename(&next, &options.running).map_err(system(&options.running))?;
     Ok(Outcome::Applied(difference))
@@ -159,6 +161,17 @@ fn watch(
         if now >= end {
             return Ok(lost);
         }
+    }
+}
+
+fn write(file: &Path, text: &str) -> Result<(), EngineError> {
+    match render::write(file, text) {
+        Ok(_) => Ok(()),
+        Err(render::RenderError::Write { path, source }) => Err(EngineError::System {
+            what: path.display().to_string(),
+            source,
+        }),
+        Err(other) => Err(EngineError::Configuration(other.to_string())),
     }
 }
 

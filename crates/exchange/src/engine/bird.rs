@@ -1,11 +1,12 @@
 //! BIRD 2 as an engine.
 
-use std::io::Read as _;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use super::birdc::{Client, TIMEOUT};
+use super::program::run;
 use super::{Engine, EngineError, Operate, SessionState, is_session_name};
 
 /// How long `bird -p` may read a configuration.
@@ -81,49 +82,33 @@ impl Operate for Bird {
 }
 
 impl Engine for Bird {
-    fn check(&mut self, file: &Path) -> Result<(), EngineError> {
-        let system = |source| EngineError::System {
-            what: self.program.display().to_string(),
-            source,
-        };
-        let mut child = Command::new(&self.program)
-            .arg("-p")
-            .arg("-c")
-            .arg(file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(system)?;
-        let mut pipe = child.stderr.take();
-        let reader = std::thread::spawn(move || {
-            let mut said = Vec::new();
-            if let Some(pipe) = &mut pipe {
-                // What could be read is what can be told.
-                pipe.take(SAID_BYTES_MAX)
-                    .read_to_end(&mut said)
-                    .unwrap_or_default();
+    fn wanted(&self, text: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open = None;
+        for line in text.lines() {
+            let opened = line
+                .strip_prefix("protocol bgp ")
+                .and_then(|rest| rest.strip_suffix(" {"));
+            if let Some(name) = opened {
+                open = Some(name);
+                found.insert(name.to_owned());
+            } else if line.trim() == "disabled on;" {
+                open.take().map(|name| found.remove(name));
+            } else if line == "}" {
+                open = None;
             }
-            String::from_utf8_lossy(&said).trim().replace('\n', " · ")
-        });
-        let end = Instant::now() + CHECK_TIMEOUT;
-        let status = loop {
-            if let Some(status) = child.try_wait().map_err(system)? {
-                break status;
-            }
-            if Instant::now() > end {
-                child.kill().map_err(system)?;
-                child.wait().map_err(system)?;
-                return Err(system(std::io::ErrorKind::TimedOut.into()));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        if status.success() {
-            return Ok(());
         }
-        Err(EngineError::Configuration(
-            reader.join().unwrap_or_default(),
-        ))
+        found
+    }
+
+    fn check(&mut self, file: &Path) -> Result<(), EngineError> {
+        let mut command = Command::new(&self.program);
+        command.arg("-p").arg("-c").arg(file);
+        let said = run(&mut command, CHECK_TIMEOUT, SAID_BYTES_MAX)?;
+        match said.status.success() {
+            true => Ok(()),
+            false => Err(EngineError::Configuration(said.line())),
+        }
     }
 
     fn sessions(&mut self) -> Result<Vec<SessionState>, EngineError> {

@@ -81,7 +81,10 @@ impl Diff {
             self.removed += 1;
         }
         if self.shown.len() < LINES_SHOWN_MAX {
-            let hidden = line.trim_start().starts_with("password ");
+            let secrets = ["password ", "tcp md5sig "];
+            let hidden = secrets
+                .iter()
+                .any(|word| line.trim_start().starts_with(word));
             self.shown.push(format!(
                 "{sign} {}",
                 if hidden {

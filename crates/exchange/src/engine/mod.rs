@@ -1,15 +1,18 @@
 //! The daemon that speaks BGP, behind a trait, and the way a new configuration reaches it.
 //!
 //! [`birdc`] speaks BIRD's control protocol and reads its answers into [`SessionState`] and
-//! [`birdc::Route`]; [`bird`] is the engine; [`apply`] is the way: check, compare, configure with a
-//! timeout after which the daemon goes back by itself, watch the sessions, then confirm or undo.
+//! [`birdc::Route`]; [`bird`] and [`openbgpd`] are the engines; [`apply`] is the way: check, compare,
+//! configure with a timeout after which the daemon goes back, watch the sessions, then confirm or undo.
 
 pub mod apply;
 pub mod bird;
 pub mod birdc;
 pub mod diff;
 pub mod moment;
+pub mod openbgpd;
+mod program;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
@@ -101,6 +104,17 @@ impl SessionState {
 
 /// A route server's daemon.
 pub trait Engine {
+    /// Before a change: puts right what one left that died on its way.
+    ///
+    /// # Errors
+    /// When it cannot, or when another change is under way.
+    fn prepare(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// Names, as [`Self::sessions`] gives them, of the sessions that the configuration `text` has and lets be up.
+    fn wanted(&self, text: &str) -> BTreeSet<String>;
+
     /// Whether the daemon would take the configuration in `file`.
     ///
     /// # Errors
@@ -130,6 +144,14 @@ pub trait Engine {
     /// # Errors
     /// When the daemon does not answer.
     fn undo(&mut self) -> Result<(), EngineError>;
+
+    /// After a switch that nobody could watch to its end. A daemon that goes back by itself needs nothing.
+    ///
+    /// # Errors
+    /// When the last good file could not be put back.
+    fn abandon(&mut self) -> Result<(), EngineError> {
+        Ok(())
+    }
 }
 
 /// A daemon whose sessions can be taken down and up again by name, as a drill does.

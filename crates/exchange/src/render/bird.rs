@@ -3,16 +3,15 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use super::{RenderError, bogons, family, protection, session_name};
+use super::session::{Role, Session, plain};
+use super::{RenderError, bogons, family, protection};
 use crate::community::Reason;
-use crate::document::{Document, Member, Policy, Router, Secret, Site};
+use crate::document::{Document, Member, Policy, Site};
 use crate::irr::aggregate::{aggregate, covering};
 use crate::irr::{Allowed, AllowedByMember, Pattern};
 
 /// Filter functions that are the same for everybody.
 const FUNCTIONS: &str = include_str!("bird/functions.conf");
-/// Prefixes taken from a member when neither it nor the policy says how many.
-const MAX_PREFIX_DEFAULT: [u32; 2] = [250_000, 100_000];
 
 /// The text goes on; nothing can fail in writing to memory.
 macro_rules! say {
@@ -43,15 +42,10 @@ pub(super) fn render(
     members.sort_by_key(|member| member.asn);
     for member in members {
         for v6 in [false, true] {
-            let preferred = document.preferred_site(member.asn);
-            let mut sessions: Vec<Session<'_>> = document
-                .routers_at(site, member, v6)
-                .filter_map(|router| Session::new(site, member, router, v6, preferred))
-                .collect();
+            let sessions = Session::of(document, site, member, v6);
             if sessions.is_empty() {
                 continue;
             }
-            sessions.sort_by_key(|session| session.peer);
             let known = if policy.irr.enabled {
                 Some(
                     allowed
@@ -65,47 +59,6 @@ pub(super) fn render(
         }
     }
     Ok(out)
-}
-
-/// One BGP session of the route server.
-struct Session<'a> {
-    site: &'a Site,
-    member: &'a Member,
-    router: &'a Router,
-    own: IpAddr,
-    peer: IpAddr,
-    v6: bool,
-    /// The member's other routers come first.
-    stands_back: bool,
-}
-
-impl<'a> Session<'a> {
-    fn new(
-        site: &'a Site,
-        member: &'a Member,
-        router: &'a Router,
-        v6: bool,
-        preferred: Option<&str>,
-    ) -> Option<Self> {
-        let (own, peer): (IpAddr, IpAddr) = if v6 {
-            (site.address_v6?.into(), router.v6?.into())
-        } else {
-            (site.address_v4?.into(), router.v4?.into())
-        };
-        Some(Self {
-            site,
-            member,
-            router,
-            own,
-            peer,
-            v6,
-            stands_back: preferred.is_some_and(|preferred| preferred != router.site),
-        })
-    }
-
-    fn name(&self) -> String {
-        session_name(self.site, self.member, self.router, self.v6)
-    }
 }
 
 fn header(out: &mut String, document: &Document, site: &Site) {
@@ -475,41 +428,24 @@ fn session_part(out: &mut String, policy: &Policy, session: &Session<'_>, hops: 
         "  strict bind on;\n  rs client;\n  interpret communities off;\n  connect delay time 1;\n  connect retry time 10;\n  error wait time 2, 60;\n  hold time {};",
         policy.hold_time_s
     );
-    let terms = session.router.terms(session.v6);
-    if policy.roles && session.member.require_role {
-        say!(out, "  local role rs_server;\n  require roles on;");
-    } else if policy.roles && !terms.is_some_and(|terms| terms.no_role) {
-        say!(out, "  local role rs_server;");
+    match session.role(policy) {
+        Role::Required => say!(out, "  local role rs_server;\n  require roles on;"),
+        Role::Announced => say!(out, "  local role rs_server;"),
+        Role::None => {}
     }
-    if policy.bfd.is_some() && session.member.bfd && !terms.is_some_and(|terms| terms.no_bfd) {
+    if session.has_bfd(policy) {
         say!(out, "  bfd on;");
     }
-    if let Some(secret) = terms
-        .and_then(|terms| terms.password.as_ref())
-        .or(session.router.password.as_ref())
-        .or(session.member.password.as_ref())
-    {
-        say!(out, "  password \"{}\";", Secret::reveal(secret));
+    if let Some(secret) = session.secret() {
+        say!(out, "  password \"{}\";", secret.reveal());
     }
-    if session.router.disabled || terms.is_some_and(|terms| terms.disabled) {
+    if session.is_disabled() {
         say!(out, "  disabled on;");
     }
-    let (kind, table, own, general, default) = if session.v6 {
-        (
-            "ipv6",
-            "master6",
-            session.member.max_prefix.v6,
-            policy.max_prefix.v6,
-            MAX_PREFIX_DEFAULT[1],
-        )
+    let (kind, table) = if session.v6 {
+        ("ipv6", "master6")
     } else {
-        (
-            "ipv4",
-            "master4",
-            session.member.max_prefix.v4,
-            policy.max_prefix.v4,
-            MAX_PREFIX_DEFAULT[0],
-        )
+        ("ipv4", "master4")
     };
     let secondary = match policy.transport.multihop {
         true => "",
@@ -518,11 +454,7 @@ fn session_part(out: &mut String, policy: &Policy, session: &Session<'_>, hops: 
     say!(
         out,
         "  {kind} {{\n    table {table};\n{secondary}    import table on;\n    import keep filtered on;\n    receive limit {} action restart;\n    import filter import_{name};\n    export filter export_{name};\n  }};",
-        terms
-            .and_then(|terms| terms.max_prefix)
-            .or(own)
-            .or(general)
-            .unwrap_or(default)
+        session.max_prefix(policy)
     );
     if session.member.flowspec {
         protection::channel(out, session.member, session.v6);
@@ -537,17 +469,4 @@ fn pattern(pattern: &Pattern) -> String {
     } else {
         format!("{prefix}{{{low},{high}}}")
     }
-}
-
-/// A name that cannot end a comment or a string.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() || matches!(c, '"' | '\\') {
-                ' '
-            } else {
-                c
-            }
-        })
-        .collect()
 }

@@ -12,23 +12,31 @@
 //!
 //! A blackhole (RFC 7999) skips lengths and RPKI, and must be a host inside registered space.
 //!
+//! BIRD and OpenBGPD are given the same tests in the same order; what only one of them can do is said in
+//! its module, and refused for the other.
+//!
 //! What members asked to be discarded or limited ([`crate::document::Protection`]) becomes static routes
 //! and flow rules that the route server announces as if the member had: only for members with a router
 //! at the site, and only inside what the registries say is theirs.
 
 mod bird;
 mod bogons;
+pub(crate) mod openbgpd;
 mod protection;
+mod session;
 
 use std::path::{Path, PathBuf};
 
-use crate::document::{Document, Member, Router, Site};
+use crate::document::{Document, EngineKind, Member, Router, Site};
 use crate::irr::AllowedByMember;
 
+pub use openbgpd::REFUSED_RIB;
 pub use protection::flow_text;
 
-/// Name of the file below the directory of output.
+/// Name of BIRD's file below the directory of output.
 pub const BIRD_FILE: &str = "bird.conf";
+/// Name of OpenBGPD's file below the directory of output.
+pub const OPENBGPD_FILE: &str = "bgpd.conf";
 
 /// Why no configuration can be rendered or written.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +54,34 @@ pub enum RenderError {
         "nothing is known of the prefixes of AS{0}: the registries' data is needed unless policy.irr.enabled is false"
     )]
     Irr(u32),
+    /// The document says that another engine runs there.
+    #[error("site {site:?} runs {runs}: its configuration cannot be one for {asked}")]
+    Engine {
+        /// The site.
+        site: String,
+        /// What the document says.
+        runs: EngineKind,
+        /// What was asked for.
+        asked: EngineKind,
+    },
+    /// The engine cannot do what the document asks for.
+    #[error("OpenBGPD cannot do what the document asks for at {site}: {}", problems.join("; "))]
+    Unsupported {
+        /// The site.
+        site: String,
+        /// Each thing, with what can be done about it.
+        problems: Vec<String>,
+    },
+    /// The path of a control socket cannot be written into a configuration.
+    #[error(
+        "{path:?} cannot be a control socket: must be absolute, at most {bytes_max} bytes, without quotes and backslashes"
+    )]
+    Socket {
+        /// The path.
+        path: PathBuf,
+        /// Bytes it may have.
+        bytes_max: usize,
+    },
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
@@ -60,13 +96,28 @@ pub enum RenderError {
 /// Renders the BIRD 2 configuration of `site`.
 ///
 /// # Errors
-/// When the site is unknown, or data of a member is missing.
+/// When the site is unknown or runs another engine, or data of a member is missing.
 pub fn bird(
     document: &Document,
     site: &str,
     allowed: &AllowedByMember,
 ) -> Result<String, RenderError> {
-    bird::render(document, find(document, site)?, allowed)
+    let site = find(document, site, EngineKind::Bird)?;
+    bird::render(document, site, allowed)
+}
+
+/// Renders the OpenBGPD configuration of `site`, whose daemon is to be controlled by `socket`.
+///
+/// # Errors
+/// As [`bird`], and when the document asks for what OpenBGPD cannot do.
+pub fn openbgpd(
+    document: &Document,
+    site: &str,
+    allowed: &AllowedByMember,
+    socket: &Path,
+) -> Result<String, RenderError> {
+    let site = find(document, site, EngineKind::Openbgpd)?;
+    openbgpd::render(document, site, allowed, socket)
 }
 
 /// The name of a session in the configuration of `site`: `as1659_b1_v4`; with the router's site when
@@ -85,8 +136,12 @@ fn family(v6: bool) -> &'static str {
     if v6 { "v6" } else { "v4" }
 }
 
-fn find<'a>(document: &'a Document, name: &str) -> Result<&'a Site, RenderError> {
-    document.site(name).ok_or_else(|| RenderError::Site {
+fn find<'a>(
+    document: &'a Document,
+    name: &str,
+    asked: EngineKind,
+) -> Result<&'a Site, RenderError> {
+    let site = document.site(name).ok_or_else(|| RenderError::Site {
         name: name.to_owned(),
         known: document
             .sites
@@ -95,7 +150,15 @@ fn find<'a>(document: &'a Document, name: &str) -> Result<&'a Site, RenderError>
             .take(20)
             .collect::<Vec<_>>()
             .join(", "),
-    })
+    })?;
+    match site.engine {
+        Some(runs) if runs != asked => Err(RenderError::Engine {
+            site: name.to_owned(),
+            runs,
+            asked,
+        }),
+        _ => Ok(site),
+    }
 }
 
 /// Writes `text` to `file`, whole or not at all, readable by the owner and the group only: it holds

@@ -104,6 +104,18 @@ fn left(
     }
 }
 
+/// The rules that are announced at a site.
+pub(super) fn announced<'a>(
+    document: &'a Document,
+    site: &'a Site,
+    allowed: &'a AllowedByMember,
+) -> impl Iterator<Item = &'a Protection> {
+    document
+        .protection
+        .iter()
+        .filter(move |rule| left(document, site, allowed, rule).is_none())
+}
+
 /// The tables, the routes and the function that says who gets them. Nothing when the document has no
 /// rules and no member takes any.
 pub(super) fn render(

@@ -209,6 +209,7 @@ impl Model {
             blackhole_v4: value.blackhole_v4,
             blackhole_v6: value.blackhole_v6,
             draining: value.draining || drained,
+            engine: None,
         })
     }
 

@@ -1,4 +1,6 @@
-//! Configurations: golden files for their text, BIRD itself for their syntax.
+//! Configurations: golden files for their text, BIRD and OpenBGPD themselves for their syntax.
+
+pub(crate) mod openbgpd;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,8 +8,8 @@ use std::process::Command;
 use exchange::document::Document;
 use exchange::irr::{self, rpsl::Files};
 
-const LAB: &str = include_str!("../golden/lab.toml");
-const RPSL: &str = include_str!("../golden/lab.rpsl");
+pub(crate) const LAB: &str = include_str!("../golden/lab.toml");
+pub(crate) const RPSL: &str = include_str!("../golden/lab.rpsl");
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -15,11 +17,29 @@ fn golden(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn rendered(document: &Document, site: &str) -> String {
+pub(crate) fn registered(document: &Document, site: &str) -> irr::AllowedByMember {
     let mut files = Files::default();
     files.read_bytes("LAB", RPSL.as_bytes()).expect("small");
     let (allowed, _) = irr::resolve(document, site, &mut files, None, None).expect("known");
-    exchange::render::bird(document, site, &allowed).expect("rendered")
+    allowed
+}
+
+fn rendered(document: &Document, site: &str) -> String {
+    exchange::render::bird(document, site, &registered(document, site)).expect("rendered")
+}
+
+/// Compares with a golden file; `CIVICNET_GOLDEN=write` writes it anew.
+fn is_golden(name: &str, text: &str) {
+    let file = golden(name);
+    if std::env::var("CIVICNET_GOLDEN").is_ok_and(|value| value == "write") {
+        std::fs::write(&file, text).expect("written");
+    }
+    let kept = std::fs::read_to_string(&file).expect("the golden file");
+    assert!(
+        kept == text,
+        "{} is stale: run with CIVICNET_GOLDEN=write and read the difference",
+        file.display()
+    );
 }
 
 fn bird_accepts(text: &str) {
@@ -43,7 +63,6 @@ fn bird_accepts(text: &str) {
     );
 }
 
-/// `CIVICNET_GOLDEN=write` writes the files anew.
 #[test]
 fn golden_configurations() {
     let document = Document::parse("lab.toml", LAB).expect("valid");
@@ -55,16 +74,7 @@ fn golden_configurations() {
             "the same input gives the same bytes"
         );
         bird_accepts(&text);
-        let file = golden(&format!("{site}.bird.conf"));
-        if std::env::var("CIVICNET_GOLDEN").is_ok_and(|value| value == "write") {
-            std::fs::write(&file, &text).expect("written");
-        }
-        let kept = std::fs::read_to_string(&file).expect("the golden file");
-        assert!(
-            kept == text,
-            "{} is stale: run with CIVICNET_GOLDEN=write and read the difference",
-            file.display()
-        );
+        is_golden(&format!("{site}.bird.conf"), &text);
     }
 }
 
@@ -93,16 +103,7 @@ fn golden_protection() {
         .filter(|line| !plain.lines().any(|other| other == *line))
         .collect();
     let added = added.join("\n") + "\n";
-    let file = golden("protection.bird.conf");
-    if std::env::var("CIVICNET_GOLDEN").is_ok_and(|value| value == "write") {
-        std::fs::write(&file, &added).expect("written");
-    }
-    let kept = std::fs::read_to_string(&file).expect("the golden file");
-    assert!(
-        kept == added,
-        "{} is stale: run with CIVICNET_GOLDEN=write and read the difference",
-        file.display()
-    );
+    is_golden("protection.bird.conf", &added);
     for expected in [
         "other-site: not announced: for other sites",
         "elsewhere: not announced: the member has no router here",

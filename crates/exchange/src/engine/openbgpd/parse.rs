@@ -1,0 +1,152 @@
+//! What `bgpctl -j` says, and what a configuration of ours says of its sessions.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use crate::engine::{RouteChanges, SessionState};
+
+/// What a session needs to be told besides a reload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Terms<'a> {
+    /// It is configured and down.
+    pub is_down: bool,
+    /// Its description, by which the daemon names it.
+    pub name: Option<&'a str>,
+    /// The line with its secret.
+    pub secret: Option<&'a str>,
+}
+
+/// The sessions of a configuration that [`crate::render::openbgpd`] wrote.
+pub fn terms(text: &str) -> BTreeMap<IpAddr, Terms<'_>> {
+    let mut found = BTreeMap::new();
+    let mut open: Option<IpAddr> = None;
+    for line in text.lines() {
+        let line = line.trim();
+        let neighbor = line
+            .strip_prefix("neighbor ")
+            .and_then(|rest| rest.strip_suffix(" {"))
+            .and_then(|address| address.parse().ok());
+        if let Some(address) = neighbor {
+            open = Some(address);
+            found.insert(address, Terms::default());
+        }
+        let Some(terms) = open.and_then(|address| found.get_mut(&address)) else {
+            continue;
+        };
+        match line {
+            "}" => open = None,
+            "down" => terms.is_down = true,
+            secret if secret.starts_with("tcp md5sig ") => terms.secret = Some(secret),
+            other => {
+                let name = other
+                    .strip_prefix("descr \"")
+                    .and_then(|rest| rest.strip_suffix('"'));
+                terms.name = name.or(terms.name);
+            }
+        }
+    }
+    found
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    neighbors: Vec<Neighbor>,
+}
+
+/// Every field may be absent: a session that never was has few.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Neighbor {
+    remote_as: serde_json::Value,
+    description: String,
+    remote_addr: String,
+    state: String,
+    last_updown: String,
+    last_error_received: Option<String>,
+    last_error_sent: Option<String>,
+    config: Config,
+    stats: Stats,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Config {
+    template: bool,
+    down: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Stats {
+    prefixes: Two<u64>,
+    update: Two<Updates>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Two<T> {
+    sent: T,
+    received: T,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Updates {
+    updates: u64,
+    withdraws: u64,
+}
+
+/// Reads the answer to `show neighbor`. Its counts of received prefixes are from before the filters, and
+/// stand as taken: OpenBGPD does not count what it refused.
+///
+/// # Errors
+/// When it is no such answer.
+pub fn sessions(text: &str) -> Result<Vec<SessionState>, serde_json::Error> {
+    let answer: Answer = serde_json::from_str(text)?;
+    let found = answer
+        .neighbors
+        .into_iter()
+        .filter(|one| !one.config.template);
+    Ok(found.map(session).collect())
+}
+
+fn session(told: Neighbor) -> SessionState {
+    let state = match (told.state.as_str(), told.config.down) {
+        ("Established", _) => "up",
+        (_, true) => "down",
+        _ => "start",
+    };
+    let name = match told.description.is_empty() {
+        true => told.remote_addr.clone(),
+        false => told.description,
+    };
+    SessionState {
+        name,
+        state: state.to_owned(),
+        since: told.last_updown,
+        info: told.state,
+        description: String::new(),
+        neighbor: told.remote_addr.parse().ok(),
+        neighbor_asn: match &told.remote_as {
+            serde_json::Value::String(text) => text.parse().ok(),
+            number => number.as_u64().and_then(|number| number.try_into().ok()),
+        },
+        imported: told.stats.prefixes.received,
+        filtered: 0,
+        exported: told.stats.prefixes.sent,
+        preferred: 0,
+        last_error: told
+            .last_error_received
+            .or(told.last_error_sent)
+            .unwrap_or_default(),
+        changes: RouteChanges {
+            announced: told.stats.update.received.updates,
+            refused: 0,
+            accepted: 0,
+            withdrawn: told.stats.update.received.withdraws,
+        },
+    }
+}
