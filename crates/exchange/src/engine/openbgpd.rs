@@ -42,7 +42,8 @@ const SESSIONS_BYTES_MAX: u64 = 64 << 20;
 const CONFIG_BYTES_MAX: u64 = 1 << 30;
 /// What `bgpctl` says when something was done: it exits with 0 in any case.
 const DONE: &str = "request processed";
-/// Goes back when nobody decides: file, bgpctl, socket, seconds, name of the try.
+/// Goes back when nobody decides: file, bgpctl, socket, seconds, name of the try; then address and word of
+/// each session that must be told.
 const GUARD: &str = r#"
 i=0
 while [ "$i" -lt "$4" ]; do
@@ -50,7 +51,15 @@ while [ "$i" -lt "$4" ]; do
   i=$((i + 1))
   [ "$(cat "$1.trial" 2>/dev/null)" = "$5" ] || exit 0
 done
-mv -f "$1.before" "$1" && rm -f "$1.trial" && exec timeout 60 "$2" -s "$3" reload
+mv -f "$1.before" "$1" && rm -f "$1.trial" || exit 1
+bgpctl=$2
+socket=$3
+shift 5
+timeout 60 "$bgpctl" -s "$socket" reload
+while [ $# -ge 2 ]; do
+  timeout 60 "$bgpctl" -s "$socket" neighbor "$1" "$2"
+  shift 2
+done
 "#;
 
 /// An OpenBGPD whose control socket is here.
@@ -146,18 +155,8 @@ impl OpenBgpd {
     /// Has the daemon read its file, and tells the sessions what a reload does not.
     fn take(&self, old: &str, new: &str) -> Result<(), EngineError> {
         self.reload()?;
-        let before = terms(old);
-        for (address, now) in terms(new) {
-            let Some(then) = before.get(&address) else {
-                continue;
-            };
-            let word = match (then.is_down, now.is_down) {
-                (false, true) => "down",
-                (true, false) => "up",
-                (false, false) if then.secret != now.secret => "clear",
-                _ => continue,
-            };
-            self.tell(&["neighbor", &address.to_string(), word])?;
+        for (address, word) in words(old, new) {
+            self.tell(&["neighbor", &address, word])?;
         }
         Ok(())
     }
@@ -209,6 +208,22 @@ impl OpenBgpd {
             said: "no name of a session".to_owned(),
         })
     }
+}
+
+/// What sessions must be told after a reload from `old` to `new`: address and word.
+fn words(old: &str, new: &str) -> Vec<(String, &'static str)> {
+    let before = terms(old);
+    let word = |(address, now): (IpAddr, Terms<'_>)| {
+        let then = before.get(&address)?;
+        let word = match (then.is_down, now.is_down) {
+            (false, true) => "down",
+            (true, false) => "up",
+            (false, false) if then.secret != now.secret => "clear",
+            _ => return None,
+        };
+        Some((address.to_string(), word))
+    };
+    terms(new).into_iter().filter_map(word).collect()
 }
 
 fn refused(words: &[&str], said: &Said) -> EngineError {
@@ -298,7 +313,7 @@ impl Engine for OpenBgpd {
         let said = self.ask(&words, SESSIONS_BYTES_MAX)?;
         sessions(&said.out).map_err(|error| EngineError::Refused {
             command: words.join(" "),
-            said: error.to_string(),
+            said: error,
         })
     }
 
@@ -316,6 +331,11 @@ impl Engine for OpenBgpd {
             .arg(&self.socket)
             .arg(undo_after_s.to_string())
             .arg(&trial)
+            .args(
+                words(&new, &old)
+                    .iter()
+                    .flat_map(|(address, word)| [address.as_str(), word]),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

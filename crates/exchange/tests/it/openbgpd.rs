@@ -71,7 +71,10 @@ impl Drop for Lab {
 }
 
 /// Whether the tests can run here; says loudly what is missing when not.
-#[expect(clippy::print_stderr, reason = "whoever reads the test's words is to see it")]
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever reads the test's words is to see it"
+)]
 fn can_run() -> bool {
     let id = Command::new("id").arg("-u").output().expect("id runs");
     let mut missing: Vec<String> = PROGRAMS

@@ -50,10 +50,13 @@ pub fn terms(text: &str) -> BTreeMap<IpAddr, Terms<'_>> {
     found
 }
 
+/// What it says in place of a list when no session is configured.
+const NOBODY: &str = "no such neighbor";
+
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(default)]
-    neighbors: Vec<Neighbor>,
+    neighbors: Option<Vec<Neighbor>>,
+    error: Option<String>,
 }
 
 /// Every field may be absent: a session that never was has few.
@@ -103,13 +106,15 @@ struct Updates {
 /// stand as taken: OpenBGPD does not count what it refused.
 ///
 /// # Errors
-/// When it is no such answer.
-pub fn sessions(text: &str) -> Result<Vec<SessionState>, serde_json::Error> {
-    let answer: Answer = serde_json::from_str(text)?;
-    let found = answer
-        .neighbors
-        .into_iter()
-        .filter(|one| !one.config.template);
+/// When it is no such answer, with what is wrong.
+pub fn sessions(text: &str) -> Result<Vec<SessionState>, String> {
+    let answer: Answer = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let neighbors = match (answer.neighbors, answer.error) {
+        (Some(neighbors), _) => neighbors,
+        (None, Some(error)) if error == NOBODY => Vec::new(),
+        (None, error) => return Err(error.unwrap_or_else(|| "no sessions in it".to_owned())),
+    };
+    let found = neighbors.into_iter().filter(|one| !one.config.template);
     Ok(found.map(session).collect())
 }
 

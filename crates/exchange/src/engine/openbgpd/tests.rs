@@ -131,7 +131,11 @@ fn sessions_are_read_and_wanted_ones_known() {
     );
     let wanted = Stage::new("good").engine().wanted(OLD);
     assert_eq!(wanted, ["192.0.2.3", "one"].map(str::to_owned).into());
-    for wrong in ["", "[]", "{\"neighbors\": 7}", "{\"neighbors\": [7]}"] {
+    let nobody = r#"{"status": "FAILED", "error": "no such neighbor"}"#;
+    assert_eq!(sessions(nobody), Ok(Vec::new()));
+    let told = sessions(&nobody.replace("no such neighbor", "out of memory"));
+    assert_eq!(told, Err("out of memory".to_owned()));
+    for wrong in ["", "7", "{}", "{\"neighbors\": 7}", "{\"neighbors\": [7]}"] {
         assert!(sessions(wrong).is_err(), "{wrong}");
     }
     for at in 0..SESSIONS.len() {
@@ -225,12 +229,13 @@ fn lost_sessions_bring_the_old_file_back() {
 fn a_change_whose_author_died_is_undone_by_the_guard_or_the_next_one() {
     let stage = Stage::new("good");
     let mut engine = stage.engine();
-    stage.put("new", "half a change\n");
+    stage.put("new", &OLD.replace("\"x\"", "\"y\""));
     engine.configure(&stage.path("new"), 1).expect("taken");
     drop(engine);
     until("the guard goes back", || stage.is_at_rest());
+    let clear = "neighbor 192.0.2.1 clear";
     until("and tells the daemon", || {
-        stage.told() == ["reload", "reload"]
+        stage.told() == ["reload", clear, "reload", clear]
     });
     assert_eq!(stage.get("bgpd.conf").as_deref(), Some(OLD));
 
@@ -242,7 +247,7 @@ fn a_change_whose_author_died_is_undone_by_the_guard_or_the_next_one() {
     engine.prepare().expect("put right");
     assert_eq!(stage.get("bgpd.conf").as_deref(), Some(OLD));
     assert!(stage.is_at_rest());
-    assert_eq!(stage.told().len(), 3);
+    assert_eq!(stage.told().len(), 5);
     let told = stage.engine().prepare().expect_err("one at a time");
     assert!(told.to_string().contains("another change"), "{told}");
 }
