@@ -193,3 +193,22 @@ def test_control_dies_in_the_middle_of_a_review(fragile):
             act(officer, case, "accept")
             officer.go(f"/incidents/{case}")
         assert officer.text().count("如期") == 2, "the report and its review, each once"
+
+
+@pytest.mark.parametrize("edge", ["hsinchu", "taichung", "tainan"])
+def test_the_public_pages_come_through_the_cdn_and_nothing_else_does(country, edge):
+    host = "www.isac.gov.test"
+    assert country.addresses(host, source="127.16.1.10"), "the name leads to an edge"
+    for tag, word in (("zh", "lang=\"zh-TW\""), ("en", "lang=\"en\"")):
+        wait_for(lambda: country.get(edge, host, f"/open/{tag}").status_code == 200, 10, "the front page")
+        page = country.get(edge, host, f"/open/{tag}")
+        assert word in page.text and "hit" in page.headers["cache-status"], page.headers
+        assert "set-cookie" not in page.headers
+    style = re.search(r'<link rel="stylesheet" href="([^"]+)"', page.text)[1]
+    assert country.get(edge, host, style).status_code == 200
+    front = country.get(edge, host, "/")
+    assert front.status_code == 303 and front.headers["location"] == "/open", front.headers
+    assert country.get(edge, host, "/public/report").status_code == 200
+    for path in ("/login", "/cases", "/api/v1/me", "/sites", "/openness"):
+        assert country.get(edge, host, path).status_code == 404, path
+    assert requests.get(country.at("console") + "/login", timeout=10).status_code == 200

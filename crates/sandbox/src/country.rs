@@ -211,7 +211,7 @@ pub struct PublicSite {
     pub name_zh: &'static str,
     /// Name in English.
     pub name_en: &'static str,
-    /// Number of its origin, from 1.
+    /// Number of its origin, from 1; 0: the console.
     pub origin: usize,
 }
 
@@ -233,6 +233,15 @@ pub const PUBLIC_SITES: [PublicSite; 2] = [
         origin: 2,
     },
 ];
+
+/// The public pages of the country's ISAC, behind the CDN as well; their origin is the console.
+pub const ISAC_SITE: PublicSite = PublicSite {
+    slug: "isac",
+    host: "www.isac.gov.test",
+    name_zh: "資安資訊站（示範）",
+    name_en: "Security information (demonstration)",
+    origin: 0,
+};
 
 /// The site that the tour puts behind the CDN.
 pub const TOUR_SITE: PublicSite = PublicSite {

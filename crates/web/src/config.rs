@@ -5,6 +5,9 @@ use runtime::config::{Check, Checker};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Names of [`WebConfig::open_hosts`].
+const OPEN_HOSTS_MAX: usize = 100;
+
 /// Console and API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -18,6 +21,8 @@ pub struct WebConfig {
     pub session_max_s: u32,
     /// Proxies whose `X-Forwarded-For` is believed, as prefixes.
     pub trusted_proxies: Vec<Prefix>,
+    /// Host names under which the public pages alone are served, such as by a CDN; `/` leads to them.
+    pub open_hosts: Vec<String>,
     /// How passwords are hashed.
     pub password: PasswordConfig,
     /// Single sign-on by an OpenID Connect provider; absent: none.
@@ -77,6 +82,7 @@ impl Default for WebConfig {
             session_idle_s: 2 * 3600,
             session_max_s: 12 * 3600,
             trusted_proxies: Vec::new(),
+            open_hosts: Vec::new(),
             password: PasswordConfig::default(),
             oidc: None,
             login_burst: 10,
@@ -116,6 +122,15 @@ impl Check for WebConfig {
             }),
             "public_url",
             "must be http:// or https:// and a host, without a path",
+        );
+        at.require(
+            self.open_hosts.len() <= OPEN_HOSTS_MAX
+                && self
+                    .open_hosts
+                    .iter()
+                    .all(|host| url::Host::parse(host).is_ok()),
+            "open_hosts",
+            format!("must be at most {OPEN_HOSTS_MAX} host names, without ports"),
         );
         at.require(
             (60..=86_400).contains(&self.session_idle_s),

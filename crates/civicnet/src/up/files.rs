@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use sandbox::content;
-use sandbox::country::{AGENCY_ZONE, CDN_ZONE, PUBLIC_SITES, Site, TOUR_SITE, origin_address};
+use sandbox::country::{
+    AGENCY_ZONE, CDN_ZONE, ISAC_SITE, PUBLIC_SITES, Site, TOUR_SITE, origin_address,
+};
 
 use super::children::write_file;
 use super::ports::Ports;
@@ -134,7 +136,7 @@ fn agency_zone() -> String {
             .trim_end_matches('.')
             .to_owned()
     };
-    for site in &PUBLIC_SITES {
+    for site in PUBLIC_SITES.iter().chain([&ISAC_SITE]) {
         // Writing to a String cannot fail.
         writeln!(
             zone,
@@ -179,11 +181,12 @@ pub(super) fn control_config(dir: &Path, ports: &Ports, up: &Up) -> anyhow::Resu
          [control]\nlisten = {listen:?}\nresolver = \"{dns}\"\nzone_files = [{zone_file:?}]\n\n\
          [store]\nurl = {database:?}\nkey_file = {keys:?}\naudit_anchor_file = {anchors:?}\n[store.blobs]\ndir = {blobs:?}\n\n\
          [fabric]\nlisten = \"{fabric}\"\n{nats}\n[irr]\nfiles = [{registry:?}]\n\n[lake]\ndir = {lake:?}\nflush_interval_s = 10\n\n\
-         [web]\npublic_url = \"http://localhost:{console}\"\nlogin_burst = 100\napi_burst = 100000\n\n\
+         [web]\npublic_url = \"http://localhost:{console}\"\nlogin_burst = 100\napi_burst = 100000\nopen_hosts = [\"{open}\"]\n\n\
          [casework]\nconsole_url = \"http://localhost:{console}\"\nallow_private = [\"127.0.0.0/8\"]\n\n\
          [cdn]\nzone = \"{zone}\"\nname_servers = [\"ns1\"]\nzone_records = [\"ns1 3600 IN A 127.0.0.1\"]\nzone_keeper = \"hostmaster.{zone}.\"\n\
          proof_port = {origin}\nallow_private = [\"127.0.0.0/8\"]\nsandbox_ca = true\n\n\
          [isac.taxii]\nlisten = [\"{taxii}\"]\npublic_url = \"http://{taxii}\"\nburst = 1000000\n\n[rpki]\nrtr = \"{rtr}\"\nslurm = [{exceptions:?}]\n",
+        open = ISAC_SITE.host,
         admin = ports.control_admin(),
         pid = node_dir.join("pid").display().to_string(),
         dns = ports.dns(),

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::ensure;
-use sandbox::country::{DISPATCH, PUBLIC_SITES, SITES, Site, origin_address};
+use sandbox::country::{DISPATCH, ISAC_SITE, PUBLIC_SITES, SITES, Site, origin_address};
 use serde_json::{Map, Value};
 
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -215,6 +215,10 @@ impl Ports {
                 format!("http://{}", site.host),
             );
         }
+        put(
+            &format!("site_{}", ISAC_SITE.slug),
+            format!("http://{}", ISAC_SITE.host),
+        );
         all
     }
 }

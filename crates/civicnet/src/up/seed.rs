@@ -12,7 +12,7 @@ use cdn::dispatch_map::{DispatchMap, Edge, Health, Region};
 use cdn::settings::SiteConfig;
 use cdn::{Cdn, NewSite};
 use exchange::room::demo::NETWORKS;
-use sandbox::country::{POPULATIONS, PUBLIC_SITES, PublicSite, SITES, TOUR_SITE};
+use sandbox::country::{ISAC_SITE, POPULATIONS, PUBLIC_SITES, PublicSite, SITES, TOUR_SITE};
 use serde::{Deserialize, Serialize};
 use store::Actor;
 use web::{Accounts, By, HouseRole, Lang, NewUser, OrgRole, OrgScope};
@@ -130,6 +130,10 @@ async fn people(
             public_site(cdn, operator, org, site, ports).await?;
         }
     }
+    let org = accounts
+        .create_org(ISAC_SITE.name_zh, ISAC_SITE.name_en, &by)
+        .await?;
+    public_site(cdn, operator, org, &ISAC_SITE, ports).await?;
     for (slug, name_zh, name_en) in UTILITIES {
         let org = accounts.create_org(name_zh, name_en, &by).await?;
         let email = format!("owner@{slug}.test");
@@ -210,13 +214,17 @@ async fn public_site(
         request: None,
     };
     cdn.prove_by_house(&by, org, site.host).await?;
+    let origin = match site.origin {
+        0 => ports.console(),
+        number => ports.origin(number),
+    };
     let new = NewSite {
         org,
         name_zh: site.name_zh.to_owned(),
         name_en: site.name_en.to_owned(),
         hosts: vec![site.host.to_owned()],
         config: SiteConfig {
-            origins: OriginPool::single(format!("http://{}", ports.origin(site.origin))),
+            origins: OriginPool::single(format!("http://{origin}")),
             delivery: SiteSettings::default(),
         },
         case: None,

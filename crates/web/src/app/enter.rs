@@ -23,6 +23,9 @@ use crate::visit::{Theme, Visit};
 /// Pages below this path are the same for everybody: they get no cookie, hold no form
 /// that needs one, and may be kept by caches.
 const OPEN: &str = "/open/";
+/// The first of them, and what else is for everybody: reports, and what pages are made of.
+const FRONT: &str = "/open";
+const PUBLIC: [&str; 3] = [OPEN, "/public/", "/assets/"];
 
 /// Who asks, may they, and does the request come from a page of ours.
 pub(super) async fn enter(
@@ -41,13 +44,13 @@ pub(super) async fn enter(
             response
         }
         Err(Refused::Error(error)) => (*error).into_response(),
-        Err(Refused::SignIn(to)) => axum::response::Redirect::to(&to).into_response(),
+        Err(Refused::Elsewhere(to)) => axum::response::Redirect::to(&to).into_response(),
     }
 }
 
 enum Refused {
     Error(Box<WebError>),
-    SignIn(String),
+    Elsewhere(String),
 }
 
 impl From<WebError> for Refused {
@@ -64,6 +67,14 @@ async fn admit(
     let peer = peer(house, &request);
     let path = request.uri().path().to_owned();
     let api = path.starts_with("/api/");
+    if is_open_host(house, &request) && path != FRONT {
+        if path == "/" {
+            return Err(Refused::Elsewhere(FRONT.to_owned()));
+        }
+        if !PUBLIC.iter().any(|part| path.starts_with(part)) {
+            return Err(WebError::not_found("page", &path).into());
+        }
+    }
     let now = house.clock.now();
     let mut cookies = Vec::new();
 
@@ -217,7 +228,7 @@ fn sign_in(request: &Request) -> Refused {
         .path_and_query()
         .map_or("/", |path| path.as_str());
     let next: String = url::form_urlencoded::byte_serialize(here.as_bytes()).collect();
-    Refused::SignIn(format!("/login?next={next}"))
+    Refused::Elsewhere(format!("/login?next={next}"))
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750 section 2.1).
@@ -229,6 +240,21 @@ fn bearer(value: &HeaderValue) -> Result<String, WebError> {
         }
         _ => Err(WebError::unauthenticated()),
     }
+}
+
+/// Whether the request came for a name under which the public pages alone are served.
+fn is_open_host(house: &House, request: &Request) -> bool {
+    let named = request
+        .uri()
+        .host()
+        .or_else(|| request.headers().get(header::HOST)?.to_str().ok());
+    let Some(named) = named else { return false };
+    let host = match named.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => named,
+    };
+    let open = &house.config.open_hosts;
+    open.iter().any(|one| one.eq_ignore_ascii_case(host))
 }
 
 /// The client: the connection's peer, or what trusted proxies say, from the right.
