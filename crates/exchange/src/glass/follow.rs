@@ -107,7 +107,7 @@ impl Follower {
             .map(|state| (state.name.clone(), Mark::of(state)))
             .collect();
         let known = match self.index.take() {
-            Some(index) if status.booted == self.booted => Some(index),
+            Some(index) if same_start(zone, &status.booted, &self.booted) => Some(index),
             _ => None,
         };
         let found = match &known {
@@ -264,6 +264,15 @@ impl Follower {
     }
 }
 
+/// Whether two words of a daemon name one start of it. It works the moment out of its own clock each
+/// time, and the second before or after comes out now and then.
+fn same_start(zone: Zone, one: &str, other: &str) -> bool {
+    match (zone.unix_s(one), zone.unix_s(other)) {
+        (Some(a), Some(b)) => a.abs_diff(b) <= SAME_SECOND_S,
+        _ => one == other,
+    }
+}
+
 /// A network or a protocol that the daemon does not know has no routes.
 fn some(asked: Result<(), EngineError>) -> Result<(), FeedError> {
     match asked {
@@ -275,4 +284,20 @@ fn some(asked: Result<(), EngineError>) -> Result<(), FeedError> {
 fn is_nothing(said: &str) -> bool {
     let said = said.to_ascii_lowercase();
     said.contains("not found") || said.contains("is not a protocol") || said.contains("no such")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_start_is_told_a_second_earlier_or_later() {
+        let zone = Zone::of("2026-11-21 13:00:00", 1_795_266_000);
+        let same = |one: &str, other: &str| same_start(zone, one, other);
+        assert!(same("2026-11-21 10:00:00", "2026-11-21 10:00:00"));
+        assert!(same("2026-11-21 10:00:00", "2026-11-21 09:59:59"));
+        assert!(!same("2026-11-21 10:00:00", "2026-11-21 10:00:02"));
+        assert!(!same("", "2026-11-21 10:00:02"));
+        assert!(same("?", "?"));
+    }
 }
