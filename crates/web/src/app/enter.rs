@@ -249,12 +249,19 @@ fn is_open_host(house: &House, request: &Request) -> bool {
         .host()
         .or_else(|| request.headers().get(header::HOST)?.to_str().ok());
     let Some(named) = named else { return false };
+    let host = bare_host(named);
+    let open = &house.config.open_hosts;
+    open.iter()
+        .any(|one| bare_host(one).eq_ignore_ascii_case(host))
+}
+
+/// The name in `Host` without the port and without the root's dots, with which it is the same name.
+fn bare_host(named: &str) -> &str {
     let host = match named.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => named,
     };
-    let open = &house.config.open_hosts;
-    open.iter().any(|one| one.eq_ignore_ascii_case(host))
+    host.trim_end_matches('.')
 }
 
 /// The client: the connection's peer, or what trusted proxies say, from the right.
@@ -395,4 +402,24 @@ fn ours(house: &House, headers: &HeaderMap, origin: &str) -> bool {
         None => origin.host_str().unwrap_or_default().to_owned(),
     };
     !authority.is_empty() && authority == host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bare_host;
+
+    #[test]
+    fn a_name_is_the_same_with_port_and_root() {
+        for named in [
+            "www.a.test",
+            "www.a.test:80",
+            "www.a.test.",
+            "www.a.test.:8080",
+            "www.a.test:",
+        ] {
+            assert_eq!(bare_host(named), "www.a.test", "{named}");
+        }
+        assert_eq!(bare_host("[::1]:80"), "[::1]");
+        assert_ne!(bare_host("www.a.test.evil"), "www.a.test");
+    }
 }
