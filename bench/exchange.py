@@ -8,7 +8,8 @@ prepared files; then `bird -p` of both results. *converge*: two route servers wi
 AS sets, 50,000 ROAs, actions, reasons kept) in network namespaces; a BIRD for each member, with an address of its own
 and a session with each route server; time until both have taken everything, and until every member has been
 told everything of the others. *filters*: 100,000 routes of one member through one route server to three others, civicnet's
-configuration and accept-all in turn, three rounds, medians. Needs root (namespaces). Writes var/bench/exchange.json.
+configuration, arouteserver's (its log and its tracing of every route taken out; it has no ROAs, which it would ask of a cache) and
+accept-all in turn, three rounds, medians. Needs root (namespaces). Writes var/bench/exchange.json.
 """
 
 import argparse
@@ -336,10 +337,14 @@ def part_filters(work, args):
     plain.write_text(ACCEPT_ALL.format(sessions="\n".join(
         f"protocol bgp m{member} {{ local 198.200.0.1 as {RS_ASN}; neighbor {address(member)} as {FIRST_ASN + member}; rs client; strict bind on; connect delay time 1;"
         " ipv4 { import all; export all; }; }" for member in range(4))))
-    rounds = {"filters": [], "accept-all": []}
+    traced = arouteserver(work, members)[0].read_text()
+    other = work / "arouteserver.conf"
+    other.write_text(re.sub(r"(?m)^(log|debug protocols) .*$", "", traced))
+    confs = {"filters": filtered, "arouteserver": other, "accept-all": plain}
+    rounds = {name: [] for name in confs}
     with networks(4, 1) as (hosts, homes):
         for _ in range(3):
-            for name, conf in (("filters", filtered), ("accept-all", plain)):
+            for name, conf in confs.items():
                 server = Daemon(work, f"rs-{name}", hosts[0], conf)
                 players = Players(work, homes, members, 1, 1)
                 try:
@@ -354,9 +359,13 @@ def part_filters(work, args):
                     server.stop()
                     players.stop()
     figures = {name: {key: round(statistics.median(one[key] for one in all), 2) for key in ("seconds", "cpu", "mib")} for name, all in rounds.items()}
-    ratio = {key: round(figures["filters"][key] / figures["accept-all"][key], 2) for key in ("seconds", "cpu", "mib")}
-    print(f"filters: {args.routes} routes to three members: {figures['filters']['seconds']} s ({figures['filters']['cpu']} s of processor time, {figures['filters']['mib']} MiB) with full filters, "
-          f"{figures['accept-all']['seconds']} s ({figures['accept-all']['cpu']} s, {figures['accept-all']['mib']} MiB) accepting all: {ratio['seconds']} times as long, {ratio['cpu']} times the processor time (goal: 2)", flush=True)
+    def beside(name):
+        one = figures[name]
+        return {key: round(figures["filters"][key] / one[key], 2) for key in ("seconds", "cpu", "mib")} if all(one.values()) else {}
+    ratio = {name: beside(name) for name in ("arouteserver", "accept-all")}
+    for name, one in figures.items():
+        print(f"filters: {args.routes} routes to three members: {name}: {one['seconds']} s ({one['cpu']} s of processor time, {one['mib']} MiB); "
+              f"civicnet beside it: {ratio.get(name, 'itself')}", flush=True)
     return figures | {"ratio": ratio}
 
 
