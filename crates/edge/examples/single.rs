@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let handle = Edge::start_single(
         options,
         &origin,
-        Vec::new(),
+        None,
         Arc::new(NoEvents),
         &Metrics::new(),
         CancellationToken::new(),

@@ -8,7 +8,7 @@ use base::Timestamp;
 use base::event::{AccessEvent, Protocol};
 use bytes::Bytes;
 use futures::stream;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use hyper::body::Incoming;
@@ -92,7 +92,8 @@ async fn answer(
     client: IpAddr,
 ) -> http::Response<Sent> {
     let began = worker.now();
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
+    join_cookies(&mut parts.headers);
     let target = parts
         .uri
         .path_and_query()
@@ -125,6 +126,7 @@ async fn answer(
                 target,
                 headers: parts.headers,
                 client,
+                protocol: Protocol::Http2,
                 ours: false,
                 body: Upload::stream(incoming),
             };
@@ -136,6 +138,22 @@ async fn answer(
         ),
     };
     send(worker, response, site, event, began, head_only)
+}
+
+/// Puts the crumbs of `Cookie` together: beyond HTTP/2 it is one field (RFC 9113 section
+/// 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<&[u8]> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, whole);
+    }
 }
 
 /// `:authority`, or `Host` when there is none; both must agree (RFC 9113 section 8.3.1).
@@ -227,4 +245,22 @@ fn send(
     *sent.status_mut() = status;
     *sent.headers_mut() = headers;
     sent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crumbs_of_a_cookie_become_one_field() {
+        let mut headers = HeaderMap::new();
+        join_cookies(&mut headers);
+        assert!(headers.is_empty());
+        for crumb in ["a=1", "b=2", "c=3"] {
+            headers.append(header::COOKIE, HeaderValue::from_static(crumb));
+        }
+        join_cookies(&mut headers);
+        let all: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
+        assert_eq!(all, ["a=1; b=2; c=3"]);
+    }
 }

@@ -12,7 +12,6 @@ use base::event::{EventSink, Severity};
 use base::quick::{Order, QuickEntry};
 use base::{Clock, SiteId, SystemClock};
 use cache::store::{DiskOptions, Notice, OpenError, PurgeError, PurgeOrder, Store, StoreOptions};
-use http::HeaderValue;
 use runtime::metrics::Metrics;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
@@ -22,7 +21,7 @@ use crate::metrics::EdgeCollector;
 use crate::options::EdgeOptions;
 use crate::preload::{self, Progress};
 use crate::server::{self, Post, PreloadJob};
-use crate::sites::{self, Sites, SnapshotError};
+use crate::sites::{Sites, SnapshotError};
 use crate::stats::EdgeStats;
 use crate::tls::{self, TlsError};
 use crate::worker::{Parts, Shared};
@@ -114,25 +113,25 @@ impl Edge {
     }
 
     /// Serves one origin for every host, without a snapshot: for trying and measuring.
-    /// HTTPS needs `certificates`.
+    /// HTTPS needs a `certificate`, which everybody gets, whatever host they ask for.
     ///
     /// # Errors
     /// As [`Edge::start`], and when `origin` is no `http://host[:port]` or `https://…`.
     pub fn start_single(
         options: EdgeOptions,
         origin: &str,
-        certificates: Vec<EdgeCertificate>,
+        certificate: Option<EdgeCertificate>,
         sink: Arc<dyn EventSink>,
         metrics: &Metrics,
         stop: CancellationToken,
     ) -> Result<EdgeHandle, EdgeError> {
         let sites = Sites::single(origin)?;
         open(options, sink, metrics, stop, |shared| {
-            let snapshot = EdgeSnapshot {
-                certificates,
-                ..EdgeSnapshot::default()
-            };
-            shared.resolver.set(sites::certificates(&snapshot)?);
+            if let Some(certificate) = &certificate {
+                let table = tls::Certificates::single(certificate)
+                    .map_err(|cause| SnapshotError::Certificate { index: 0, cause })?;
+                shared.resolver.set(table);
+            }
             shared.set_sites(sites);
             Ok(())
         })
@@ -147,11 +146,8 @@ fn open(
     prepare: impl FnOnce(&Shared) -> Result<(), EdgeError>,
 ) -> Result<EdgeHandle, EdgeError> {
     let store = open_store(&options, &sink)?;
-    let via = HeaderValue::from_str(&format!("1.1 {}", options.node))
-        .unwrap_or(HeaderValue::from_static("1.1 edge"));
     let shared = Shared::new(Parts {
         node: options.node.as_str().into(),
-        via,
         limits: options.limits.clone(),
         capacity_rps: options.capacity_rps,
         store,

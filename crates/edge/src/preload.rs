@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use base::event::Protocol;
 use base::quick::Preload;
 use http::{HeaderMap, Method};
 use tokio::sync::{Semaphore, mpsc};
@@ -91,6 +92,7 @@ async fn fetch(worker: &Rc<Worker>, site: base::SiteId, url: &str) -> bool {
         target: format!("{}{query}", url.path()),
         headers: HeaderMap::new(),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        protocol: Protocol::Http11,
         ours: true,
         body: Upload::EMPTY,
     };

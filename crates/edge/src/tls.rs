@@ -58,6 +58,8 @@ pub(crate) struct Certificates {
     exact: HashMap<Box<str>, Arc<CertifiedKey>>,
     /// By what follows `*.`.
     wildcard: HashMap<Box<str>, Arc<CertifiedKey>>,
+    /// For whoever names no host, or another one.
+    default: Option<Arc<CertifiedKey>>,
 }
 
 impl Certificates {
@@ -76,6 +78,18 @@ impl Certificates {
         Ok(table)
     }
 
+    /// One certificate for every name, and for whoever names none; it need not name a host.
+    ///
+    /// # Errors
+    /// When chain or key cannot be used.
+    pub(crate) fn single(certificate: &EdgeCertificate) -> Result<Self, TlsError> {
+        let (_, key) = chain(certificate)?;
+        Ok(Self {
+            default: Some(key),
+            ..Self::default()
+        })
+    }
+
     /// The certificate for a name: exact, or a wildcard of its left-most label
     /// (RFC 6125 section 6.4.3).
     fn find(&self, name: &str) -> Option<Arc<CertifiedKey>> {
@@ -89,16 +103,23 @@ impl Certificates {
 }
 
 fn read(certificate: &EdgeCertificate) -> Result<(Vec<String>, Arc<CertifiedKey>), TlsError> {
+    let (leaf, key) = chain(certificate)?;
+    Ok((names(&leaf)?, key))
+}
+
+/// The leaf of a certificate's chain, and the chain with its key.
+fn chain(
+    certificate: &EdgeCertificate,
+) -> Result<(CertificateDer<'static>, Arc<CertifiedKey>), TlsError> {
     let chain = CertificateDer::pem_slice_iter(certificate.chain_pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(TlsError::Chain)?;
-    let leaf = chain.first().ok_or(TlsError::Empty)?;
-    let names = names(leaf)?;
+    let leaf = chain.first().ok_or(TlsError::Empty)?.clone();
     let key =
         PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).map_err(TlsError::Key)?;
     let key = CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider())
         .map_err(TlsError::Unusable)?;
-    Ok((names, Arc::new(key)))
+    Ok((leaf, Arc::new(key)))
 }
 
 fn names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, TlsError> {
@@ -134,7 +155,10 @@ impl Resolver {
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let table = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
-        table.find(hello.server_name()?)
+        hello
+            .server_name()
+            .and_then(|name| table.find(name))
+            .or_else(|| table.default.clone())
     }
 }
 

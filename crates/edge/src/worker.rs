@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use base::delivery::EdgeSnapshot;
 use base::enforcement::Action;
-use base::event::{AccessEvent, CacheResult, EventBatch, EventSink, NoticeEvent, Severity};
+use base::event::{
+    AccessEvent, CacheResult, EventBatch, EventSink, NoticeEvent, Protocol, Severity,
+};
 use base::{Clock, SystemClock, Timestamp};
 use enforce::{Blocklist, Found};
 use http::{HeaderValue, StatusCode};
@@ -36,7 +38,10 @@ const EXPIRE_TICKS: u64 = 50;
 /// What the threads of an edge share.
 pub(crate) struct Shared {
     pub(crate) node: Box<str>,
-    pub(crate) via: HeaderValue,
+    /// The node's name as `Cache-Status` begins with it.
+    pub(crate) cache_name: Box<str>,
+    /// `Via` for what came over HTTP/1.0, HTTP/1.1 and HTTP/2.
+    via: [HeaderValue; 3],
     pub(crate) limits: EdgeLimits,
     pub(crate) capacity_rps: u32,
     pub(crate) store: Arc<cache::store::Store>,
@@ -70,7 +75,6 @@ impl std::fmt::Debug for Shared {
 /// The parts of [`Shared`] that somebody else makes.
 pub(crate) struct Parts {
     pub(crate) node: Box<str>,
-    pub(crate) via: HeaderValue,
     pub(crate) limits: EdgeLimits,
     pub(crate) capacity_rps: u32,
     pub(crate) store: Arc<cache::store::Store>,
@@ -79,13 +83,28 @@ pub(crate) struct Parts {
 }
 
 impl Shared {
+    /// The `Via` member of this node for a request that came over `protocol` (RFC 9110
+    /// section 7.6.3).
+    pub(crate) fn via(&self, protocol: Protocol) -> &HeaderValue {
+        let [old, usual, two] = &self.via;
+        match protocol {
+            Protocol::Http10 => old,
+            Protocol::Http11 => usual,
+            Protocol::Http2 | Protocol::Http3 => two,
+        }
+    }
+
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let limits = &parts.limits;
         let connections =
             Connections::new(limits.connections_max, limits.connections_per_address_max);
         Arc::new(Self {
+            cache_name: cache::rules::cache_name(&parts.node).into(),
+            via: ["1.0", "1.1", "2"].map(|version| {
+                HeaderValue::from_str(&format!("{version} {}", parts.node))
+                    .unwrap_or(HeaderValue::from_static("1.1 edge"))
+            }),
             node: parts.node,
-            via: parts.via,
             parting_ms: (
                 AtomicU64::new(0),
                 AtomicU64::new(

@@ -55,7 +55,7 @@ pub struct CacheStatus<'a> {
 }
 
 impl CacheStatus<'_> {
-    /// Appends the field's value for a cache called `name` (a node name).
+    /// Appends the field's value for a cache called `name`, as [`cache_name`] writes it.
     pub fn write(&self, name: &str, to: &mut Vec<u8>) {
         to.extend_from_slice(name.as_bytes());
         if self.hit {
@@ -84,6 +84,23 @@ impl CacheStatus<'_> {
     }
 }
 
+/// A node's name as the field begins with it: a token where it can be one, else a string
+/// (RFC 8941 section 3.3).
+pub fn cache_name(node: &str) -> String {
+    let token = node.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*')
+        && node
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&b));
+    if token {
+        return node.to_owned();
+    }
+    let printed: String = node
+        .chars()
+        .filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'))
+        .collect();
+    format!("\"{printed}\"")
+}
+
 fn number(to: &mut Vec<u8>, name: &[u8], value: i64) {
     to.extend_from_slice(name);
     if value < 0 {
@@ -100,6 +117,18 @@ mod tests {
         let mut octets = Vec::new();
         status.write("edge-hsinchu", &mut octets);
         String::from_utf8(octets).expect("ASCII")
+    }
+
+    #[test]
+    fn a_name_that_is_no_token_is_quoted() {
+        for (node, said) in [
+            ("edge-hsinchu", "edge-hsinchu"),
+            ("3f2a91c0d1e2", "\"3f2a91c0d1e2\""),
+            ("a b\"c", "\"a bc\""),
+            ("", "\"\""),
+        ] {
+            assert_eq!(cache_name(node), said);
+        }
     }
 
     #[test]

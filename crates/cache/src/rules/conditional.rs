@@ -56,7 +56,37 @@ pub fn strip(request: &mut HeaderMap) {
 /// Whether a client that sent `request` already has the stored response, so that a
 /// 304 answers it (RFC 9110 section 13.2.2; only for responses of status 200).
 pub fn is_not_modified(request: &RequestView<'_>, stored: &ResponseMeta, now: Timestamp) -> bool {
-    if request.plain || stored.status != 200 || !request.method.is_cacheable() {
+    stored.status == 200
+        && has_it_already(
+            request,
+            stored.etag.as_deref(),
+            // Without `Last-Modified`, the response's own date stands in (RFC 9111
+            // section 4.3.2).
+            Some(stored.last_modified_s.unwrap_or(stored.date_s)),
+            now,
+        )
+}
+
+/// As [`is_not_modified`], for a response of status 200 that is passed on and not kept.
+pub fn is_not_modified_in(request: &RequestView<'_>, fields: &HeaderMap, now: Timestamp) -> bool {
+    let time = |name| {
+        fields
+            .get(name)
+            .and_then(|value| date::parse(value.as_bytes(), now))
+    };
+    let etag = fields.get(ETAG).map(HeaderValue::as_bytes);
+    has_it_already(request, etag, time(LAST_MODIFIED), now)
+}
+
+/// Whether the request's conditions say that the client has the representation with this
+/// tag and time of change.
+fn has_it_already(
+    request: &RequestView<'_>,
+    etag: Option<&[u8]>,
+    modified_s: Option<i64>,
+    now: Timestamp,
+) -> bool {
+    if request.plain || !request.method.is_cacheable() {
         return false;
     }
     if request.if_none_match {
@@ -64,13 +94,7 @@ pub fn is_not_modified(request: &RequestView<'_>, stored: &ResponseMeta, now: Ti
         return lines(request.fields, "if-none-match")
             .iter()
             .flat_map(|line| members(line))
-            .any(|tag| {
-                tag == b"*"
-                    || stored
-                        .etag
-                        .as_deref()
-                        .is_some_and(|stored| weak_match(tag, stored))
-            });
+            .any(|tag| tag == b"*" || etag.is_some_and(|etag| weak_match(tag, etag)));
     }
     let Some(since) = request
         .if_modified_since
@@ -78,9 +102,20 @@ pub fn is_not_modified(request: &RequestView<'_>, stored: &ResponseMeta, now: Ti
     else {
         return false;
     };
-    // Without `Last-Modified`, the response's own date stands in (RFC 9111
-    // section 4.3.2).
-    stored.last_modified_s.unwrap_or(stored.date_s) <= since
+    modified_s.is_some_and(|modified| modified <= since)
+}
+
+/// Whether a 304 with these fields speaks of what is stored: a strong tag that differs
+/// means another representation (RFC 9111 section 4.3.4).
+pub fn speaks_of(stored: &ResponseMeta, fields: &HeaderMap) -> bool {
+    let strong = |tag: &[u8]| !matches!(tag, [b'W' | b'w', b'/', ..]) && !tag.is_empty();
+    match (
+        stored.etag.as_deref(),
+        fields.get(ETAG).map(HeaderValue::as_bytes),
+    ) {
+        (Some(ours), Some(theirs)) if strong(theirs) => weak_match(ours, theirs),
+        _ => true,
+    }
 }
 
 /// Weak comparison: only the opaque parts count (RFC 9110 section 8.8.3.2). Tags

@@ -70,6 +70,11 @@ fn updated(stored: &ResponseMeta, update: &HeaderMap) -> HeaderMap {
     // An update without a date was made when it arrived (RFC 9110 section 6.6.1); the
     // stored date would age it by the time that the response was kept.
     headers.remove(http::header::DATE);
+    // A cookie of the answer that was stored was for whoever caused it; the origin has just
+    // been asked for somebody else.
+    if !update.contains_key(http::header::SET_COOKIE) {
+        headers.remove(http::header::SET_COOKIE);
+    }
     for (name, value) in update {
         if replaces(name.as_str()) {
             headers.append(name.clone(), value.clone());

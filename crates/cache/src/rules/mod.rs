@@ -30,7 +30,7 @@ mod storing;
 mod targeted;
 mod vary;
 
-pub use cache_status::{CacheStatus, Forward};
+pub use cache_status::{CacheStatus, Forward, cache_name};
 pub use directives::{Qualified, RequestDirectives, ResponseDirectives, Seconds};
 pub use fields::{Fields, connection_options, is_connection_field, push_number};
 pub use freshen::{Freshened, HeadEffect, freshen, head_update};
@@ -39,6 +39,8 @@ pub use meta::{HEAD_BYTES_MAX, ResponseMeta, TAGS_MAX};
 pub use policy::SitePolicy;
 pub use request::{RequestMethod, RequestView};
 pub use reuse::{SOFT_PURGE_GRACE, Verdict, reuse};
-pub use storing::{Exchange, Uncacheable, is_heuristically_cacheable, may_store};
+pub use storing::{
+    Exchange, Uncacheable, is_heuristically_cacheable, may_store, named_for_one_answer,
+};
 pub use targeted::SURROGATE_TOKEN;
 pub use vary::{VARY_FIELDS_MAX, Vary};

@@ -50,7 +50,11 @@ pub fn reuse(
         return Verdict::Fresh;
     }
     if request.origin_preconditions {
-        return Verdict::Bypass;
+        return if request.directives.only_if_cached {
+            Verdict::OnlyIfCached
+        } else {
+            Verdict::Bypass
+        };
     }
     let stale_since = soft_purged.map_or(meta.fresh_until, |purged| purged.min(meta.fresh_until));
     let fresh = now < stale_since && !meta.no_cache;
@@ -85,7 +89,11 @@ pub fn reuse(
         meta.stale_while_revalidate_s,
         settings.stale_while_revalidate_s,
     );
-    if !refused && staleness < while_revalidate {
+    // A client that states an age, and no `max-stale`, does not wish for a stale response
+    // (section 5.2.1.1).
+    let wants_none_stale =
+        request.directives.max_age != Seconds::Absent && request.directives.max_stale.is_none();
+    if !refused && !wants_none_stale && staleness < while_revalidate {
         return Verdict::StaleWhileRevalidate;
     }
     if request.directives.only_if_cached {

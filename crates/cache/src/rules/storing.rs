@@ -310,6 +310,20 @@ fn worth_keeping(
     Ok(())
 }
 
+/// The fields that `no-cache` or `private` name: not for any later request, but for the one
+/// that is being answered (sections 5.2.2.4 and 5.2.2.7). In lower case.
+pub fn named_for_one_answer(headers: &HeaderMap) -> Vec<String> {
+    let directives =
+        targeted::directives(headers).unwrap_or_else(|| ResponseDirectives::parse(headers));
+    [directives.no_cache, directives.private]
+        .into_iter()
+        .flat_map(|qualified| match qualified {
+            Qualified::Fields(fields) => fields,
+            Qualified::Absent | Qualified::Whole => Vec::new(),
+        })
+        .collect()
+}
+
 /// Status line and fields without what must not be kept (section 3.1).
 fn kept_head(
     status: u16,

@@ -36,7 +36,7 @@ mod reader;
 mod stats;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use base::{SiteId, Timestamp};
 
@@ -73,6 +73,9 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// Counts of invalidations that keys share.
+const INVALIDATIONS: usize = 4_096;
+
 struct Inner {
     options: StoreOptions,
     hasher: Hasher,
@@ -83,6 +86,8 @@ struct Inner {
     disk: Option<Disk>,
     counters: Arc<Counters>,
     filling_bytes: AtomicU64,
+    /// How often something under a key was invalidated, by the key's hash.
+    invalidations: Box<[AtomicU32]>,
     loading: Box<[tokio::sync::Mutex<()>]>,
     log: PurgeLog,
 }
@@ -162,6 +167,7 @@ impl Store {
             disk,
             counters,
             filling_bytes: AtomicU64::new(0),
+            invalidations: (0..INVALIDATIONS).map(|_| AtomicU32::new(0)).collect(),
             loading: (0..LOADING_SHARDS)
                 .map(|_| tokio::sync::Mutex::default())
                 .collect(),
@@ -403,6 +409,7 @@ impl Store {
     /// Forgets all variants of a key, filling ones too (RFC 9111 section 4.4).
     pub fn invalidate(&self, key: &CacheKey) {
         let hash = key.hash(&self.inner.hasher);
+        self.inner.invalidations[hash as usize % INVALIDATIONS].fetch_add(1, Ordering::AcqRel);
         let take = || {
             for object in self.inner.memory.take_key(hash) {
                 self.inner.memory.dismiss(&object);
@@ -414,6 +421,14 @@ impl Store {
             // A load may have brought it up in between.
             take();
         }
+    }
+
+    /// A number that changes when a response for `key` is invalidated. Taken when a request
+    /// is sent and compared when its response is kept: what an unsafe request overtook is
+    /// out of date already. (Keys share numbers; a change for another one costs a fetch.)
+    pub fn invalidations(&self, key: &CacheKey) -> u32 {
+        let hash = key.hash(&self.inner.hasher);
+        self.inner.invalidations[hash as usize % INVALIDATIONS].load(Ordering::Acquire)
     }
 
     // ---- purging

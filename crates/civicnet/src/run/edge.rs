@@ -288,19 +288,19 @@ pub(super) fn alone(run: &Run, origin: &str, process: &Process) -> anyhow::Resul
     if let Some(workers) = run.workers {
         options.workers = workers;
     }
-    let certificates = match (&run.certificate, &run.key) {
-        (Some(chain), Some(key)) => vec![EdgeCertificate {
+    let certificate = match (&run.certificate, &run.key) {
+        (Some(chain), Some(key)) => Some(EdgeCertificate {
             chain_pem: read(chain)?,
             key_pem: read(key)?,
-        }],
-        _ => Vec::new(),
+        }),
+        _ => None,
     };
     let sink = sink_alone(run, process)?;
     options.inherited = inherited(process, &options);
     let handle = Edge::start_single(
         options,
         origin,
-        certificates,
+        certificate,
         sink,
         &process.metrics,
         process.supervisor.soft(),

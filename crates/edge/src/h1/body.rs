@@ -1,7 +1,9 @@
 //! A request body, read off its connection.
 
+use std::cell::Cell;
+
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
 use crate::h1::chunked::{Decoder, Step};
@@ -71,34 +73,48 @@ impl Remaining {
     }
 }
 
-/// Reads a body and passes it on, until it is done or nobody wants it. Says how many
-/// bytes of content there were.
-pub(crate) async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
+/// How far a body has come, told to whoever answers meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Bytes of content so far.
+    pub(crate) received: Cell<u64>,
+    /// The body has been read to its end.
+    pub(crate) whole: Cell<bool>,
+    /// The origin's answer is on its way already: its time to answer bounds nothing more.
+    pub(crate) answered: Cell<bool>,
+}
+
+/// Reads a body and passes it on, until it is done or nobody wants it.
+pub(crate) async fn pump<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
     remaining: &mut Remaining,
-    expect_continue: bool,
     to: mpsc::Sender<Result<Bytes, UploadFault>>,
     (watched, limits): (&Watched, &EdgeLimits),
-    received: &std::cell::Cell<u64>,
+    progress: &Progress,
 ) {
-    if expect_continue && buffer.is_empty() && !remaining.is_done() {
-        let sent = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
-        if sent.is_err() || stream.flush().await.is_err() {
-            return;
-        }
-    }
     loop {
         match remaining.take(buffer) {
             Ok(Some(piece)) => {
-                received.set(received.get() + piece.len() as u64);
-                watched.unlimited(Phase::Busy);
+                progress
+                    .received
+                    .set(progress.received.get() + piece.len() as u64);
+                if progress.answered.get() {
+                    watched.within(Phase::Busy, limits.body_timeout);
+                } else {
+                    watched.unlimited(Phase::Busy);
+                }
                 if to.send(Ok(piece)).await.is_err() {
                     return;
                 }
                 continue;
             }
-            Ok(None) if remaining.is_done() => return,
+            Ok(None) if remaining.is_done() => {
+                progress.whole.set(true);
+                // The mark of the true end: a channel that only closes is a body cut off.
+                let _unwanted = to.send(Ok(Bytes::new())).await.is_err();
+                return;
+            }
             Ok(None) => {}
             Err(fault) => {
                 let _unwanted = to.send(Err(fault)).await.is_err();

@@ -15,6 +15,8 @@ pub struct Malformed(pub &'static str);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Size,
+    /// Bad white space between a size and its extension (RFC 9112 section 7.1.1).
+    Space,
     Extension,
     SizeEnd,
     Data,
@@ -85,6 +87,14 @@ impl Decoder {
             let byte = input[at];
             match self.state {
                 State::Size => self.size(byte)?,
+                State::Space => match byte {
+                    b' ' | b'\t' => self.count_line()?,
+                    b';' => {
+                        self.state = State::Extension;
+                        self.count_line()?;
+                    }
+                    _ => return Err(Malformed("a chunk size is not hexadecimal")),
+                },
                 State::Extension => match byte {
                     b'\r' => self.state = State::SizeEnd,
                     b'\t' | 0x20..=0x7e | 0x80.. => self.count_line()?,
@@ -163,6 +173,10 @@ impl Decoder {
                 self.state = State::Extension;
                 return self.count_line();
             }
+            b' ' | b'\t' => {
+                self.state = State::Space;
+                return self.count_line();
+            }
             _ => return Err(Malformed("a chunk size is not hexadecimal")),
         };
         // Fifteen digits hold any size that can be sent and never overflow.
@@ -223,6 +237,12 @@ mod tests {
     }
 
     #[test]
+    fn white_space_before_an_extension_is_read_over() {
+        let (content, end) = decode(b"3 \t;a=b\r\none\r\n0\r\n\r\n", 64).expect("chunked coding");
+        assert_eq!((content.as_slice(), end), (&b"one"[..], Some(19)));
+    }
+
+    #[test]
     fn everything_else_is_refused() {
         for wrong in [
             "\r\n",
@@ -231,6 +251,7 @@ mod tests {
             "0x1\r\na",
             " 1\r\na",
             "1 \r\na",
+            "1 2\r\na",
             "-1\r\n",
             "1\na\r\n",
             "1\r\nab",

@@ -4,7 +4,6 @@
 //! the ready-made head in one system call, without a task, a map of fields or a lock
 //! that others wait for. Everything else goes through [`crate::proxy`].
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
@@ -17,16 +16,16 @@ use base::event::{AccessEvent, CacheResult, Protocol};
 use bytes::{Buf, BytesMut};
 use cache::rules::{SitePolicy, push_number};
 use cache::store::{Body as Stored, Lookup, Object};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use crate::event::{self, Seen};
-use crate::h1::body::{Remaining, pump};
+use crate::h1::body::{Progress, Remaining, pump};
 use crate::h1::head::{self, Framing, Head, Refused, Target};
 use crate::h1::write::{self, Broken, Paced, Terms, Transport};
 use crate::origin::body::Upload;
-use crate::proxy::{self, Request, host_name, local};
+use crate::proxy::{self, Request, Response, host_name, local};
 use crate::sites::Site;
 use crate::stats::SharedCounters;
 use crate::watch::{Phase, Watched};
@@ -255,7 +254,8 @@ impl Connection<'_> {
             self.tail.extend_from_slice(b"age: ");
             push_number(&mut self.tail, object.meta().age_s(now));
             self.tail.extend_from_slice(b"\r\ncache-status: ");
-            self.tail.extend_from_slice(worker.shared.node.as_bytes());
+            self.tail
+                .extend_from_slice(worker.shared.cache_name.as_bytes());
             self.tail.extend_from_slice(b"; hit; ttl=");
             push_number(&mut self.tail, object.meta().ttl_s(now).unsigned_abs());
             self.tail.extend_from_slice(b"\r\n");
@@ -306,8 +306,13 @@ impl Connection<'_> {
         let Ok(method) = Method::from_bytes(head.method.as_bytes()) else {
             return Front::Refused(BAD_METHOD);
         };
+        let whole;
         let target = match head.target {
             Target::Origin(target) | Target::Absolute(target) | Target::Authority(target) => target,
+            Target::Query(query) => {
+                whole = format!("/{query}");
+                &whole
+            }
             Target::Asterisk => "*",
         };
         let mut headers = HeaderMap::with_capacity(head.headers.len());
@@ -319,6 +324,13 @@ impl Connection<'_> {
                 return Front::Refused(BAD_FIELD);
             };
             headers.append(name, value);
+        }
+        // The target's host counts, whatever the field said (RFC 9112 section 3.2.2).
+        if let (true, Ok(host)) = (
+            headers.contains_key(header::HOST),
+            HeaderValue::from_str(head.host),
+        ) {
+            headers.insert(header::HOST, host);
         }
         Front::Full(Box::new(Full {
             event: event::begin(self.seen(head, target), None),
@@ -338,6 +350,10 @@ impl Connection<'_> {
                 target: target.to_owned(),
                 headers,
                 client: self.client,
+                protocol: match head.minor {
+                    0 => Protocol::Http10,
+                    _ => Protocol::Http11,
+                },
                 ours: false,
                 body: Upload::EMPTY,
             },
@@ -440,10 +456,21 @@ impl Connection<'_> {
         let worker = self.worker;
         let limits = &worker.shared.limits;
         let mut remaining = Remaining::new(framing);
-        let received = Cell::new(0);
+        let progress = Progress::default();
+        let plain = stream.plain();
         watched.unlimited(Phase::Busy);
-        let (response, site) = if remaining.is_done() {
-            proxy::respond(worker, request).await
+        let mut paced = Paced {
+            watched,
+            limit: limits.write_timeout,
+            sent: 0,
+        };
+        let (site, written) = if remaining.is_done() {
+            let (response, site) = proxy::respond(worker, request).await;
+            note(&mut event, &response, site.as_ref());
+            let date = worker.http_date(worker.now());
+            let plain = plain.as_deref();
+            let written = write::response(stream, plain, &mut paced, response, terms, &date).await;
+            (site, written)
         } else {
             let (pieces, body) = mpsc::channel(UPLOAD_PIECES);
             let announced = match framing {
@@ -452,39 +479,70 @@ impl Connection<'_> {
             };
             request.body = Upload::pieces(body, announced);
             let respond = proxy::respond(worker, request);
+            tokio::pin!(respond);
+            // Looked at once before anything is read: who is refused is not invited to send.
+            let early = futures::poll!(respond.as_mut());
+            if early.is_pending() && expect_continue && buffer.is_empty() {
+                let invited = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
+                if invited.is_err() || stream.flush().await.is_err() {
+                    return false;
+                }
+            }
+            let (mut reader, mut writer) = tokio::io::split(&mut *stream);
             let pump = pump(
-                stream,
+                &mut reader,
                 buffer,
                 &mut remaining,
-                expect_continue,
                 pieces,
                 (watched, limits),
-                &received,
+                &progress,
             );
-            tokio::pin!(respond, pump);
-            tokio::select! {
-                biased;
-                response = &mut respond => response,
-                () = &mut pump => respond.await,
+            tokio::pin!(pump);
+            let mut pumping = true;
+            let (response, site) = match early {
+                std::task::Poll::Ready(answer) => answer,
+                std::task::Poll::Pending => tokio::select! {
+                    biased;
+                    answer = &mut respond => answer,
+                    () = &mut pump => {
+                        pumping = false;
+                        respond.await
+                    }
+                },
+            };
+            progress.answered.set(true);
+            note(&mut event, &response, site.as_ref());
+            // What was not read of a request's body would be taken for the next request.
+            terms.keep_alive &= progress.whole.get();
+            let refused = response.status.as_u16() >= 400;
+            let date = worker.http_date(worker.now());
+            // An origin may answer while it still takes the body: both go on.
+            let written = {
+                let write = write::response(
+                    &mut writer,
+                    plain.as_deref(),
+                    &mut paced,
+                    response,
+                    terms,
+                    &date,
+                );
+                tokio::pin!(write);
+                loop {
+                    tokio::select! {
+                        biased;
+                        written = &mut write => break written,
+                        () = &mut pump, if pumping => pumping = false,
+                    }
+                }
+            };
+            if written.is_ok() && pumping && !refused {
+                writer.shutdown().await.ok();
+                watched.within(Phase::Busy, limits.body_timeout);
+                pump.await;
             }
+            (site, written)
         };
-        // What was not read of a request's body would be taken for the next request.
-        terms.keep_alive &= remaining.is_done();
-        event.site = site.as_ref().map(|site| site.id);
-        event.org = site.as_ref().and_then(|site: &Arc<Site>| site.org);
-        event.status = response.status.as_u16();
-        event.cache = response.cache;
-        event.origin_us = response.origin_us;
-        event.bytes_received += received.get();
-        let mut paced = Paced {
-            watched,
-            limit: limits.write_timeout,
-            sent: 0,
-        };
-        let plain = stream.plain();
-        let date = worker.http_date(worker.now());
-        let written =
-            write::response(stream, plain.as_deref(), &mut paced, response, terms, &date).await;
+        event.bytes_received += progress.received.get();
         event.bytes_sent = paced.sent;
         self.record(event, began, site.as_ref().map(|site| &site.counters));
         match written {
@@ -510,6 +568,15 @@ impl Connection<'_> {
         event.duration_us = u32::try_from(now.since(began).as_micros()).unwrap_or(u32::MAX);
         self.worker.record(event, site);
     }
+}
+
+/// What an answer says of itself in its event.
+fn note(event: &mut AccessEvent, response: &Response, site: Option<&Arc<Site>>) {
+    event.site = site.map(|site| site.id);
+    event.org = site.and_then(|site| site.org);
+    event.status = response.status.as_u16();
+    event.cache = response.cache;
+    event.origin_us = response.origin_us;
 }
 
 /// Answers what is no request, and says that the connection ends.

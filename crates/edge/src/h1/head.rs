@@ -47,6 +47,8 @@ pub enum Target<'b> {
     Origin(&'b str),
     /// `http://host/path?query`: path and query; the authority is in [`Head::host`].
     Absolute(&'b str),
+    /// `http://host?query`: the query with its `?`; the path is `/` (RFC 9110 section 4.2.3).
+    Query(&'b str),
     /// `host:port`, of CONNECT.
     Authority(&'b str),
     /// `*`, of OPTIONS.
@@ -130,12 +132,9 @@ pub fn read<'h, 'b>(
     let fields = fields(headers, minor)?;
     let (target, target_host) = target_form(method, target)?;
     let host = match (target_host, fields.host) {
-        (Some(authority), Some(host)) => {
-            if !authority.eq_ignore_ascii_case(host) {
-                return Err(bad("the Host field differs from the request target"));
-            }
-            authority
-        }
+        // The target says it; a Host field that says otherwise is not looked at (RFC 9112
+        // section 3.2.2), here or further on.
+        (Some(authority), Some(_)) => authority,
         (Some(_), None) if minor == 1 => return Err(bad("HTTP/1.1 needs a Host field")),
         (Some(authority), None) => authority,
         (None, Some(host)) => host,
@@ -373,10 +372,12 @@ pub(crate) fn is_authority(text: &str) -> bool {
 /// Whether a path and query is made of what RFC 3986 allows, and the characters
 /// that browsers send raw. Fragments and spaces never pass.
 pub(crate) fn is_path_and_query(target: &str) -> bool {
-    target.starts_with('/')
-        && target
-            .bytes()
-            .all(|b| (0x21..=0x7e).contains(&b) && b != b'#')
+    target.starts_with('/') && is_printed(target)
+}
+
+fn is_printed(text: &str) -> bool {
+    text.bytes()
+        .all(|b| (0x21..=0x7e).contains(&b) && b != b'#')
 }
 
 fn target_form<'b>(
@@ -409,8 +410,14 @@ fn target_form<'b>(
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (host, path) = rest.split_at(end);
     authority(host.as_bytes())?;
+    if path.is_empty() && method == "OPTIONS" {
+        return Ok((Target::Asterisk, Some(host)));
+    }
     if path.is_empty() {
         return Ok((Target::Absolute("/"), Some(host)));
+    }
+    if path.starts_with('?') && is_printed(path) {
+        return Ok((Target::Query(path), Some(host)));
     }
     if !is_path_and_query(path) {
         return Err(bad("the path of the request target is malformed"));

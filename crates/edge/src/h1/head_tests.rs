@@ -95,7 +95,7 @@ fn request_lines_are_checked() {
         ("GET /a#b HTTP/1.1", 400),
         ("GET ftp://a/ HTTP/1.1", 400),
         ("GET http://user@a/ HTTP/1.1", 400),
-        ("GET http://b/ HTTP/1.1", 400),
+        ("GET http://b?a#b HTTP/1.1", 400),
         ("GET http:/// HTTP/1.1", 400),
         ("GE T / HTTP/1.1", 400),
         ("G(T / HTTP/1.1", 400),
@@ -147,14 +147,22 @@ fn hosts_are_checked() {
 }
 
 #[test]
-fn absolute_form_agrees_with_host() {
-    let input = b"GET HTTP://A:80/x?y HTTP/1.1\r\nHost: a:80\r\n\r\n";
-    let mut room = header_room();
-    let head = read(input, &mut room, 1 << 15, 1 << 13)
-        .expect("good")
-        .expect("whole");
-    assert_eq!(head.target, Target::Absolute("/x?y"));
-    assert_eq!(head.host, "A:80");
+fn absolute_form_counts_and_not_host() {
+    for (line, target, host) in [
+        ("GET HTTP://A:80/x?y", Target::Absolute("/x?y"), "A:80"),
+        ("GET http://b.tw/", Target::Absolute("/"), "b.tw"),
+        ("GET http://b.tw", Target::Absolute("/"), "b.tw"),
+        ("GET http://b.tw?q=1", Target::Query("?q=1"), "b.tw"),
+        ("OPTIONS http://b.tw", Target::Asterisk, "b.tw"),
+        ("OPTIONS http://b.tw/", Target::Absolute("/"), "b.tw"),
+    ] {
+        let input = format!("{line} HTTP/1.1\r\nHost: a:80\r\n\r\n");
+        let mut room = header_room();
+        let head = read(input.as_bytes(), &mut room, 1 << 15, 1 << 13)
+            .expect("good")
+            .expect("whole");
+        assert_eq!((head.target, head.host), (target, host), "{line}");
+    }
 }
 
 #[test]

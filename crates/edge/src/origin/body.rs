@@ -38,7 +38,9 @@ pub(crate) struct Upload {
 #[derive(Debug)]
 enum Source {
     Empty,
-    /// Read by the HTTP/1.1 connection that it comes over, piece by piece.
+    /// Read by the HTTP/1.1 connection that it comes over, piece by piece; an empty piece
+    /// is the end. A closed channel without one is a body that was cut off, which the
+    /// origin must not take for a whole one (RFC 9112 section 8).
     Pieces(mpsc::Receiver<Result<Bytes, UploadFault>>),
     /// A stream of an HTTP/2 connection.
     Stream(Incoming),
@@ -102,7 +104,14 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let next = match &mut self.source {
             Source::Empty => None,
-            Source::Pieces(pieces) => std::task::ready!(pieces.poll_recv(cx)),
+            Source::Pieces(pieces) => match std::task::ready!(pieces.poll_recv(cx)) {
+                Some(Ok(end)) if end.is_empty() => {
+                    self.source = Source::Empty;
+                    None
+                }
+                None => Some(Err(UploadFault::Gone)),
+                piece => piece,
+            },
             Source::Stream(incoming) => loop {
                 match std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
                     Some(Ok(frame)) => {

@@ -245,6 +245,9 @@ impl Connections {
     {
         let (sender, connection) = http1::Builder::new()
             .max_headers(ORIGIN_HEADERS_MAX)
+            // A proxy takes the white space out and unfolds lines (RFC 9112 sections 5.1, 5.2).
+            .allow_spaces_after_header_name_in_responses(true)
+            .allow_obsolete_multiline_headers_in_responses(true)
             .max_buf_size(self.head_bytes_max.max(8 << 10))
             .handshake::<_, Upload>(io)
             .await

@@ -1,5 +1,7 @@
 //! Answering from a stored object: age, status, conditions and ranges.
 
+use std::hash::BuildHasher as _;
+
 use base::Timestamp;
 use base::event::CacheResult;
 use cache::rules::range::{self, ByteRange, RangeAnswer};
@@ -74,19 +76,7 @@ pub(crate) fn from_object(
         );
     }
     if conditional::is_not_modified(view, meta, now) {
-        let keep = |name: &str| {
-            conditional::NOT_MODIFIED_FIELDS.contains(&name)
-                || matches!(name, "age" | "cache-status")
-                || site.set_headers.iter().any(|(set, _)| set == name)
-        };
-        let drop: Vec<_> = headers
-            .keys()
-            .filter(|name| !keep(name.as_str()))
-            .cloned()
-            .collect();
-        for name in drop {
-            headers.remove(name);
-        }
+        not_modified(site, &mut headers);
         return respond(StatusCode::NOT_MODIFIED, headers, Body::Empty);
     }
     if let Some(part) = meta.content_range {
@@ -115,7 +105,8 @@ pub(crate) fn from_object(
                     );
                 }
                 let content_type = headers.get(header::CONTENT_TYPE).cloned();
-                let boundary = worker.random.borrow_mut().below(u64::MAX);
+                // Not predictable: the hasher's keys are the process's own.
+                let boundary = std::hash::RandomState::new().hash_one(complete);
                 let parts = Parts::new(
                     boundary,
                     content_type.as_ref().map(HeaderValue::as_bytes),
@@ -134,6 +125,11 @@ pub(crate) fn from_object(
                 );
             }
             RangeAnswer::Unsatisfiable => {
+                // What is stored may be kept and is of a kind; this answer is neither.
+                keep_only(&mut headers, |name| {
+                    matches!(name, "date" | "age" | "cache-status")
+                        || site.set_headers.iter().any(|(set, _)| set == name)
+                });
                 if let Ok(value) = HeaderValue::from_str(&format!("bytes */{complete}")) {
                     headers.insert(header::CONTENT_RANGE, value);
                 }
@@ -162,12 +158,32 @@ pub(crate) fn finish(
     status: CacheStatus<'_>,
 ) {
     let mut text = Vec::with_capacity(64);
-    status.write(&worker.shared.node, &mut text);
+    status.write(&worker.shared.cache_name, &mut text);
     if let Ok(value) = HeaderValue::from_bytes(&text) {
         headers.append(CACHE_STATUS, value);
     }
     for (name, value) in &site.set_headers {
         headers.insert(name, value.clone());
+    }
+}
+
+/// Leaves what a 304 says.
+pub(crate) fn not_modified(site: &Site, headers: &mut HeaderMap) {
+    keep_only(headers, |name| {
+        conditional::NOT_MODIFIED_FIELDS.contains(&name)
+            || matches!(name, "age" | "cache-status")
+            || site.set_headers.iter().any(|(set, _)| set == name)
+    });
+}
+
+fn keep_only(headers: &mut HeaderMap, keep: impl Fn(&str) -> bool) {
+    let drop: Vec<_> = headers
+        .keys()
+        .filter(|name| !keep(name.as_str()))
+        .cloned()
+        .collect();
+    for name in drop {
+        headers.remove(name);
     }
 }
 

@@ -5,11 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use base::Timestamp;
-use base::event::CacheResult;
+use base::event::{CacheResult, Protocol};
 use cache::key::{CacheKey, KeyParts};
 use cache::rules::{
     CacheStatus, Exchange, Forward, Freshened, HeadEffect, RequestMethod, RequestView, SitePolicy,
-    Target, conditional, freshen, head_update, invalidated_targets, may_store,
+    Target, Uncacheable, conditional, freshen, head_update, invalidated_targets, may_store,
+    named_for_one_answer,
 };
 use cache::store::{Fill, Leader, Object, Stamp};
 use http::header::{self, HeaderMap};
@@ -33,6 +34,7 @@ pub(crate) struct Asked {
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
     pub(crate) client: std::net::IpAddr,
+    pub(crate) protocol: Protocol,
 }
 
 impl Asked {
@@ -45,6 +47,7 @@ impl Asked {
             target: request.target.clone(),
             headers: request.headers.clone(),
             client: request.client,
+            protocol: request.protocol,
         }
     }
 
@@ -120,8 +123,13 @@ pub(crate) async fn fetch(
         object.meta().has_validator() && object.is_complete() && asked.method == http::Method::GET
     });
     let stamp = leader.as_ref().map_or(stamp, Leader::stamp);
+    // A body in a GET is no part of the key: what it brought is for nobody else.
+    let fat = !body.is_empty() && asked.method != http::Method::POST;
+    let key = asked.key(site);
+    let invalidations = worker.shared.store.invalidations(&key);
     let mut headers = asked.headers.clone();
-    fields::to_origin(&mut headers, asked.client, asked.https, &worker.shared.via);
+    let via = worker.shared.via(asked.protocol);
+    fields::to_origin(&mut headers, asked.client, asked.https, via);
     match stale {
         Some(object) => conditional::revalidation(object.meta(), &mut headers),
         None if !verbatim => conditional::strip(&mut headers),
@@ -170,6 +178,22 @@ pub(crate) async fn fetch(
         && let Some(old) = stale
     {
         client::discard(body, DISCARD_BYTES_MAX).await;
+        if !conditional::speaks_of(old.meta(), &headers) {
+            worker.shared.store.remove(old);
+            tracing::debug!(
+                target = asked.target,
+                "A 304 was of another representation than asked about"
+            );
+            let again = Errand {
+                forward,
+                held: None,
+                held_if_error: false,
+                leader,
+                stamp,
+                verbatim: false,
+            };
+            return Box::pin(fetch(worker, site, asked, Upload::EMPTY, again)).await;
+        }
         let how = How {
             status: told,
             cache: CacheResult::Revalidated,
@@ -190,7 +214,9 @@ pub(crate) async fn fetch(
                         },
                         ..how
                     };
-                    answer::from_object(worker, site, &view, &object, now, how)
+                    let mut response = answer::from_object(worker, site, &view, &object, now, how);
+                    for_this_one(&mut response, &headers);
+                    response
                 }
                 Freshened::UseOnce(updated, reason) => {
                     if let Some(leader) = leader {
@@ -236,13 +262,20 @@ pub(crate) async fn fetch(
             told,
             origin_us,
             view.method,
+            None,
         )));
     }
     after_unsafe(worker, site, asked, view.method, status, &headers);
-    if view.method == RequestMethod::Head {
+    if view.method == RequestMethod::Head && !fat {
         head_effect(worker, site, asked, status, &headers, exchange, stamp);
     }
-    let meta = match may_store(&view, policy, status.as_u16(), &headers, exchange) {
+    let judged = if fat {
+        Err(Uncacheable::Bypass)
+    } else {
+        may_store(&view, policy, status.as_u16(), &headers, exchange)
+    };
+    let conditions = (!verbatim).then_some((&view, now));
+    let meta = match judged {
         Ok(meta) => meta,
         Err(reason) => {
             if let Some(leader) = leader {
@@ -268,10 +301,10 @@ pub(crate) async fn fetch(
                 told,
                 origin_us,
                 view.method,
+                conditions,
             )));
         }
     };
-    let key = asked.key(site);
     let expected = body.length;
     // A part is kept only when it is exactly what its Content-Range says.
     let odd_part = meta
@@ -294,6 +327,7 @@ pub(crate) async fn fetch(
             told,
             origin_us,
             view.method,
+            conditions,
         )));
     }
     let fill = match worker.shared.store.begin_fill(
@@ -318,16 +352,27 @@ pub(crate) async fn fetch(
                 told,
                 origin_us,
                 view.method,
+                conditions,
             )));
         }
     };
     let object = fill.object().clone();
+    // Looked at only now, so that no invalidation falls between the look and the keeping.
+    let overtaken = view.method == RequestMethod::Get
+        && worker.shared.store.invalidations(&key) != invalidations;
+    if overtaken {
+        worker.shared.store.remove(&object);
+    }
     if let Some(leader) = leader {
-        leader.publish(object.clone());
+        if overtaken {
+            leader.fail();
+        } else {
+            leader.publish(object.clone());
+        }
     }
     let how = How {
         status: CacheStatus {
-            stored: true,
+            stored: !overtaken,
             ..told
         },
         cache: CacheResult::Miss,
@@ -335,7 +380,8 @@ pub(crate) async fn fetch(
         verbatim,
     };
     // The reader is attached before the first byte is pushed, so that it misses none.
-    let response = answer::from_object(worker, site, &view, &object, now, how);
+    let mut response = answer::from_object(worker, site, &view, &object, now, how);
+    for_this_one(&mut response, &headers);
     tokio::task::spawn_local(pump(body, fill, site.counters.clone()));
     Ok(wrap(response))
 }
@@ -349,7 +395,28 @@ fn speaks_of_resource(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200..=399 | 404 | 410)
 }
 
-/// Passes a response by the store.
+/// Gives the client whose request brought an object the fields that were for it alone, and
+/// are not kept.
+fn for_this_one(response: &mut Response, headers: &HeaderMap) {
+    if matches!(response.status.as_u16(), 304 | 416) {
+        return;
+    }
+    for name in named_for_one_answer(headers) {
+        // What frames a message is the connection's.
+        let Ok(name) = http::HeaderName::from_bytes(name.as_bytes()) else {
+            continue;
+        };
+        if fields::is_framing(&name) || response.headers.contains_key(&name) {
+            continue;
+        }
+        for value in headers.get_all(&name) {
+            response.headers.append(&name, value.clone());
+        }
+    }
+}
+
+/// Passes a response by the store. With `conditions`, the client's own were not sent to the
+/// origin, and are met here.
 #[expect(clippy::too_many_arguments, reason = "all of it is one response")]
 fn pass(
     worker: &Worker,
@@ -360,12 +427,27 @@ fn pass(
     told: CacheStatus<'_>,
     origin_us: u32,
     method: RequestMethod,
+    conditions: Option<(&RequestView<'_>, Timestamp)>,
 ) -> Response {
     answer::finish(worker, site, &mut headers, told);
     let cache = match told.forward {
         Some(Forward::Method | Forward::Bypass) => CacheResult::Bypass,
         _ => CacheResult::Miss,
     };
+    if status == StatusCode::OK
+        && conditions
+            .is_some_and(|(view, now)| conditional::is_not_modified_in(view, &headers, now))
+    {
+        tokio::task::spawn_local(client::discard(body, DISCARD_BYTES_MAX));
+        answer::not_modified(site, &mut headers);
+        return Response {
+            status: StatusCode::NOT_MODIFIED,
+            headers,
+            body: Body::Empty,
+            cache,
+            origin_us,
+        };
+    }
     if method != RequestMethod::Head {
         headers.remove(header::CONTENT_LENGTH);
     }
@@ -384,8 +466,8 @@ fn pass(
 }
 
 /// A token for `Cache-Status: detail`.
-fn detail(reason: cache::rules::Uncacheable) -> &'static str {
-    use cache::rules::Uncacheable as U;
+fn detail(reason: Uncacheable) -> &'static str {
+    use Uncacheable as U;
     match reason {
         U::Method => "method",
         U::Status => "status",

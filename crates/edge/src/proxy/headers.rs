@@ -75,7 +75,14 @@ pub(crate) fn to_origin(headers: &mut HeaderMap, client: IpAddr, https: bool, vi
     strip_hop_by_hop(headers);
     headers.remove(header::HOST);
     headers.remove(header::EXPECT);
-    headers.remove(header::CONTENT_LENGTH);
+    // The connection frames what has a body; a body of nothing is said by this field alone
+    // (RFC 9110 section 8.6).
+    if headers
+        .remove(header::CONTENT_LENGTH)
+        .is_some_and(|length| length == "0")
+    {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     for name in &FORWARDING {
         headers.remove(name);
     }

@@ -27,7 +27,7 @@ pub(crate) fn error(worker: &Worker, status: StatusCode, detail: &str) -> Respon
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"),
     );
-    let told = format!("{}; detail={detail}", worker.shared.node);
+    let told = format!("{}; detail={detail}", worker.shared.cache_name);
     if let Ok(value) = HeaderValue::from_str(&told) {
         headers.insert(CACHE_STATUS, value);
     }

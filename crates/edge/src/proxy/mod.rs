@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use base::enforcement::Action;
-use base::event::CacheResult;
+use base::event::{CacheResult, Protocol};
 use bytes::Bytes;
 use cache::store::{BodyReader, FileBody, ReadError};
 use http::{HeaderMap, StatusCode};
@@ -46,6 +46,8 @@ pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     /// Who asks.
     pub(crate) client: IpAddr,
+    /// What it came over.
+    pub(crate) protocol: Protocol,
     /// Made by the edge itself, as a preload: it does not count as a client's.
     pub(crate) ours: bool,
     /// The request's body.

@@ -24,6 +24,9 @@ const PASSES_MAX: usize = 3;
 
 /// Answers a request for `site`.
 pub(crate) async fn serve(worker: &Rc<Worker>, site: &Arc<Site>, mut request: Request) -> Response {
+    // Before anything is judged: the origin never sees what ends at this hop, so what it
+    // answers does not depend on it (RFC 9110 section 7.6.1).
+    super::headers::strip_hop_by_hop(&mut request.headers);
     if let Some(refused) = refuse(worker, site, &mut request) {
         return refused;
     }
@@ -179,8 +182,18 @@ async fn cached(worker: &Rc<Worker>, site: &Arc<Site>, asked: &Asked) -> Respons
             let hit = |status: CacheStatus<'static>, cache| {
                 let status = CacheStatus {
                     ttl_s: Some(object.meta().ttl_s(now)),
-                    collapsed: waited && !status.hit,
                     ..status
+                };
+                // Who waited for another's fetch went forward with it (RFC 9211 section 2.2).
+                let status = if waited {
+                    CacheStatus {
+                        hit: false,
+                        forward: Some(forward),
+                        collapsed: true,
+                        ..status
+                    }
+                } else {
+                    status
                 };
                 let cache = if waited && cache == CacheResult::Hit {
                     CacheResult::Collapsed
@@ -244,10 +257,8 @@ async fn cached(worker: &Rc<Worker>, site: &Arc<Site>, asked: &Asked) -> Respons
 
         // A range of something that is not stored goes to the origin as it is; so does
         // a HEAD. Neither brings what others wait for.
-        let verbatim = seen.is_none()
-            && (view.range.is_some()
-                || view.origin_preconditions
-                || view.method == RequestMethod::Head);
+        let verbatim = view.method == RequestMethod::Head
+            || (seen.is_none() && (view.range.is_some() || view.origin_preconditions));
         let alone =
             verbatim || insisted || waits >= WAITS_MAX || view.method == RequestMethod::Head;
         let (leader, stamp) = if alone {

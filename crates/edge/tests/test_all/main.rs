@@ -3,5 +3,6 @@
 mod bounds;
 mod caching;
 mod hostile;
+mod letter;
 mod staleness;
 mod support;

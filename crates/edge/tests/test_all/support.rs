@@ -117,7 +117,7 @@ pub(crate) fn single(origin: &str, options: EdgeOptions) -> Running {
     let handle = Edge::start_single(
         options,
         origin,
-        Vec::new(),
+        None,
         Arc::new(NoEvents),
         &Metrics::new(),
         CancellationToken::new(),

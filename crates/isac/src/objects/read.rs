@@ -2,6 +2,7 @@
 //! deletion, which is a change too.
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use base::OrgId;
 use sqlx::AssertSqlSafe;
@@ -14,10 +15,10 @@ use crate::stix::Tlp;
 pub const PAGE_ROWS_MAX: u32 = 1_000;
 /// Ids or types in one filter.
 pub const FILTER_VALUES_MAX: usize = 50;
-/// Rows looked at for one page when versions are asked for by their time alone.
-const SCAN_ROWS_MAX: u32 = 5_000;
-/// Such looks for one page, while nothing is found.
-const SCANS_MAX: usize = 10;
+/// Rows looked at together when versions are asked for by their time alone.
+const SCAN_ROWS_MAX: u32 = 1_000;
+/// After this no further rows are looked at for one page, found or not.
+const SCAN_TIME_MAX: Duration = Duration::from_millis(20);
 /// Changes read at once.
 pub const CHANGES_MAX: u32 = 5_000;
 
@@ -296,15 +297,16 @@ impl Objects {
             "SELECT o.seq, o.place, o.version FROM ({}) AS p JOIN isac_object o ON o.seq = p.seq ORDER BY o.seq",
             merged(ranges, "")
         );
-        let (mut seqs, mut from, mut cut) = (Vec::new(), after, true);
-        for _ in 0..SCANS_MAX {
+        let begin = Instant::now();
+        let (mut seqs, mut from) = (Vec::new(), after);
+        let cut = loop {
             let scanned = sqlx::query_as::<_, (i64, i64, i64)>(AssertSqlSafe(sql.clone()))
                 .bind(collection.number)
                 .bind(from)
                 .bind(i64::from(SCAN_ROWS_MAX))
                 .fetch_all(self.inner.db.pool())
                 .await?;
-            cut = scanned.len() == SCAN_ROWS_MAX as usize;
+            let cut = scanned.len() == SCAN_ROWS_MAX as usize;
             from = scanned.last().map_or(from, |row| row.0);
             seqs.extend(
                 scanned
@@ -312,11 +314,11 @@ impl Objects {
                     .filter(|(_, place, version)| filter.wants(*place, *version))
                     .map(|row| row.0),
             );
-            // Some clients stumble over a page that is empty and not the last.
-            if !cut || !seqs.is_empty() {
-                break;
+            // A page that is empty and not the last costs its reader a round: not before it must.
+            if !cut || seqs.len() > limit as usize || begin.elapsed() >= SCAN_TIME_MAX {
+                break cut;
             }
-        }
+        };
         let more = seqs.len() > limit as usize;
         seqs.truncate(limit as usize);
         let mut page = page_of(self.rows(&seqs, whole).await?, more);
