@@ -403,11 +403,14 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
         let text = text.trim();
         if let Some(url) = text.strip_prefix("url:") {
-            let url = match url.contains("://") {
+            // Another URL may stand in its path or query.
+            let has_scheme = url
+                .split_once("://")
+                .is_some_and(|(scheme, _)| !scheme.contains(['/', '?']));
+            return match has_scheme {
                 true => Self::url(url),
                 false => Self::url(&format!("http://{url}")),
             };
-            return url;
         }
         if text.contains("://") {
             return Self::url(text);

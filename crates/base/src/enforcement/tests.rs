@@ -9,6 +9,11 @@ fn target(text: &str) -> Target {
 fn what_people_type_becomes_one_canonical_text() {
     let sha = "AB".repeat(32);
     for (typed, canonical) in [
+        // Another URL in the path or the query makes it no other URL.
+        (
+            "http://a.example/go?to=https://b.example/",
+            "url:a.example/go?to=https://b.example/",
+        ),
         ("192.0.2.1", "192.0.2.1"),
         ("192.0.2.1/32", "192.0.2.1"),
         ("192.0.2.0/24", "192.0.2.0/24"),

@@ -105,19 +105,6 @@ fn has_it_already(
     modified_s.is_some_and(|modified| modified <= since)
 }
 
-/// Whether a 304 with these fields speaks of what is stored: a strong tag that differs
-/// means another representation (RFC 9111 section 4.3.4).
-pub fn speaks_of(stored: &ResponseMeta, fields: &HeaderMap) -> bool {
-    let strong = |tag: &[u8]| !matches!(tag, [b'W' | b'w', b'/', ..]) && !tag.is_empty();
-    match (
-        stored.etag.as_deref(),
-        fields.get(ETAG).map(HeaderValue::as_bytes),
-    ) {
-        (Some(ours), Some(theirs)) if strong(theirs) => weak_match(ours, theirs),
-        _ => true,
-    }
-}
-
 /// Weak comparison: only the opaque parts count (RFC 9110 section 8.8.3.2). Tags
 /// whose quotes somebody lost are compared without them.
 pub fn weak_match(left: &[u8], right: &[u8]) -> bool {

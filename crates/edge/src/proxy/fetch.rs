@@ -178,22 +178,6 @@ pub(crate) async fn fetch(
         && let Some(old) = stale
     {
         client::discard(body, DISCARD_BYTES_MAX).await;
-        if !conditional::speaks_of(old.meta(), &headers) {
-            worker.shared.store.remove(old);
-            tracing::debug!(
-                target = asked.target,
-                "A 304 was of another representation than asked about"
-            );
-            let again = Errand {
-                forward,
-                held: None,
-                held_if_error: false,
-                leader,
-                stamp,
-                verbatim: false,
-            };
-            return Box::pin(fetch(worker, site, asked, Upload::EMPTY, again)).await;
-        }
         let how = How {
             status: told,
             cache: CacheResult::Revalidated,

@@ -183,33 +183,6 @@ fn a_named_field_reaches_who_caused_it_and_nobody_else() {
     assert_eq!(next.field("set-cookie"), None);
 }
 
-/// RFC 9111 section 4.3.4: a 304 with another strong tag updates nothing.
-#[test]
-fn a_304_of_another_representation_is_not_believed() {
-    let origin = ScriptedOrigin::start(|head, stream| {
-        if has(head, "if-none-match") {
-            let not =
-                "HTTP/1.1 304 Not Modified\r\nETag: \"b\"\r\nCache-Control: max-age=100\r\n\r\n";
-            stream.write_all(not.as_bytes()).expect("sent");
-        } else if head.contains("x-second") {
-            let fields = "ETag: \"b\"\r\nCache-Control: max-age=100\r\n";
-            say(stream, "200 OK", fields, "new");
-        } else {
-            say(
-                stream,
-                "200 OK",
-                "ETag: \"a\"\r\nCache-Control: max-age=0\r\n",
-                "old",
-            );
-        }
-    });
-    let edge = single(&origin.url(), options());
-    assert_eq!(get(&edge, "/r").text(), "old");
-    assert_eq!(ask(&edge, "GET", "/r", "x-second: 1\r\n").text(), "new");
-    let next = get(&edge, "/r");
-    assert_eq!((is_hit(&next), next.text().as_str()), (true, "new"));
-}
-
 /// RFC 9111 section 4.4: a response that was under way when an unsafe request succeeded is
 /// out of date when it arrives.
 #[test]
