@@ -127,6 +127,13 @@ files-empty-text = Files are kept encrypted.
 
 review-all = All
 review-answer = { $waiting } cases wait for review, { $overdue } of them overdue.
+review-number = Case number
+review-number-help = As it is said on the telephone: nine digits such as 482-716-301. Older cases have short numbers.
+review-number-shape = This is no number of a case: nine digits such as 482-716-301, or the short number of an older case.
+review-number-digit = The last digit does not fit the others: one was misheard, or two changed places. Please ask again.
+review-find = Find
+review-none-title = No such case
+review-none-text = No submitted case has this number.
 review-empty-title = Nothing to review
 review-empty-text = New cases are listed here, overdue ones first.
 

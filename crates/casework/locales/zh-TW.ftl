@@ -127,6 +127,13 @@ files-empty-text = 加入的檔案會加密保存。
 
 review-all = 全部
 review-answer = { $waiting } 件等待審查,其中 { $overdue } 件逾期。
+review-number = 案件編號
+review-number-help = 電話中報出的九位數字,例如 482-716-301;較早的案件為短號。
+review-number-shape = 這不是案件編號:應為九位數字(例如 482-716-301)或較早案件的短號。
+review-number-digit = 末碼與其他數字不符:可能聽錯一個數字,或前後對調,請再確認一次。
+review-find = 查詢
+review-none-title = 查無此案件
+review-none-text = 沒有已送出的案件使用這個編號。
 review-empty-title = 沒有待審案件
 review-empty-text = 新送出的案件會列在這裡,逾期者在前。
 

@@ -19,6 +19,7 @@ use web::{ApiJson, ApiPath, ApiQuery, Listing, Paging, Visit, WebError, WebResul
 use crate::case::{Case, Event, EventKind, Granted};
 use crate::engine::{Casework, Filter, Opened};
 use crate::form::{Form, Values};
+use crate::number::CaseNumber;
 use crate::room::{case_id, tell, who};
 
 /// Characters of a cursor.
@@ -67,7 +68,7 @@ pub(crate) struct CaseView {
     /// Names it everywhere.
     #[schema(format = "uuid")]
     id: String,
-    /// Names it to people.
+    /// Names it to people: nine digits, drawn by chance; short ones are from before.
     number: i64,
     /// The form's name.
     form: String,
@@ -105,7 +106,7 @@ impl From<Case> for CaseView {
     fn from(case: Case) -> Self {
         Self {
             id: case.id.to_string(),
-            number: case.number,
+            number: case.number.get(),
             form: case.form,
             form_version: case.form_version,
             org: case.org.map(|org| org.to_string()),
@@ -195,6 +196,10 @@ struct CaseQuery {
     /// Only one's own and those of one's organisations.
     #[serde(default)]
     mine: Option<bool>,
+    /// Only the one of this number, as people say it: `482-716-301`.
+    #[serde(default)]
+    #[param(max_length = 40)]
+    number: Option<String>,
 }
 
 /// A case to begin.
@@ -327,12 +332,16 @@ async fn list_cases(
         query.form.as_deref().unwrap_or_default(),
         FORM_CHARS_MAX,
     )?;
+    let number = query.number.map(|text| text.parse::<CaseNumber>());
     let filter = Filter {
         mine: query.mine.unwrap_or(false),
         state: query.state,
         open: query.open.unwrap_or(false),
         assignee: None,
         form: query.form,
+        number: number
+            .transpose()
+            .map_err(|error| WebError::field("number", "format", error.to_string()))?,
     };
     let request = page_request(&paging)?;
     let page = casework

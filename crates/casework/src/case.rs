@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 use store::StoreError;
 
 use crate::form::Text;
+use crate::number::CaseNumber;
 use crate::validate::Problem;
 use crate::workflow::Refusal;
 
@@ -18,8 +19,8 @@ pub const COMMENT_CHARS_MAX: usize = 4_000;
 pub struct Case {
     /// Names it everywhere.
     pub id: CaseId,
-    /// Names it to people: 1, 2, 3 …
-    pub number: i64,
+    /// Names it to people.
+    pub number: CaseNumber,
     /// The form's name.
     pub form: String,
     /// The version of the form that it is written on.
@@ -173,7 +174,7 @@ pub enum CaseError {
     #[error("case {number} has changed meanwhile: it is at version {found}, not {expected}")]
     Changed {
         /// The case.
-        number: i64,
+        number: CaseNumber,
         /// The version that the change was made for.
         expected: i64,
         /// The version it is at.
@@ -231,7 +232,7 @@ pub(crate) fn case_of(row: &AnyRow) -> Result<Case, CaseError> {
     let optional_user = |text: Option<String>| text.map(|t| id(&t)).transpose();
     Ok(Case {
         id: id(&row.try_get::<String, _>("id")?)?,
-        number: row.try_get("number")?,
+        number: CaseNumber::new(row.try_get("number")?),
         form: row.try_get("form")?,
         form_version: u32::try_from(row.try_get::<i64, _>("form_version")?).unwrap_or(0),
         org: row

@@ -23,6 +23,7 @@ use crate::config::{SmtpConfig, SmtpEncryption};
 use crate::engine::{Casework, Who};
 use crate::form::Text;
 use crate::notify::Notice;
+use crate::number::CaseNumber;
 use crate::validate::Problem;
 
 /// Tries before a delivery is dead.
@@ -100,7 +101,7 @@ struct Due {
     notice: String,
     attempts: i64,
     case: String,
-    number: i64,
+    number: CaseNumber,
     subject: String,
     state: String,
     form: String,
@@ -301,7 +302,7 @@ impl Casework {
         let body = json!({
             "delivery": due.id,
             "notice": due.notice,
-            "case": {"id": due.case, "number": due.number, "form": due.form, "state": due.state, "subject": due.subject},
+            "case": {"id": due.case, "number": due.number.get(), "form": due.form, "state": due.state, "subject": due.subject},
             "url": format!("{}/cases/{}", self.inner.config.console_url.trim_end_matches('/'), due.case),
         })
         .to_string();
@@ -569,7 +570,7 @@ fn due_of(row: &AnyRow) -> Result<Due, CaseError> {
         notice: row.try_get("notice")?,
         attempts: row.try_get("attempts")?,
         case,
-        number: row.try_get("number")?,
+        number: CaseNumber::new(row.try_get("number")?),
         subject: row.try_get("subject")?,
         state: row.try_get("state")?,
         form: row.try_get("form")?,

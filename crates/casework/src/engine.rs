@@ -20,6 +20,7 @@ use crate::case::{
 use crate::config::CaseworkConfig;
 use crate::form::{Form, Forms, Text, Values};
 use crate::guard::Fetcher;
+use crate::number::CaseNumber;
 use crate::validate::{Completeness, problems};
 use crate::workflow::{Asking, Side, Transition};
 
@@ -253,6 +254,8 @@ pub struct Filter {
     pub assignee: Option<UserId>,
     /// Only those of this form.
     pub form: Option<String>,
+    /// Only the one of this number.
+    pub number: Option<CaseNumber>,
 }
 
 /// A case with its form and what the reader may do.

@@ -19,6 +19,7 @@ pub mod files;
 pub mod form;
 pub mod guard;
 pub mod notify;
+pub mod number;
 mod pages;
 pub mod people;
 pub mod room;
@@ -32,6 +33,7 @@ pub use engine::{
     Casework, Contact, Filter, Grant, Moved, Opened, Parts, People, Proof, WeakCasework, Who,
     refuse,
 };
+pub use number::{CaseNumber, NumberError};
 pub use people::AccountPeople;
 pub use schema::{MIGRATIONS, SEALED};
 pub use web::OrgScope;

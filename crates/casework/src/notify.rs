@@ -9,6 +9,7 @@ use store::{Page, PageRequest, Tx};
 use crate::case::{Case, CaseError, id};
 use crate::engine::Casework;
 use crate::form::Text;
+use crate::number::CaseNumber;
 use crate::workflow::Transition;
 
 /// Readers of one notification.
@@ -97,7 +98,7 @@ impl Notice {
     }
 
     /// One sentence about a case.
-    pub fn sentence(self, number: i64, subject: &str) -> Text {
+    pub fn sentence(self, number: CaseNumber, subject: &str) -> Text {
         let (zh, en) = match self {
             Self::Submitted => ("已送出,等待審查", "has been submitted and waits for review"),
             Self::InReview => ("已開始審查", "is under review"),
@@ -287,7 +288,7 @@ impl Casework {
                     .unwrap_or_else(|| format!("/cases/{case}")),
                 text: match row.try_get::<Option<String>, _>("text")? {
                     Some(text) => crate::case::read_json(&text)?,
-                    None => notice.sentence(row.try_get("number")?, &subject),
+                    None => notice.sentence(CaseNumber::new(row.try_get("number")?), &subject),
                 },
                 read: row.try_get::<Option<i64>, _>("read_at")?.is_some(),
             });

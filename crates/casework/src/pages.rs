@@ -10,13 +10,14 @@ mod webhooks;
 use axum::extract::State;
 use base::UserId;
 use store::PageRequest;
-use web::ui::{self, Column, Icon, Markup, Table};
+use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{ApiQuery, Frame, Level, Pages, Paging, Visit, WebResult};
 
 use crate::api::page_request;
 use crate::body::{Body, show};
 use crate::case::Case;
 use crate::engine::{Casework, Filter};
+use crate::number::{CaseNumber, NumberError};
 use crate::room::{tell, who};
 
 /// Bytes of an upload's whole body: the file and its envelope.
@@ -77,6 +78,8 @@ pub(crate) fn pages(casework: Casework) -> Pages<()> {
 struct QueueQuery {
     #[serde(default)]
     state: Option<String>,
+    #[serde(default)]
+    number: String,
 }
 
 async fn my_cases(
@@ -120,8 +123,17 @@ async fn review(
     let state = query
         .state
         .filter(|state| QUEUE_STATES.contains(&state.as_str()));
-    let mut filter = Casework::queue(state.clone());
-    filter.mine = false;
+    let asked = query.number.trim();
+    let number = (!asked.is_empty()).then(|| asked.parse::<CaseNumber>());
+    let filter = match &number {
+        // Whoever calls names a case in whatever state it is; a number that cannot be is
+        // told beside the field, and finds nothing.
+        Some(number) => Filter {
+            number: Some(number.clone().unwrap_or(CaseNumber::new(0))),
+            ..Filter::default()
+        },
+        None => Casework::queue(state.clone()),
+    };
     let request: PageRequest = page_request(&paging)?;
     let page = casework
         .list(&asker, &filter, &request)
@@ -144,20 +156,43 @@ async fn review(
             ("overdue", &overdue.to_string()),
         ],
     );
-    let empty = ui::empty(
-        Icon::Check,
-        visit.t("review-empty-title"),
-        visit.t("review-empty-text"),
-        None,
-    );
+    let empty = match number {
+        None => ui::empty(
+            Icon::Check,
+            visit.t("review-empty-title"),
+            visit.t("review-empty-text"),
+            None,
+        ),
+        Some(_) => ui::empty(
+            Icon::Search,
+            visit.t("review-none-title"),
+            visit.t("review-none-text"),
+            Some(("/review", &visit.t("review-all"))),
+        ),
+    };
     let table = case_table(&casework, &visit, &frame, &page.items)
         .await
         .empty(empty);
+    let wrong = match &number {
+        Some(Err(NumberError::Shape(_))) => Some(visit.t("review-number-shape")),
+        Some(Err(NumberError::Digit(_))) => Some(visit.t("review-number-digit")),
+        _ => None,
+    };
+    let search = Body::new()
+        .add(
+            Field::input("search", "number", visit.t("review-number"))
+                .value(asked)
+                .help(visit.t("review-number-help"))
+                .error(wrong)
+                .attribute("inputmode", "numeric"),
+        )
+        .add(ui::button(visit.t("review-find")));
     let kept = state
         .map(|state| format!("state={state}"))
         .unwrap_or_default();
     let body = Body::new()
         .text(answer)
+        .search("/review", search)
         .add(ui::tabs(&tabs))
         .add(table)
         .add(ui::pager(&frame, &kept, page.next.as_deref()));

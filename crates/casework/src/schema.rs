@@ -6,7 +6,7 @@ use store::{Migrations, Step};
 /// All steps so far.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "casework",
-    steps: &[FIRST, SECOND],
+    steps: &[FIRST, SECOND, THIRD],
 };
 
 /// Letters and deliveries with a text and a page of their own.
@@ -18,6 +18,20 @@ ALTER TABLE casework_letter ADD COLUMN text TEXT;
 ALTER TABLE casework_letter ADD COLUMN path TEXT;
 ALTER TABLE casework_delivery ADD COLUMN text TEXT;
 ALTER TABLE casework_delivery ADD COLUMN path TEXT;
+",
+};
+
+/// Numbers of cases are drawn, so that their ids order them.
+const THIRD: Step = Step {
+    version: 3,
+    name: "cases in the order of their ids",
+    sql: "
+DROP INDEX casework_case_applicant;
+DROP INDEX casework_case_org;
+DROP INDEX casework_case_open;
+CREATE INDEX casework_case_applicant ON casework_case (applicant, id);
+CREATE INDEX casework_case_org ON casework_case (org, id);
+CREATE INDEX casework_case_open ON casework_case (ended, state, id);
 ",
 };
 

@@ -6,5 +6,7 @@ mod delivery;
 mod flow;
 #[path = "it/house.rs"]
 mod house;
+#[path = "it/numbers.rs"]
+mod numbers;
 #[path = "it/posts.rs"]
 mod posts;

@@ -379,7 +379,7 @@ mod tests {
         let document = json!({"summary": "SCADA Historian 的漏洞正遭利用。", "advice": "更新", "cves": ["CVE-2026-12345"], "references": ["https://vendor.example/1"]});
         Alert {
             case: CaseId::generate(),
-            number: 7,
+            number: casework::CaseNumber::new(7),
             kind: "ewa".into(),
             tlp: "green".into(),
             severity: "high".into(),

@@ -14,6 +14,8 @@ mod enforcements;
 mod handover;
 #[path = "cert/house.rs"]
 mod house;
+#[path = "cert/numbers.rs"]
+mod numbers;
 #[path = "it/objects.rs"]
 mod objects;
 #[path = "it/pages.rs"]

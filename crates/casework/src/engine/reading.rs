@@ -87,7 +87,7 @@ impl Casework {
         Ok(values)
     }
 
-    /// A page of cases that may be seen: overdue first, then by number, newest first.
+    /// A page of cases that may be seen: overdue first, then the newest first.
     ///
     /// # Errors
     /// [`CaseError::Store`], also for a wrong cursor.
@@ -123,14 +123,17 @@ impl Casework {
         equal("state", filter.state.clone());
         equal("form", filter.form.clone());
         equal("assignee", filter.assignee.map(|user| user.to_string()));
+        if let Some(number) = filter.number {
+            conditions.push(format!("number = {}", number.get()));
+        }
         if filter.open {
             conditions.push("ended = 0".into());
         }
-        let after: Option<(i64, i64)> = request.after(LIST)?;
+        let after: Option<(i64, String)> = request.after(LIST)?;
         let at = binds.len();
         if after.is_some() {
             conditions.push(format!(
-                "(overdue < ${} OR (overdue = ${} AND number < ${}))",
+                "(overdue < ${} OR (overdue = ${} AND id < ${}))",
                 at + 1,
                 at + 1,
                 at + 2
@@ -138,22 +141,24 @@ impl Casework {
         }
         let limit_at = at + if after.is_some() { 3 } else { 1 };
         let text = format!(
-            "SELECT {COLUMNS} FROM casework_case WHERE {} ORDER BY overdue DESC, number DESC LIMIT ${limit_at}",
+            "SELECT {COLUMNS} FROM casework_case WHERE {} ORDER BY overdue DESC, id DESC LIMIT ${limit_at}",
             conditions.join(" AND ")
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
         for bind in binds {
             query = query.bind(bind);
         }
-        if let Some((overdue, number)) = after {
-            query = query.bind(overdue).bind(number);
+        if let Some((overdue, id)) = after {
+            query = query.bind(overdue).bind(id);
         }
         let rows = query
             .bind(request.fetch())
             .fetch_all(self.inner.db.pool())
             .await?;
         let cases: Vec<Case> = rows.iter().map(case_of).collect::<Result<_, _>>()?;
-        Ok(request.page(LIST, cases, |case| (i64::from(case.overdue), case.number))?)
+        Ok(request.page(LIST, cases, |case| {
+            (i64::from(case.overdue), case.id.to_string())
+        })?)
     }
 
     /// How many cases wait for officers, and how many of them are overdue.

@@ -12,6 +12,7 @@ use crate::case::{
 };
 use crate::form::{Form, Values};
 use crate::notify;
+use crate::number::CaseNumber;
 use crate::validate::Completeness;
 use crate::workflow::{Side, Taken};
 
@@ -75,7 +76,7 @@ impl Casework {
         let (clear, personal) = form.split(&values);
         sqlx::query(
             "INSERT INTO casework_case (id, number, form, form_version, org, applicant, state, ended, version, subject, created_at, updated_at, overdue, clear, personal, idempotency)
-             VALUES ($1, (SELECT coalesce(max(number), 0) + 1 FROM casework_case), $2, $3, $4, $5, $6, 0, 1, $7, $8, $8, 0, $9, $10, $11)",
+             VALUES ($1, $12, $2, $3, $4, $5, $6, 0, 1, $7, $8, $8, 0, $9, $10, $11)",
         )
         .bind(case_id.to_string())
         .bind(&form.id)
@@ -88,6 +89,7 @@ impl Casework {
         .bind(write_json(&clear)?)
         .bind(self.seal(case_id, &personal)?)
         .bind(idempotency)
+        .bind(CaseNumber::draw(&mut tx).await?.get())
         .execute(&mut *tx)
         .await?;
         let case = load(&mut tx, case_id).await?;

@@ -37,7 +37,10 @@ pub(crate) fn run(what: HandoverCommand) -> anyhow::Result<Verdict> {
     crate::out(&format!("at           {}", base::Timestamp(document.at)))?;
     crate::out(&format!(
         "incident     #{} {} (level {}, {})",
-        document.number, document.subject, document.level, document.state
+        casework::CaseNumber::new(document.number),
+        document.subject,
+        document.level,
+        document.state
     ))?;
     crate::out(&format!("organisation {}", document.organisation))?;
     crate::out(&format!("evidence     {} entries", document.log.len()))?;

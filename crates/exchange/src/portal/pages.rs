@@ -494,7 +494,7 @@ async fn requests(desk: &Desk, visit: &Visit, org: Option<base::OrgId>) -> WebRe
             .map_err(|e| casework::room::tell(e, visit.lang))?;
         found.extend(page.items.into_iter().filter(|case| case.org == org));
     }
-    found.sort_by_key(|case| std::cmp::Reverse(case.number));
+    found.sort_by_key(|case| std::cmp::Reverse(case.created_at));
     for case in found.iter().take(REQUESTS_MAX as usize) {
         table.push(vec![
             Markup::link(

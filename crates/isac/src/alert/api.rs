@@ -72,7 +72,7 @@ impl From<Alert> for AlertView {
     fn from(alert: Alert) -> Self {
         Self {
             case: alert.case.to_string(),
-            number: alert.number,
+            number: alert.number.get(),
             kind: alert.kind,
             tlp: alert.tlp,
             severity: alert.severity,
@@ -236,7 +236,7 @@ async fn draft_from_stix(
         .map_err(|e| casework::room::tell(e, visit.lang))?;
     Ok((
         StatusCode::CREATED,
-        ApiJson(serde_json::json!({"case": case.id.to_string(), "number": case.number})),
+        ApiJson(serde_json::json!({"case": case.id.to_string(), "number": case.number.get()})),
     ))
 }
 

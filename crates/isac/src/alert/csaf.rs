@@ -35,7 +35,7 @@ fn list<'a>(alert: &'a Alert, name: &str) -> Vec<&'a str> {
 
 /// The document's name in trackers and file names (CSAF 2.0 section 5.1).
 pub fn tracking_id(alert: &Alert) -> String {
-    format!("CIVICNET-{}", alert.number)
+    format!("CIVICNET-{}", alert.number.get())
 }
 
 /// The document.
@@ -146,7 +146,7 @@ mod tests {
     fn alert(document: Value) -> Alert {
         Alert {
             case: CaseId::generate(),
-            number: 7,
+            number: CaseNumber::new(7),
             kind: "ana".into(),
             tlp: "clear".into(),
             severity: "high".into(),

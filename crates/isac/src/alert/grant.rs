@@ -125,7 +125,7 @@ impl Cert {
         let id = case.id.to_string();
         sqlx::query("INSERT INTO isac_alert (case_id, number, kind, tlp, severity, subject, document, reply, public, published_at, published_by, reply_due) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
             .bind(&id)
-            .bind(case.number)
+            .bind(case.number.get())
             .bind(text(values, "kind"))
             .bind(text(values, "tlp"))
             .bind(text(values, "severity"))

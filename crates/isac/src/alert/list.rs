@@ -1,6 +1,7 @@
 //! Alerts as they are read: by officers all, by a member those that were sent to it.
 
 use base::{CaseId, OrgId, Timestamp, UserId};
+use casework::CaseNumber;
 use casework::form::Values;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -16,7 +17,7 @@ pub struct Alert {
     /// Its case.
     pub case: CaseId,
     /// Names it to people.
-    pub number: i64,
+    pub number: CaseNumber,
     /// `ana`, `ewa`, `def` or `int`.
     pub kind: String,
     /// `clear`, `green`, `amber`, `amber-strict` or `red`.
@@ -72,7 +73,7 @@ fn alert_of(row: &AnyRow) -> Result<Alert, CertError> {
     };
     Ok(Alert {
         case: parse(&row.try_get::<String, _>("case_id")?)?,
-        number: row.try_get("number")?,
+        number: CaseNumber::new(row.try_get("number")?),
         kind: row.try_get("kind")?,
         tlp: row.try_get("tlp")?,
         severity: row.try_get("severity")?,
@@ -121,10 +122,11 @@ impl Cert {
         request: &PageRequest,
     ) -> Result<Page<Alert>, CertError> {
         const LIST: &str = "alerts";
-        let after: i64 = request.after(LIST)?.unwrap_or(i64::MAX);
+        // Identifiers are UUIDv7 text: in order of time, and below this end.
+        let after: String = request.after(LIST)?.unwrap_or_else(|| "~".to_owned());
         let (tenants, orgs) = scope.sql("r.org", 3);
         let text = format!(
-            "SELECT {} FROM isac_alert a WHERE a.number < $1 AND {} ORDER BY a.number DESC LIMIT $2",
+            "SELECT {} FROM isac_alert a WHERE a.case_id < $1 AND {} ORDER BY a.case_id DESC LIMIT $2",
             columns(&tenants),
             sent_to(scope, &tenants)
         );
@@ -136,7 +138,7 @@ impl Cert {
         }
         let rows = query.fetch_all(self.db().pool()).await?;
         let alerts: Vec<Alert> = rows.iter().map(alert_of).collect::<Result<_, _>>()?;
-        Ok(request.page(LIST, alerts, |alert| alert.number)?)
+        Ok(request.page(LIST, alerts, |alert| alert.case.to_string())?)
     }
 
     /// One alert within a scope.
@@ -167,10 +169,11 @@ impl Cert {
     /// [`CertError::Store`], also for a wrong cursor.
     pub async fn public_alerts(&self, request: &PageRequest) -> Result<Page<Alert>, CertError> {
         const LIST: &str = "public-alerts";
-        let after: i64 = request.after(LIST)?.unwrap_or(i64::MAX);
+        // Identifiers are UUIDv7 text: in order of time, and below this end.
+        let after: String = request.after(LIST)?.unwrap_or_else(|| "~".to_owned());
         // How many were sent and answered is nobody's business outside.
         let text = format!(
-            "SELECT {} FROM isac_alert a WHERE a.public = 1 AND a.tlp = 'clear' AND a.retracted_at IS NULL AND a.number < $1 ORDER BY a.number DESC LIMIT $2",
+            "SELECT {} FROM isac_alert a WHERE a.public = 1 AND a.tlp = 'clear' AND a.retracted_at IS NULL AND a.case_id < $1 ORDER BY a.case_id DESC LIMIT $2",
             columns("1=0")
         );
         let rows = sqlx::query(AssertSqlSafe(text))
@@ -179,7 +182,7 @@ impl Cert {
             .fetch_all(self.db().pool())
             .await?;
         let alerts: Vec<Alert> = rows.iter().map(alert_of).collect::<Result<_, _>>()?;
-        Ok(request.page(LIST, alerts, |alert| alert.number)?)
+        Ok(request.page(LIST, alerts, |alert| alert.case.to_string())?)
     }
 
     /// One alert that stands on the public site.

@@ -2,6 +2,7 @@
 //! asked again at half the time and when it is over.
 
 use base::{CaseId, OrgId, Timestamp, UserId};
+use casework::CaseNumber;
 use casework::form::Text;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -181,14 +182,14 @@ impl Cert {
             "SELECT r.alert, r.org, r.chased, a.number FROM isac_recipient r JOIN isac_alert a ON a.case_id = r.alert
              WHERE r.replied_at IS NULL AND a.retracted_at IS NULL AND a.reply_due IS NOT NULL AND
                    ((r.chased = 0 AND (a.published_at + a.reply_due) / 2 <= $1) OR (r.chased = 1 AND a.reply_due <= $1))
-             ORDER BY a.number, r.org LIMIT $2",
+             ORDER BY r.alert, r.org LIMIT $2",
         )
         .bind(now.micros())
         .bind(CHASED_PER_LOOK)
         .fetch_all(self.db().pool())
         .await?;
         for (alert, org, chased, number) in &rows {
-            let org: OrgId = parse(org)?;
+            let (org, number): (OrgId, _) = (parse(org)?, CaseNumber::new(*number));
             let mut readers: Vec<UserId> = self.inner.people.members(org).await;
             let case = self.case(parse(alert)?).await?;
             let notice = if *chased == 0 {

@@ -6,7 +6,7 @@ use store::{Migrations, Step};
 /// All steps so far.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "cert",
-    steps: &[REPORTS, ALERTS, SITE],
+    steps: &[REPORTS, ALERTS, SITE, ORDER],
 };
 
 const REPORTS: Step = Step {
@@ -176,6 +176,18 @@ CREATE TABLE isac_citizen (
     answered_at BIGINT
 );
 CREATE INDEX isac_citizen_waiting ON isac_citizen (answered_at);
+",
+};
+
+/// Numbers of cases are drawn, so that their ids order what is made from them.
+const ORDER: Step = Step {
+    version: 4,
+    name: "incidents in the order of their ids",
+    sql: "
+DROP INDEX isac_incident_org;
+DROP INDEX isac_incident_open;
+CREATE INDEX isac_incident_org ON isac_incident (org, case_id);
+CREATE INDEX isac_incident_open ON isac_incident (closed_at, case_id);
 ",
 };
 

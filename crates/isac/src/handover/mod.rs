@@ -12,8 +12,8 @@ pub(crate) mod pages;
 use std::sync::Arc;
 
 use base::{CaseId, OrgId, Timestamp};
-use casework::Who;
 use casework::form::Values;
+use casework::{CaseNumber, Who};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::{Page, PageRequest};
@@ -221,7 +221,7 @@ impl Cert {
             to: to.clone(),
             reason: reason.clone(),
             at: now.micros(),
-            number: incident.number,
+            number: incident.number.get(),
             subject: incident.subject.clone(),
             level: incident.level.number(),
             state: incident.state.clone(),
@@ -379,7 +379,11 @@ impl Cert {
             .bind(document.reported_at.min(now.micros()))
             .execute(&mut *tx)
             .await?;
-        let text = format!("{from} #{}: {}", document.number, document.reason);
+        let text = format!(
+            "{from} #{}: {}",
+            CaseNumber::new(document.number),
+            document.reason
+        );
         self.log(&mut tx, &id, now, now, Some(by.user), "handover", &text)
             .await?;
         tx.audit(by.entry(

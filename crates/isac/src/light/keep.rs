@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::{OrgId, Timestamp};
+use casework::CaseNumber;
 use casework::form::Text;
 use serde_json::json;
 use sqlx::Row as _;
@@ -187,7 +188,7 @@ impl Cert {
         .fetch_all(self.db().pool())
         .await?;
         for (org, number, level, subject, closed) in incidents {
-            let Some(level) = Level::new(level) else {
+            let (number, Some(level)) = (CaseNumber::new(number), Level::new(level)) else {
                 continue;
             };
             facts.entry(parse(&org)?).or_default().push(Fact {
@@ -209,6 +210,7 @@ impl Cert {
         .fetch_all(self.db().pool())
         .await?;
         for (org, number, subject, severity, at, reply) in alerts {
+            let number = CaseNumber::new(number);
             let base = rules.severities.get(&severity).copied().unwrap_or(0.0);
             let factor = reply.and_then(|reply| rules.replies.get(&reply).copied());
             facts.entry(parse(&org)?).or_default().push(Fact {

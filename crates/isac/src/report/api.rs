@@ -83,7 +83,7 @@ impl From<Incident> for IncidentView {
     fn from(incident: Incident) -> Self {
         Self {
             case: incident.case.to_string(),
-            number: incident.number,
+            number: incident.number.get(),
             org: incident.org.to_string(),
             sector: incident.sector,
             drill: incident.drill,

@@ -2,6 +2,7 @@
 //! and once a deadline has passed everybody concerned is told, once.
 
 use base::{CaseId, OrgId, Timestamp, UserId};
+use casework::CaseNumber;
 use casework::form::Text;
 use serde_json::json;
 use store::{Actor, AuditEntry};
@@ -15,7 +16,7 @@ const CLOCKS_PER_LOOK: i64 = 200;
 struct Due {
     case: String,
     kind: Clock,
-    number: i64,
+    number: CaseNumber,
     org: OrgId,
     reporter: UserId,
 }
@@ -75,7 +76,7 @@ impl Cert {
                     case,
                     kind: Clock::from_tag(&kind)
                         .ok_or_else(|| CertError::Data(format!("a clock is called {kind:?}")))?,
-                    number,
+                    number: CaseNumber::new(number),
                     org: parse(&org)?,
                     reporter: parse(&reporter)?,
                 })

@@ -234,7 +234,7 @@ impl Cert {
         sqlx::query("INSERT INTO isac_incident (case_id, number, org, reporter, sector, drill, subject, category, state, level, reported_level, rules, known_at, reported_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $12, $13, $13)")
             .bind(&id)
-            .bind(case.number)
+            .bind(case.number.get())
             .bind(org.to_string())
             .bind(case.applicant.to_string())
             .bind(member.map_or(Sector::Other, |member| member.sector).tag())

@@ -2,6 +2,7 @@
 //! level and evidence log.
 
 use base::{CaseId, OrgId, Timestamp, UserId};
+use casework::CaseNumber;
 use serde_json::json;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -23,7 +24,7 @@ pub struct Incident {
     /// Its case.
     pub case: CaseId,
     /// Names it to people.
-    pub number: i64,
+    pub number: CaseNumber,
     /// Who reports.
     pub org: OrgId,
     /// The person who reported.
@@ -146,7 +147,7 @@ fn incident_of(row: &AnyRow) -> Result<Incident, CertError> {
     let closed_at = optional("closed_at")?;
     Ok(Incident {
         case: parse(&row.try_get::<String, _>("case_id")?)?,
-        number: row.try_get("number")?,
+        number: CaseNumber::new(row.try_get("number")?),
         org: parse(&row.try_get::<String, _>("org")?)?,
         reporter: parse(&row.try_get::<String, _>("reporter")?)?,
         sector: Sector::from_tag(&row.try_get::<String, _>("sector")?).unwrap_or(Sector::Other),
@@ -183,10 +184,11 @@ impl Cert {
         request: &PageRequest,
     ) -> Result<Page<Incident>, CertError> {
         const LIST: &str = "incidents";
-        let after: i64 = request.after(LIST)?.unwrap_or(i64::MAX);
+        // Identifiers are UUIDv7 text: in order of time, and below this end.
+        let after: String = request.after(LIST)?.unwrap_or_else(|| "~".to_owned());
         let (tenants, orgs) = scope.sql("i.org", 6);
         let mut text = format!(
-            "SELECT {COLUMNS} FROM isac_incident i WHERE i.number < $1 AND i.drill = $2 AND ($3 = 0 OR i.level = $3) AND $4 >= 0 AND {tenants}"
+            "SELECT {COLUMNS} FROM isac_incident i WHERE i.case_id < $1 AND i.drill = $2 AND ($3 = 0 OR i.level = $3) AND $4 >= 0 AND {tenants}"
         );
         if filter.open || filter.late {
             text.push_str(" AND i.closed_at IS NULL");
@@ -194,7 +196,7 @@ impl Cert {
         if filter.late {
             text.push_str(" AND EXISTS (SELECT 1 FROM isac_clock k WHERE k.case_id = i.case_id AND k.met_at IS NULL AND k.due_at < $4)");
         }
-        text.push_str(" ORDER BY i.number DESC LIMIT $5");
+        text.push_str(" ORDER BY i.case_id DESC LIMIT $5");
         let mut query = sqlx::query(AssertSqlSafe(text))
             .bind(after)
             .bind(i64::from(filter.drill))
@@ -206,7 +208,7 @@ impl Cert {
         }
         let rows = query.fetch_all(self.db().pool()).await?;
         let incidents: Vec<Incident> = rows.iter().map(incident_of).collect::<Result<_, _>>()?;
-        Ok(request.page(LIST, incidents, |incident| incident.number)?)
+        Ok(request.page(LIST, incidents, |incident| incident.case.to_string())?)
     }
 
     /// How many real incidents within a scope are open, and how many of those late.

@@ -113,7 +113,7 @@ fn article_item(visit: &Visit, tag: &str, article: &Article) -> Markup {
 fn advisory_item(desk: &Desk, visit: &Visit, tag: &str, alert: &Alert) -> Markup {
     Markup::new(format!(
         "<article class=\"panel\"><h2><a href=\"/open/{tag}/advisories/{}\">{}</a></h2><p>{} {}</p><p>{}</p></article>",
-        alert.number,
+        alert.number.get(),
         escape(&alert.subject),
         alerts::severity_badge(desk, visit, alert),
         escape(&ui::day(visit.lang, alert.published_at)),
@@ -287,7 +287,7 @@ async fn entries(desk: &Desk, visit: &Visit, tag: &str) -> WebResult<(About, Vec
         .map(|alert| Entry {
             title: alert.subject.clone(),
             summary: crate::alert::grant::text(&alert.document, "summary").to_owned(),
-            link: format!("{house}/open/{tag}/advisories/{}", alert.number),
+            link: format!("{house}/open/{tag}/advisories/{}", alert.number.get()),
             at: alert.published_at,
         })
         .chain(articles.items.iter().map(|article| Entry {

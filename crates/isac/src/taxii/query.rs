@@ -1,6 +1,7 @@
 //! Filters in the query (sections 3.4 and 5.3).
 
-use store::Cursor;
+use store::{Cursor, StoreError};
+use uuid::Uuid;
 
 use super::error::TaxiiError;
 use crate::objects::read::{FILTER_VALUES_MAX, PAGE_ROWS_MAX};
@@ -9,6 +10,8 @@ use crate::stix::time;
 
 /// Rows of a page when the client names no limit.
 pub const PAGE_ROWS_DEFAULT: u32 = 100;
+/// Names the cursors.
+const LIST: &str = "taxii";
 /// Parameters of one query.
 const PARAMETERS_MAX: usize = 100;
 
@@ -81,12 +84,18 @@ pub fn read(query: &str, collection: &Collection, takes: Filters) -> Result<Quer
                     .min(PAGE_ROWS_MAX);
             }
             "next" if pages => {
-                let after: (i64, i64) = Cursor::decode("taxii", &value)
-                    .map_err(|_| wrong("must be the next of a page before"))?;
-                if after.0 != collection.number {
+                let (of, after) = Cursor::decode::<(Uuid, i64)>(LIST, &value)
+                    .or_else(|_| {
+                        // Cursors from before name the collection by its number.
+                        let (number, after) = Cursor::decode::<(i64, i64)>(LIST, &value)?;
+                        let known = number == collection.number;
+                        Ok((if known { collection.id } else { Uuid::nil() }, after))
+                    })
+                    .map_err(|_: StoreError| wrong("must be the next of a page before"))?;
+                if of != collection.id {
                     return Err(wrong("must be the next of a page of this collection"));
                 }
-                out.after = after.1;
+                out.after = after;
             }
             "match[id]" if takes == Filters::All => {
                 out.filter.ids.extend(values().map(str::to_owned));
@@ -134,7 +143,8 @@ pub fn read(query: &str, collection: &Collection, takes: Filters) -> Result<Quer
 /// # Errors
 /// When it cannot be written; it always can.
 pub fn next(collection: &Collection, seq: i64) -> Result<String, TaxiiError> {
-    Cursor::encode("taxii", &(collection.number, seq)).map_err(TaxiiError::internal)
+    // By its id, which the reader knows: a number would tell how many collections there are.
+    Cursor::encode(LIST, &(collection.id, seq)).map_err(TaxiiError::internal)
 }
 
 #[cfg(test)]
@@ -144,7 +154,7 @@ mod tests {
     fn collection() -> Collection {
         Collection {
             number: 7,
-            id: uuid::Uuid::nil(),
+            id: Uuid::from_u128(7),
             alias: None,
             title: String::new(),
             description: String::new(),
@@ -161,6 +171,9 @@ mod tests {
         );
         let query = read(&all, &here, Filters::All).expect("good");
         assert_eq!((query.limit, query.after), (5, 42));
+        let before = Cursor::encode(LIST, &(7, 41)).expect("short");
+        let old = read(&format!("next={before}"), &here, Filters::All).expect("good");
+        assert_eq!(old.after, 41, "a cursor from before");
         assert_eq!(query.filter.kinds, ["indicator", "malware"]);
         assert_eq!(query.filter.versions, [VersionMatch::All]);
         assert!(
@@ -188,6 +201,7 @@ mod tests {
         }
         let other = Collection {
             number: 8,
+            id: Uuid::from_u128(8),
             ..collection()
         };
         assert!(read(&format!("next={next}"), &other, Filters::All).is_err());
