@@ -37,5 +37,9 @@ pub use config::IsacConfig;
 /// The tables of this crate.
 pub const MIGRATIONS: store::Migrations = store::Migrations {
     domain: "isac",
-    steps: &[objects::schema::OBJECTS, objects::schema::SEARCH],
+    steps: &[
+        objects::schema::OBJECTS,
+        objects::schema::SEARCH,
+        objects::schema::HELD,
+    ],
 };

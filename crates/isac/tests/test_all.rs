@@ -4,6 +4,8 @@
 mod alerts;
 #[path = "it/beliefs.rs"]
 mod beliefs;
+#[path = "it/credit.rs"]
+mod credit;
 #[path = "it/disbelief.rs"]
 mod disbelief;
 #[path = "cert/doors.rs"]

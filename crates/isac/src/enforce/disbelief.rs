@@ -6,6 +6,8 @@
 //! not make it again, whichever organisation sends it and however often. A newer version is
 //! a new word, and is weighed like any other.
 
+use std::collections::BTreeMap;
+
 use base::enforcement::{REASON_CHARS_MAX, Target};
 use serde_json::json;
 use store::{Actor, Tx};
@@ -14,6 +16,7 @@ use super::engine::{Decided, EnforceError, Enforcements, State, audit};
 use super::policy::{Policy, Unbelieved};
 use super::rows::{COLUMNS, decided_of};
 use super::seams::{Belief, Fallen, Said};
+use crate::objects::{Origin, Via};
 
 /// Patterns that are acted on at once.
 const FALLEN: u32 = 200;
@@ -26,6 +29,8 @@ const ACTOR: Actor = Actor::System("enforcement policy");
 pub(super) struct Made {
     /// Whether this source has something in force or proposed.
     pub(super) has: bool,
+    /// Whether the house itself has.
+    pub(super) as_house: bool,
     /// Targets that were lifted since the indicator is not believed, by whomever it was
     /// sent, and when it had said so.
     spent: Vec<(String, i64)>,
@@ -52,6 +57,22 @@ impl Enforcements {
         }
     }
 
+    /// Percent of their word that other houses are believed.
+    pub(super) async fn peers(&self) -> Result<BTreeMap<Via, u8>, EnforceError> {
+        match self.inner.beliefs.get() {
+            Some(beliefs) => beliefs.peers().await.map_err(EnforceError::Seam),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
+    /// From whom the indicators are on which the house's own word on `pattern` stands.
+    pub(super) async fn voices(&self, pattern: &str) -> Result<Vec<Origin>, EnforceError> {
+        match self.inner.beliefs.get() {
+            Some(beliefs) => beliefs.voices(pattern).await.map_err(EnforceError::Seam),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Whether an indicator is the house's own word, which [`Self::disbelieve`] follows.
     pub(super) fn follows_belief(&self, object: &str, pattern: &str) -> bool {
         let beliefs = self.inner.beliefs.get();
@@ -74,8 +95,9 @@ impl Enforcements {
         for (of, target, state, spent, said_at) in rows {
             if spent == 1 {
                 made.spent.push((target, said_at));
-            } else if of == source && matches!(state.as_str(), "active" | "proposed") {
-                made.has = true;
+            } else if matches!(state.as_str(), "active" | "proposed") {
+                made.has |= of == source;
+                made.as_house |= of.ends_with("@house");
             }
         }
         Ok(made)

@@ -5,9 +5,14 @@
 //! that dies in between acts again, which changes nothing: a source's target that is in
 //! force already is passed over.
 //!
-//! A source is an indicator together with the organisation that sent it, so that nobody
-//! can undo what another organisation said by sending a revoked version under its id.
+//! A source is an indicator together with the organisation that sent it or the house that it
+//! was fetched from, so that nobody can undo what another said by sending a revoked version
+//! under its id. Each decides by the trust in itself: of several that say the same, the most
+//! trusted is heard. The house's own word on a pattern is no better than the best of those on
+//! whose word it stands.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::Timestamp;
@@ -22,7 +27,7 @@ use super::policy::{Fate, Indicator, Policy};
 use super::seams::{Belief, Said};
 use crate::objects::read::{Change, What};
 use crate::objects::search::terms::target_of;
-use crate::objects::{Objects, ObjectsError};
+use crate::objects::{Objects, ObjectsError, Origin, Via};
 use crate::stix::{Tlp, pattern, simple, time};
 
 /// Steps of the feed read at once.
@@ -94,6 +99,14 @@ struct Wanted {
     targets: Vec<Target>,
 }
 
+/// With what the feed is looked at.
+struct Eyes<'a> {
+    policy: Arc<Policy>,
+    /// Percent of their word that other houses are believed.
+    peers: BTreeMap<Via, u8>,
+    objects: &'a Objects,
+}
+
 impl Enforcements {
     /// Follows the feed until `stop`.
     pub async fn follow_until(&self, objects: Objects, stop: CancellationToken) {
@@ -126,10 +139,14 @@ impl Enforcements {
             if on == after {
                 return Ok(self.disbelieve().await?);
             }
-            let (_, policy) = self.policy().await?;
+            let eyes = Eyes {
+                policy: self.policy().await?.1,
+                peers: self.peers().await?,
+                objects,
+            };
             let mut news = Vec::new();
             for (change, belief) in changes.iter().zip(self.beliefs(&changes).await?) {
-                self.change(&policy, change, &belief, &mut news).await?;
+                self.change(&eyes, change, &belief, &mut news).await?;
             }
             self.make(&mut news).await?;
             self.keep_mark(MARK, on).await?;
@@ -144,7 +161,7 @@ impl Enforcements {
             let What::Added {
                 json,
                 latest: true,
-                source,
+                origin,
                 ..
             } = &change.what
             else {
@@ -153,7 +170,8 @@ impl Enforcements {
             match serde_json::from_str::<Text>(json) {
                 Ok(text) if !text.revoked && text.pattern_type == "stix" => {
                     places.push(place);
-                    said.push(text.said(&change.id, source.map(|org| org.to_string())));
+                    let sender = (*origin != Origin::House).then(|| origin.to_string());
+                    said.push(text.said(&change.id, sender));
                 }
                 _ => {}
             }
@@ -167,16 +185,16 @@ impl Enforcements {
 
     async fn change(
         &self,
-        policy: &Policy,
+        eyes: &Eyes<'_>,
         change: &Change,
         belief: &Belief,
         news: &mut Vec<New>,
-    ) -> Result<(), EnforceError> {
-        let (json, tlp, org) = match &change.what {
+    ) -> Result<(), FollowError> {
+        let (json, tlp, origin) = match &change.what {
             What::Added { latest: false, .. } => return Ok(()),
             What::Added {
-                json, tlp, source, ..
-            } => (json, *tlp, source.map(|org| org.to_string())),
+                json, tlp, origin, ..
+            } => (json, *tlp, *origin),
             What::Gone => {
                 self.make(news).await?;
                 for source in self.sources_of(&change.id).await? {
@@ -186,10 +204,11 @@ impl Enforcements {
                 return Ok(());
             }
         };
-        let source = format!("stix:{}@{}", change.id, org.as_deref().unwrap_or("house"));
-        let wanted = wanted(policy, json, tlp, org.as_deref(), &source, self.now());
+        let source = source_of(&change.id, origin);
+        let trust = self.trust_in(eyes, &change.id, origin, json).await?;
+        let wanted = wanted(&eyes.policy, json, tlp, trust, &source, self.now());
         if wanted.targets.is_empty()
-            && org.is_none()
+            && origin == Origin::House
             && let Ok(text) = serde_json::from_str::<Text>(json)
             && self.follows_belief(&change.id, &text.pattern)
         {
@@ -198,6 +217,9 @@ impl Enforcements {
         }
         let made = self.made(&change.id, &source).await?;
         let wanted = believed(wanted, belief, &made);
+        if made.as_house && matches!(origin, Origin::Peer(_)) {
+            self.disown(eyes.objects, &change.id).await?;
+        }
         if made.has {
             self.withdraw(
                 ACTOR,
@@ -211,6 +233,37 @@ impl Enforcements {
             self.make(news).await?;
         }
         news.extend(wanted.news);
+        Ok(())
+    }
+
+    /// Percent of its word that whoever says it is believed.
+    async fn trust_in(
+        &self,
+        eyes: &Eyes<'_>,
+        id: &str,
+        origin: Origin,
+        json: &str,
+    ) -> Result<u8, FollowError> {
+        let of = |origin| eyes.policy.trust_in(origin, &eyes.peers);
+        let Ok(text) = serde_json::from_str::<Text>(json) else {
+            return Ok(0);
+        };
+        if origin != Origin::House || !self.follows_belief(id, &text.pattern) {
+            return Ok(of(origin));
+        }
+        let voices = self.voices(&text.pattern).await?;
+        Ok(voices.into_iter().map(of).max().unwrap_or(0))
+    }
+
+    /// What was fetched used to count as this house's own word: what was made of it so goes,
+    /// and the peer's word counts by the trust in the peer.
+    async fn disown(&self, objects: &Objects, id: &str) -> Result<(), FollowError> {
+        let origins = objects.origins(&[id.to_owned()]).await?;
+        if !origins.contains(&Origin::House) {
+            let why = "the indicator is the word of another house, not of this one";
+            self.withdraw(ACTOR, &source_of(id, Origin::House), &[], why)
+                .await?;
+        }
         Ok(())
     }
 
@@ -244,11 +297,16 @@ impl Enforcements {
     }
 }
 
+/// Names whoever says it, in the rows made from it.
+fn source_of(id: &str, origin: Origin) -> String {
+    format!("stix:{id}@{origin}")
+}
+
 fn wanted(
     policy: &Policy,
     json: &str,
     tlp: Tlp,
-    org: Option<&str>,
+    trust: u8,
     source: &str,
     now: Timestamp,
 ) -> Wanted {
@@ -276,7 +334,7 @@ fn wanted(
     let indicator = Indicator {
         confidence: text.confidence,
         tlp,
-        source: org,
+        trust,
     };
     let said_at = text.said_at();
     for target in simple::extract(&tree)
@@ -341,7 +399,7 @@ mod tests {
             &Policy::default(),
             json,
             Tlp::Green,
-            Some("org"),
+            100,
             "stix:x@org",
             Timestamp(1),
         )

@@ -9,8 +9,12 @@ use base::Role;
 use base::enforcement::{Action, Target, TargetKind};
 use serde::{Deserialize, Serialize};
 
+use crate::objects::{Origin, Via};
 use crate::stix::Tlp;
 
+/// Percent of their word that houses are believed from which objects are fetched, unless
+/// somebody gave them another: what they are surest of waits for a person.
+pub const PEER_TRUST_DEFAULT: u8 = 50;
 /// Entries of `never`.
 pub const NEVER_MAX: usize = 10_000;
 /// Sources with a trust of their own.
@@ -134,13 +138,13 @@ pub enum Fate {
 
 /// An indicator as far as the policy looks at it.
 #[derive(Debug, Clone, Copy)]
-pub struct Indicator<'a> {
+pub struct Indicator {
     /// Its confidence, if stated.
     pub confidence: Option<u8>,
     /// Its marking.
     pub tlp: Tlp,
-    /// Organisation id of its source; none: the house.
-    pub source: Option<&'a str>,
+    /// Percent of its word that its source is believed: [`Policy::trust_in`].
+    pub trust: u8,
 }
 
 impl Policy {
@@ -184,24 +188,29 @@ impl Policy {
         Duration::from_secs(u64::from(self.days) * 86_400)
     }
 
-    /// The confidence in an indicator, after trust in its source.
-    pub fn confidence(&self, indicator: &Indicator<'_>) -> u8 {
-        let stated = indicator.confidence.unwrap_or(self.confidence_unstated);
-        let trust = indicator
-            .source
-            .and_then(|source| self.trust.get(source))
-            .unwrap_or(&self.trust_default);
-        // A house's own indicator is believed as it stands.
-        let trust = if indicator.source.is_none() {
-            &100
-        } else {
-            trust
+    /// Percent of its word that a source is believed; `peers` says it of other houses.
+    pub fn trust_in(&self, origin: Origin, peers: &BTreeMap<Via, u8>) -> u8 {
+        let trust = match origin {
+            // A house's own indicator is believed as it stands.
+            Origin::House => 100,
+            Origin::Organisation(org) => self
+                .trust
+                .get(&org.to_string())
+                .copied()
+                .unwrap_or(self.trust_default),
+            Origin::Peer(via) => peers.get(&via).copied().unwrap_or(PEER_TRUST_DEFAULT),
         };
-        (u16::from(stated.min(100)) * u16::from((*trust).min(100)) / 100) as u8
+        trust.min(100)
+    }
+
+    /// The confidence in an indicator, after trust in its source.
+    pub fn confidence(&self, indicator: &Indicator) -> u8 {
+        let stated = indicator.confidence.unwrap_or(self.confidence_unstated);
+        (u16::from(stated.min(100)) * u16::from(indicator.trust.min(100)) / 100) as u8
     }
 
     /// What becomes of a target of an indicator.
-    pub fn decide(&self, target: &Target, indicator: &Indicator<'_>) -> Fate {
+    pub fn decide(&self, target: &Target, indicator: &Indicator) -> Fate {
         if !self.on {
             return Fate::Leave("the policy is off".to_owned());
         }
@@ -293,12 +302,15 @@ fn is_below(name: &str, above: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base::OrgId;
+
+    const ORG: OrgId = OrgId(uuid::Uuid::from_u128(7));
 
     fn decide(policy: &Policy, target: &str, confidence: u8) -> Fate {
         let indicator = Indicator {
             confidence: Some(confidence),
             tlp: Tlp::Green,
-            source: Some("a"),
+            trust: policy.trust_in(Origin::Organisation(ORG), &BTreeMap::new()),
         };
         policy.decide(&target.parse().expect("a target"), &indicator)
     }
@@ -310,10 +322,37 @@ mod tests {
         assert_eq!(decide(&policy, "192.0.2.1", 30), Fate::Propose);
         assert_eq!(decide(&policy, "192.0.2.1", 80), Fate::Enforce);
         assert_eq!(decide(&policy, "192.0.2.0/24", 100), Fate::Propose);
-        policy.trust.insert("a".to_owned(), 50);
+        policy.trust.insert(ORG.to_string(), 50);
         assert_eq!(decide(&policy, "192.0.2.1", 100), Fate::Propose);
         policy.on = false;
         assert!(matches!(decide(&policy, "192.0.2.1", 100), Fate::Leave(_)));
+    }
+
+    #[test]
+    fn a_peer_is_believed_as_it_was_given_and_else_by_half() {
+        let policy = Policy {
+            trust_default: 70,
+            ..Policy::default()
+        };
+        let (known, unknown) = (Via::of("https://a.example/"), Via::of("https://b.example/"));
+        let peers = BTreeMap::from([(known, 90)]);
+        let other = OrgId(uuid::Uuid::from_u128(8));
+        for (origin, trust) in [
+            (Origin::House, 100),
+            (Origin::Organisation(other), 70),
+            (Origin::Peer(known), 90),
+            (Origin::Peer(unknown), PEER_TRUST_DEFAULT),
+        ] {
+            assert_eq!(policy.trust_in(origin, &peers), trust, "{origin}");
+        }
+        let indicator = Indicator {
+            confidence: Some(100),
+            tlp: Tlp::Green,
+            trust: PEER_TRUST_DEFAULT,
+        };
+        let target = "192.0.2.1".parse().expect("a target");
+        let fate = Policy::default().decide(&target, &indicator);
+        assert_eq!(fate, Fate::Propose, "a person decides");
     }
 
     #[test]
@@ -351,7 +390,7 @@ mod tests {
         let indicator = Indicator {
             confidence: Some(100),
             tlp: Tlp::Red,
-            source: None,
+            trust: 100,
         };
         let target = "192.0.2.1".parse().expect("a target");
         assert!(matches!(policy.decide(&target, &indicator), Fate::Leave(_)));

@@ -1,9 +1,13 @@
 //! What enforcement asks of other rooms, joined in the binary.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use base::quick::Order;
 use base::{EnforcementId, Role, Timestamp};
 use store::Tx;
+
+use crate::objects::{Origin, Via};
 
 /// Another room could not do its part.
 pub type SeamError = Box<dyn std::error::Error + Send + Sync>;
@@ -62,7 +66,8 @@ pub struct Said {
     pub object: String,
     /// Who it says wrote it.
     pub author: Option<String>,
-    /// Organisation id of whoever sent it; none: the house.
+    /// Organisation id of whoever sent it, or the peer that it was fetched from; none: the
+    /// house.
     pub sender: Option<String>,
     /// Its pattern.
     pub pattern: String,
@@ -110,6 +115,10 @@ pub trait Beliefs: Send + Sync {
     fn owns(&self, object: &str, pattern: &str) -> bool;
     /// Patterns that are not believed and were not acted on yet, at most `limit`.
     async fn fallen(&self, limit: u32) -> Result<Vec<Fallen>, SeamError>;
+    /// Percent of their word that other houses are believed, those to whom somebody gave it.
+    async fn peers(&self) -> Result<BTreeMap<Via, u8>, SeamError>;
+    /// From whom the indicators are on which the house's own word on `pattern` stands.
+    async fn voices(&self, pattern: &str) -> Result<Vec<Origin>, SeamError>;
     /// They have been acted on.
     async fn heeded(&self, fallen: &[Fallen]) -> Result<(), SeamError>;
 }

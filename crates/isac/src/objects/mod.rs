@@ -119,8 +119,41 @@ pub enum Outcome {
 
 /// Another house, told by the address of the collection that objects are exchanged with:
 /// what came from there is not sent back there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Via(i64);
+
+/// Where an object came from: who answers for it here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This house itself.
+    House,
+    /// An organisation that sent it.
+    Organisation(OrgId),
+    /// Another house, from which it was fetched.
+    Peer(Via),
+}
+
+impl Origin {
+    /// As in the source column.
+    pub(crate) fn from_column(text: &str) -> Self {
+        match (text, text.parse()) {
+            ("", _) => Self::House,
+            (_, Ok(org)) => Self::Organisation(org),
+            // What cannot be read is nobody's whom anybody would trust.
+            _ => Self::Peer(Via::from_column(text).unwrap_or(Via(0))),
+        }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::House => f.write_str("house"),
+            Self::Organisation(org) => org.fmt(f),
+            Self::Peer(Via(number)) => write!(f, "peer:{number:x}"),
+        }
+    }
+}
 
 /// How the source column begins for objects that were fetched from another house.
 const VIA_PREFIX: &str = "via:";
@@ -131,10 +164,22 @@ impl Via {
         Self(hash64(url.trim_end_matches('/').as_bytes()))
     }
 
+    /// As rows of other tables hold it.
+    pub(crate) const fn number(self) -> i64 {
+        self.0
+    }
+
+    /// From such a row.
+    pub(crate) const fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+
     /// As in the source column.
     fn from_column(text: &str) -> Option<Self> {
         let digits = text.strip_prefix(VIA_PREFIX)?;
-        i64::from_str_radix(digits, 16).ok().map(Self)
+        // Written as the number's bits: half of all have the highest set.
+        let bits = u64::from_str_radix(digits, 16).ok()?;
+        Some(Self(bits as i64))
     }
 }
 
@@ -367,4 +412,31 @@ pub(crate) fn hash64(bytes: &[u8]) -> i64 {
     let mut eight = [0; 8];
     eight.copy_from_slice(&digest.as_ref()[..8]);
     i64::from_be_bytes(eight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_an_object_came_from_is_read_as_it_was_written() {
+        let org = OrgId::generate();
+        for origin in [
+            Origin::House,
+            Origin::Organisation(org),
+            Origin::Peer(Via(0x7fff_ffff_ffff_ffff)),
+            Origin::Peer(Via(-1)),
+            Origin::Peer(Via(i64::MIN)),
+        ] {
+            let mut source = Source::house("test");
+            match origin {
+                Origin::House => {}
+                Origin::Organisation(org) => source.org = Some(org),
+                Origin::Peer(via) => source.via = Some(via),
+            }
+            assert_eq!(Origin::from_column(&source.column()), origin);
+        }
+        assert_eq!(Origin::from_column("nonsense"), Origin::Peer(Via(0)));
+        assert_eq!(Origin::Peer(Via(-1)).to_string(), "peer:ffffffffffffffff");
+    }
 }

@@ -8,7 +8,7 @@ use base::OrgId;
 use sqlx::AssertSqlSafe;
 
 use super::writer::latest;
-use super::{Collection, Objects, ObjectsError, Source, Via, hash64};
+use super::{Collection, Objects, ObjectsError, Origin, Source, Via, hash64};
 use crate::stix::Tlp;
 
 /// Rows of one page at most.
@@ -105,8 +105,12 @@ pub enum What {
         tlp: Tlp,
         /// The organisation that it came from; `None`: the house.
         source: Option<OrgId>,
+        /// Where it came from.
+        origin: Origin,
         /// Whether it is the latest version that is there.
         latest: bool,
+        /// Whether it was there already, from another.
+        again: bool,
     },
     /// Versions of it were deleted from the collection.
     Gone,
@@ -152,7 +156,7 @@ impl Objects {
     pub async fn last_seq(&self) -> Result<i64, ObjectsError> {
         let (last,): (i64,) = sqlx::query_as(
             "SELECT CAST(COALESCE(MAX(seq), 0) AS BIGINT) FROM
-             (SELECT MAX(seq) AS seq FROM isac_object UNION ALL SELECT MAX(seq) AS seq FROM isac_gone) AS both_of_them",
+             (SELECT MAX(seq) AS seq FROM isac_object UNION ALL SELECT MAX(seq) AS seq FROM isac_gone UNION ALL SELECT MAX(seq) AS seq FROM isac_held) AS all_of_them",
         )
         .fetch_one(self.inner.db.pool())
         .await?;
@@ -373,6 +377,34 @@ impl Objects {
         Ok(page_of(rows, false).rows)
     }
 
+    /// From whom the objects `ids` are here, in any version and collection, each once.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn origins(&self, ids: &[String]) -> Result<Vec<Origin>, ObjectsError> {
+        const TOGETHER: usize = 200;
+        let mut origins: Vec<Origin> = Vec::new();
+        for some in ids.chunks(TOGETHER) {
+            let marks: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
+            let marks = marks.join(",");
+            let sql = format!(
+                "SELECT DISTINCT id, source FROM isac_object WHERE id_hash IN ({marks})
+                 UNION SELECT DISTINCT o.id, h.source FROM isac_object o JOIN isac_held h ON h.object = o.seq WHERE o.id_hash IN ({marks})"
+            );
+            let mut query = sqlx::query_as::<_, (String, String)>(AssertSqlSafe(sql));
+            for id in some {
+                query = query.bind(hash64(id.as_bytes()));
+            }
+            for (id, source) in query.fetch_all(self.inner.db.pool()).await? {
+                let origin = Origin::from_column(&source);
+                if some.contains(&id) && !origins.contains(&origin) {
+                    origins.push(origin);
+                }
+            }
+        }
+        Ok(origins)
+    }
+
     /// Whether `collection` has any version of the object `id` up to `clearance`.
     ///
     /// # Errors
@@ -446,16 +478,20 @@ impl Objects {
         limit: u32,
     ) -> Result<Vec<Change>, ObjectsError> {
         let limit = limit.clamp(1, CHANGES_MAX);
-        // One statement sees one moment, so that nothing slips between the two tables.
+        // One statement sees one moment, so that nothing slips between the tables.
         let sql = format!(
-            "SELECT seq, collection, kind, id, place, source, json FROM
+            "SELECT seq, collection, kind, id, place, source, json, CAST(0 AS BIGINT) AS again FROM
                (SELECT seq, collection, kind, id, place, source, json FROM isac_object WHERE seq > $1 AND seq <= $3 {wanted} ORDER BY seq LIMIT $2) AS there
              UNION ALL
-             SELECT seq, collection, kind, id, CAST(-1 AS BIGINT), '', '' FROM
+             SELECT seq, collection, kind, id, place, source, json, CAST(1 AS BIGINT) FROM
+               (SELECT h.seq AS seq, collection, kind, id, place, h.source AS source, json FROM isac_held h JOIN isac_object o ON o.seq = h.object
+                WHERE h.seq > $1 AND h.seq <= $3 {wanted} ORDER BY h.seq LIMIT $2) AS held
+             UNION ALL
+             SELECT seq, collection, kind, id, CAST(-1 AS BIGINT), '', '', CAST(0 AS BIGINT) FROM
                (SELECT seq, collection, kind, id FROM isac_gone WHERE seq > $1 AND seq <= $3 {wanted} ORDER BY seq LIMIT $2) AS gone
              ORDER BY seq LIMIT $2"
         );
-        let rows: Vec<(i64, i64, i64, String, i64, String, String)> =
+        let rows: Vec<(i64, i64, i64, String, i64, String, String, i64)> =
             sqlx::query_as(AssertSqlSafe(sql))
                 .bind(after)
                 .bind(i64::from(limit))
@@ -473,7 +509,9 @@ impl Objects {
                     tlp: Tlp::from_number(place >> 2),
                     latest: place & 1 == 1,
                     source: row.5.parse().ok(),
+                    origin: Origin::from_column(&row.5),
                     json: row.6,
+                    again: row.7 == 1,
                 },
             },
         });
@@ -514,10 +552,12 @@ impl Objects {
             return Ok(0);
         };
         for row in &gone {
-            sqlx::query("DELETE FROM isac_object WHERE seq = $1")
-                .bind(row.0)
-                .execute(&mut *tx)
-                .await?;
+            for sql in [
+                "DELETE FROM isac_held WHERE object = $1",
+                "DELETE FROM isac_object WHERE seq = $1",
+            ] {
+                sqlx::query(sql).bind(row.0).execute(&mut *tx).await?;
+            }
         }
         let count = left.len();
         for (index, row) in left.iter().enumerate() {

@@ -77,6 +77,21 @@ INSERT INTO isac_root (name, title, description) VALUES ('civic', 'civicnet', 'T
 ",
 };
 
+/// Who sent an indicator that was there already from somebody else: the same word of another
+/// may be trusted more.
+pub const HELD: Step = Step {
+    version: 3,
+    name: "further sources of an indicator",
+    sql: "
+CREATE TABLE isac_held (
+    seq BIGINT PRIMARY KEY,
+    object BIGINT NOT NULL,
+    source TEXT NOT NULL
+);
+CREATE UNIQUE INDEX isac_held_once ON isac_held (object, source);
+",
+};
+
 /// The index by which objects are searched.
 pub const SEARCH: Step = Step {
     version: 2,

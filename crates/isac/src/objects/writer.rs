@@ -22,6 +22,8 @@ const IDS: [usize; 2] = [200, 20];
 /// Rows inserted by one statement.
 const ROWS: [usize; 3] = [20, 5, 1];
 const COLUMNS: usize = 10;
+/// Objects of which further sources are kept: those that become enforcements.
+const HELD_KIND: &str = "indicator";
 
 pub(super) struct Job {
     pub(super) collection: i64,
@@ -38,6 +40,7 @@ struct Version {
     version: i64,
     digest: i64,
     place: i64,
+    source: String,
     /// Where it stands among the rows to insert; `None`: in the table.
     new: Option<usize>,
 }
@@ -100,6 +103,7 @@ async fn write(inner: &Inner, db: &Db, group: &mut [Job]) -> Result<Written, Obj
     let mut known = versions(&mut tx, group).await?;
     let mut rows: Vec<NewRow> = Vec::new();
     let mut moved: HashMap<i64, i64> = HashMap::new();
+    let mut held: Vec<(i64, i64, String)> = Vec::new();
     let mut all = Vec::with_capacity(group.len());
     for job in group.iter_mut() {
         let source = job.source.column();
@@ -122,6 +126,15 @@ async fn write(inner: &Inner, db: &Db, group: &mut [Job]) -> Result<Written, Obj
                 None => versions.iter().find(|row| row.digest == object.digest),
             };
             if let Some(there) = there {
+                // The house's own word is trusted most; of others, both count.
+                if there.digest == object.digest
+                    && object.kind == HELD_KIND
+                    && !there.source.is_empty()
+                    && there.source != source
+                {
+                    held.push((next, there.seq, source.clone()));
+                    next += 1;
+                }
                 outcomes.push(match there.digest == object.digest {
                     true => Outcome::Known,
                     false => Outcome::Kept,
@@ -149,6 +162,7 @@ async fn write(inner: &Inner, db: &Db, group: &mut [Job]) -> Result<Written, Obj
                 version,
                 digest: object.digest,
                 place,
+                source: source.clone(),
                 new: Some(rows.len()),
             });
             rows.push(NewRow {
@@ -176,6 +190,14 @@ async fn write(inner: &Inner, db: &Db, group: &mut [Job]) -> Result<Written, Obj
             .await?;
     }
     insert(&mut tx, rows).await?;
+    for (seq, object, source) in held {
+        sqlx::query("INSERT INTO isac_held (seq, object, source) VALUES ($1, $2, $3) ON CONFLICT (object, source) DO NOTHING")
+            .bind(seq)
+            .bind(object)
+            .bind(source)
+            .execute(&mut *tx)
+            .await?;
+    }
     tx.commit().await?;
     for (name, number) in new_kinds {
         inner.learn_kind(number, &name);
@@ -193,7 +215,11 @@ pub(super) async fn latest(tx: &mut Tx) -> Result<i64, StoreError> {
         sqlx::query_as("SELECT CAST(COALESCE(MAX(seq), 0) AS BIGINT) FROM isac_gone")
             .fetch_one(&mut **tx)
             .await?;
-    Ok(there.max(gone))
+    let (held,): (i64,) =
+        sqlx::query_as("SELECT CAST(COALESCE(MAX(seq), 0) AS BIGINT) FROM isac_held")
+            .fetch_one(&mut **tx)
+            .await?;
+    Ok(there.max(gone).max(held))
 }
 
 /// Numbers for types that were never seen before.
@@ -233,12 +259,13 @@ static LOOK_UP: LazyLock<[String; 2]> = LazyLock::new(|| {
     IDS.map(|count| {
         let marks: Vec<String> = (1..=count).map(|n| format!("${n}")).collect();
         format!(
-            "SELECT seq, collection, id, version, digest, place FROM isac_object WHERE id_hash IN ({})",
+            "SELECT seq, collection, id, version, digest, place, source FROM isac_object WHERE id_hash IN ({})",
             marks.join(",")
         )
     })
 });
 
+type VersionRow = (i64, i64, String, i64, i64, i64, String);
 type Known = HashMap<(i64, String), Vec<Version>>;
 
 /// What is there already of the ids that come.
@@ -255,18 +282,19 @@ async fn versions(tx: &mut Tx, group: &[Job]) -> Result<Known, StoreError> {
     while let Some(pad) = rest.first() {
         let size = usize::from(rest.len() <= IDS[1]);
         let (now, later) = rest.split_at(rest.len().min(IDS[size]));
-        let mut query = sqlx::query_as::<_, (i64, i64, String, i64, i64, i64)>(AssertSqlSafe(
-            LOOK_UP[size].as_str(),
-        ));
+        let mut query = sqlx::query_as::<_, VersionRow>(AssertSqlSafe(LOOK_UP[size].as_str()));
         for place in 0..IDS[size] {
             query = query.bind(now.get(place).copied().unwrap_or(*pad));
         }
-        for (seq, collection, id, version, digest, place) in query.fetch_all(&mut **tx).await? {
+        for (seq, collection, id, version, digest, place, source) in
+            query.fetch_all(&mut **tx).await?
+        {
             known.entry((collection, id)).or_default().push(Version {
                 seq,
                 version,
                 digest,
                 place,
+                source,
                 new: None,
             });
         }

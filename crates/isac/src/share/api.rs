@@ -33,6 +33,7 @@ pub(super) fn router(parts: Parts) -> OpenApiRouter<()> {
         .routes(routes!(get_preview))
         .routes(routes!(list_peers))
         .routes(routes!(get_peer))
+        .routes(routes!(put_trust))
         .routes(routes!(put_consent))
         .with_state(parts)
 }
@@ -89,6 +90,9 @@ pub(super) struct PeerView {
     pub(super) error: String,
     /// Seconds by which it is behind; absent: not behind, or not known.
     pub(super) lag_s: Option<i64>,
+    /// Percent of its word that it is believed where enforcement is decided; absent: nothing
+    /// is fetched from it.
+    pub(super) trust: Option<u8>,
 }
 
 /// A visit to a peer.
@@ -340,6 +344,46 @@ async fn get_peer(
     }))
 }
 
+/// How far a peer is believed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TrustBody {
+    /// Percent of its word: 0 to 100.
+    #[schema(minimum = 0, maximum = 100)]
+    trust: u8,
+}
+
+/// Says how far what is fetched from a peer is believed where enforcement is decided. It
+/// counts for what comes from then on.
+#[utoipa::path(put, path = "/api/v1/sharing/peers/{peer}/trust", tag = "sharing", request_body = TrustBody, params(("peer" = String, Path)), responses((status = 204)))]
+async fn put_trust(
+    State(parts): State<Parts>,
+    visit: Visit,
+    ApiPath(peer): ApiPath<String>,
+    ApiJson(body): ApiJson<TrustBody>,
+) -> WebResult<StatusCode> {
+    let config = polled(&parts, &peer)?;
+    parts
+        .sharing
+        .set_trust_in_peer(&by(&visit)?, &config.name, &config.url, body.trust)
+        .await
+        .map_err(tell)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A peer from which objects are fetched.
+pub(super) fn polled<'a>(parts: &'a Parts, name: &str) -> WebResult<&'a PeerConfig> {
+    let config = peer_of(parts, name)?;
+    match config.direction {
+        Direction::Poll => Ok(config),
+        Direction::Push => Err(WebError::field(
+            "peer",
+            "direction",
+            "must be polled: nothing is fetched from a peer that is pushed to",
+        )),
+    }
+}
+
 pub(super) fn peer_of<'a>(parts: &'a Parts, name: &str) -> WebResult<&'a PeerConfig> {
     let found = parts.peers.iter().find(|peer| peer.name == name);
     found.ok_or_else(|| WebError::not_found("peer", name))
@@ -401,6 +445,13 @@ pub(super) async fn standing(
         failures: progress.failures,
         error: progress.error,
         lag_s,
+        trust: match peer.direction {
+            Direction::Push => None,
+            Direction::Poll => {
+                let credit = parts.sharing.trust_in_peer(&peer.url).await;
+                Some(credit.map_err(tell)?.trust)
+            }
+        },
     })
 }
 

@@ -128,6 +128,10 @@ impl Sharing {
             let mut tx = self.db().begin().await?;
             let mut touched = BTreeSet::new();
             for change in changes.iter().filter(|one| one.collection != own.number) {
+                // The same word of the same author, by another way, is no further witness.
+                if matches!(change.what, What::Added { again: true, .. }) {
+                    continue;
+                }
                 heed(&mut tx, change, &mut touched).await?;
             }
             for id in touched {

@@ -1,6 +1,8 @@
 //! Tells enforcement what the house does not believe: of an indicator that comes, and of
 //! patterns that fell since.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use base::Timestamp;
 
@@ -10,6 +12,7 @@ use super::claims::{
     said_by,
 };
 use super::{ShareError, Sharing};
+use crate::objects::Via;
 use crate::enforce::seams::{Belief, Beliefs, Fallen, Said, SeamError};
 
 /// Patterns that are asked about by one statement.
@@ -190,6 +193,29 @@ impl Beliefs for Sharing {
 
     async fn fallen(&self, limit: u32) -> Result<Vec<Fallen>, SeamError> {
         Ok(self.fell(limit).await?)
+    }
+
+    async fn peers(&self) -> Result<BTreeMap<Via, u8>, SeamError> {
+        Ok(self.peers_trusted().await?)
+    }
+
+    async fn voices(&self, pattern: &str) -> Result<Vec<String>, SeamError> {
+        let (claims, _) = self.claims_on(hash_of(pattern)).await?;
+        let now = self.now().micros();
+        let counts = |claim: &Claim| {
+            let over = claim
+                .until
+                .is_some_and(|until| until <= now && claim.seen_at <= until);
+            !claim.revoked && !over
+        };
+        let mut objects: Vec<String> = claims
+            .into_iter()
+            .filter(counts)
+            .map(|claim| claim.object)
+            .collect();
+        objects.sort();
+        objects.dedup();
+        Ok(objects)
     }
 
     async fn heeded(&self, fallen: &[Fallen]) -> Result<(), SeamError> {

@@ -19,6 +19,7 @@ pub mod api;
 pub mod belief;
 pub mod book;
 pub mod claims;
+pub mod credit;
 mod draw;
 mod fallen;
 mod glass;

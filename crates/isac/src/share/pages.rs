@@ -1,14 +1,18 @@
 //! Pages of sharing: peers and how they do, consent.
 
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use base::{OrgId, Timestamp};
 use casework::api::page_request;
-use casework::body::{Body, hidden, show};
+use casework::body::{Body, hidden, show, show_with};
 use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::ui::{Chart, Unit};
-use web::{ApiQuery, Level, PageForm, Pages, Paging, Thing, Visit, WebError, WebResult};
+use web::{
+    ApiQuery, FieldError, Frame, Level, PageForm, Pages, Paging, Thing, Visit, WebError, WebResult,
+};
 
-use super::api::{PeerView, peer_of, standing, tell};
+use super::api::{PeerView, peer_of, polled, standing, tell};
+use super::credit::TRUST_MAX;
 use super::lens::Consents;
 use super::policy::Tier;
 use super::room::Parts;
@@ -25,6 +29,8 @@ pub(super) fn pages(parts: Parts) -> Pages<()> {
         .get("/sharing/peers/{peer}", "share:view", peer)
         .get("/sharing/peers/{peer}/again", "share:manage", ask_again)
         .post("/sharing/peers/{peer}/again", "share:manage", again)
+        .get("/sharing/peers/{peer}/trust", "share:manage", ask_trust)
+        .post("/sharing/peers/{peer}/trust", "share:manage", set_trust)
         .get("/sharing/policy", "share:view", policies::policy)
         .get("/sharing/policy/edit", "share:manage", policies::edit)
         .post("/sharing/policy", "share:manage", policies::save)
@@ -177,7 +183,7 @@ async fn peer(
             view.error.as_str(),
         ));
     }
-    body = body.add(ui::definition_list(vec![
+    let mut facts = vec![
         (
             visit.t("sharing-tier"),
             Markup::text(tier(&visit, view.tier)),
@@ -196,7 +202,14 @@ async fn peer(
             visit.t("sharing-tlp-max"),
             Markup::text(config.tlp_max.to_uppercase()),
         ),
-    ]));
+    ];
+    if let Some(trust) = view.trust {
+        facts.push((
+            visit.t("sharing-trust"),
+            ui::bar(f64::from(trust) / 100.0, format!("{trust} %")),
+        ));
+    }
+    body = body.add(ui::definition_list(facts));
     body = body.add(moved_chart(&parts, &visit, &view).await?);
     let page = parts
         .sharing
@@ -243,6 +256,12 @@ async fn peer(
             format!("/sharing/peers/{}/again", segment(&name)),
             visit.t("sharing-again"),
         ));
+        if view.trust.is_some() {
+            actions.push(ui::button_link(
+                format!("/sharing/peers/{}/trust", segment(&name)),
+                visit.t("sharing-trust-change"),
+            ));
+        }
     }
     show(frame, body.group("actions", actions))
 }
@@ -313,6 +332,92 @@ async fn again(State(parts): State<Parts>, visit: Visit, Path(name): Path<String
     Ok(visit.done(
         &format!("/sharing/peers/{}", segment(&name)),
         "sharing-again-done",
+    ))
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
+struct Trusting {
+    trust: String,
+}
+
+async fn trust_form(
+    parts: &Parts,
+    visit: &Visit,
+    name: &str,
+    typed: Option<&str>,
+    errors: &[FieldError],
+) -> WebResult<(Frame, Body)> {
+    let config = polled(parts, name)?;
+    let credit = parts
+        .sharing
+        .trust_in_peer(&config.url)
+        .await
+        .map_err(tell)?;
+    let path = format!("/sharing/peers/{}", segment(name));
+    let frame = visit
+        .frame("sharing-trust-change")
+        .crumb("/sharing", visit.t("nav-sharing"))
+        .crumb(path.clone(), name);
+    let present = credit.trust.to_string();
+    let inner = Body::new()
+        .add(
+            Field::input("number", "trust", visit.t("sharing-trust"))
+                .value(typed.unwrap_or(&present))
+                .attribute("min", "0")
+                .attribute("max", TRUST_MAX.to_string())
+                .help(visit.t("sharing-trust-help"))
+                .errors(errors)
+                .required(),
+        )
+        .group(
+            "actions",
+            [
+                ui::button(visit.t("sharing-trust-save")),
+                ui::button_link(path.clone(), visit.t("act-cancel")),
+            ],
+        );
+    let mut body = Body::new().text(visit.t("sharing-trust-text"));
+    body = match credit.made_at {
+        Some(at) => body.add(
+            Markup::text(format!("{} ", visit.t("sharing-trust-since"))).and(&ui::time(at)),
+        ),
+        None => body.text(visit.t("sharing-trust-unstated")),
+    };
+    let body = body.form(&frame, &format!("{path}/trust"), inner);
+    Ok((frame, body))
+}
+
+async fn ask_trust(
+    State(parts): State<Parts>,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> WebResult {
+    let (frame, body) = trust_form(&parts, &visit, &name, None, &[]).await?;
+    show(frame, body)
+}
+
+async fn set_trust(
+    State(parts): State<Parts>,
+    visit: Visit,
+    Path(name): Path<String>,
+    PageForm(form): PageForm<Trusting>,
+) -> WebResult {
+    let config = polled(&parts, &name)?;
+    let typed = form.trust.trim();
+    let Some(trust) = typed.parse().ok().filter(|trust| *trust <= TRUST_MAX) else {
+        let wrong = FieldError::new("trust", "range", visit.t("sharing-trust-wrong")).value(typed);
+        let (frame, body) = trust_form(&parts, &visit, &name, Some(typed), &[wrong]).await?;
+        return show_with(StatusCode::UNPROCESSABLE_ENTITY, frame, body);
+    };
+    parts
+        .sharing
+        .set_trust_in_peer(&by(&visit)?, &config.name, &config.url, trust)
+        .await
+        .map_err(tell)?;
+    Ok(visit.done(
+        &format!("/sharing/peers/{}", segment(&name)),
+        "sharing-trust-saved",
     ))
 }
 

@@ -71,6 +71,11 @@ pub fn room(parts: Parts) -> Room {
         route(Method::GET, "/api/v1/sharing/preview", "share:view"),
         route(Method::GET, "/api/v1/sharing/peers", "share:view"),
         route(Method::GET, "/api/v1/sharing/peers/{peer}", "share:view"),
+        route(
+            Method::PUT,
+            "/api/v1/sharing/peers/{peer}/trust",
+            "share:manage",
+        ),
         route(Method::GET, "/api/v1/sharing/alerts", "share:view"),
         route(
             Method::PUT,

@@ -145,6 +145,19 @@ UPDATE share_belief SET fell = changed_at, fell_at = changed_at WHERE stands = 0
 CREATE INDEX share_belief_fell ON share_belief (fell);
 ",
         },
+        Step {
+            version: 3,
+            name: "trust in peers",
+            sql: "
+CREATE TABLE share_peer_trust (
+    via BIGINT PRIMARY KEY,
+    peer TEXT NOT NULL,
+    trust BIGINT NOT NULL,
+    made_by TEXT NOT NULL,
+    made_at BIGINT NOT NULL
+);
+",
+        },
     ],
 };
 

@@ -357,7 +357,7 @@ async fn preview(
                     confidence: Some(decided.confidence),
                     tlp: decided.tlp.unwrap_or_default(),
                     // Trust was taken into account when its confidence was kept.
-                    source: None,
+                    trust: 100,
                 };
                 policy.decide(&decided.rule.target, &indicator)
             }
