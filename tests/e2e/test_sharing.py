@@ -1,5 +1,5 @@
 """The pages of sharing in a real browser: the picture of the peers, the policy tried before it is in force, consent, what is
-believed; in both languages, on a phone, accessible."""
+believed and by which rules; in both languages, on a phone, accessible."""
 
 import json
 
@@ -11,10 +11,10 @@ from country import wait_for
 from test_tiers import PASSWORD, Tier
 
 SAYS = {
-    "zh-TW": {"saved": "新版政策已生效", "consent": "已儲存"},
-    "en": {"saved": "The new version is in force", "consent": "Saved"},
+    "zh-TW": {"saved": "新版政策已生效", "passes": "會送出", "decay": "規則已生效", "no": "否", "consent": "已儲存"},
+    "en": {"saved": "The new version is in force", "passes": "Passes", "decay": "The rules are in force", "no": "no", "consent": "Saved"},
 }
-KEYS = ("sharing-", "belief-", "beliefs-")
+KEYS = ("sharing-", "belief-", "beliefs-", "decay-")
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +126,36 @@ def test_consent_is_given_and_taken_back(operator):
 
 
 @pytest.mark.parametrize("operator", LANGUAGES, indirect=True)
-def test_what_is_believed(operator):
-    console, _ = operator
+def test_what_is_believed_and_by_which_rules(operator, ministry):
+    console, says = operator
     console.go("/sharing/beliefs")
     looks_right(console, "beliefs")
     link = next(a for a in console.all("#content table a") if "198.51.100.77" in a.text)
     console.follow(link.click)
     assert "198.51.100.77" in console.text()
     looks_right(console, "a belief")
+    console.go("/sharing/decay")
+    looks_right(console, "the rules")
+    before = ministry.api("GET", "/sharing/decay", 200)
+    console.press("#content a[href='/sharing/decay/edit']")
+    looks_right(console, "the editor of rules")
+    rules = before["rules"]
+    write(console, "document", json.dumps({**rules, "published_step": 0}))
+    press(console, "/sharing/decay", "save")
+    assert "published_step: must be 1 to 100" in console.text()
+    looks_right(console, "rules with an error")
+    rules["kinds"]["ipv4-addr"]["floor"] = 90
+    write(console, "document", json.dumps(rules))
+    press(console, "/sharing/decay", "try")
+    assert "198.51.100.77" in console.text() and says["no"] in console.one("#content table").text
+    looks_right(console, "rules that are tried")
+    press(console, "/sharing/decay", "save")
+    assert says["decay"] in console.text()
+    wait_for(lambda: not [one for one in ministry.api("GET", "/sharing/beliefs", 200)["items"] if one["stands"]], 30, "beliefs by the new rules")
+    console.go(f"/sharing/decay/{before['version']}/back")
+    looks_right(console, "the way back")
+    console.send(f"#content form[action='/sharing/decay/{before['version']}/back']")
+    after = ministry.api("GET", "/sharing/decay", 200)
+    assert after["version"] == before["version"] + 2 and after["rules"]["kinds"]["ipv4-addr"]["floor"] == 10
+    wait_for(lambda: [one for one in ministry.api("GET", "/sharing/beliefs", 200)["items"] if one["stands"]], 30, "beliefs by the old rules")
+    looks_right(console, "the rules after the way back")

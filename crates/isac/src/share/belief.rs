@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 /// Microseconds of a day.
 const DAY: f64 = 86_400_000_000.0;
+/// Kinds with rules of their own.
+const KINDS_MAX: usize = 200;
 /// Longest half-life, in days.
 const HALF_LIFE_DAYS_MAX: u32 = 36_500;
 /// Days after which something that does not fall is looked at again.
@@ -100,6 +102,19 @@ impl Decay {
     /// What is wrong with them, as path and rule.
     pub fn problems(&self) -> Vec<(String, &'static str)> {
         let mut wrong = Vec::new();
+        if self.kinds.len() > KINDS_MAX {
+            wrong.push(("kinds".to_owned(), "must have at most 200 kinds"));
+        }
+        for kind in self.kinds.keys() {
+            let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if !(3..=250).contains(&kind.len()) || !kind.chars().all(letters) {
+                let shown: String = kind.chars().take(40).collect();
+                wrong.push((
+                    format!("kinds.{shown}"),
+                    "must be a type of STIX: 3 to 250 of a to z, 0 to 9 and hyphen",
+                ));
+            }
+        }
         let all = self
             .kinds
             .iter()

@@ -117,7 +117,7 @@ impl Sharing {
     /// # Errors
     /// What database or store say; the place in the feed stays before what was not done.
     pub async fn believe(&self, objects: &Objects) -> Result<(), ShareError> {
-        let rules = Decay::built_in().map_err(ShareError::Data)?;
+        let (_, rules) = self.decay().await?;
         let own = own_collection(objects).await?;
         loop {
             let after = self.place(MARK).await?;

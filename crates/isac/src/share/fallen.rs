@@ -12,8 +12,9 @@ use super::claims::{
     said_by,
 };
 use super::{ShareError, Sharing};
-use crate::objects::Via;
 use crate::enforce::seams::{Belief, Beliefs, Fallen, Said, SeamError};
+use crate::objects::read::sayings;
+use crate::objects::{Origin, Via};
 
 /// Patterns that are asked about by one statement.
 const TOGETHER: usize = 500;
@@ -125,7 +126,7 @@ impl Sharing {
     }
 
     async fn weigh_all(&self, said: &[Said]) -> Result<Vec<Belief>, ShareError> {
-        let rules = Decay::built_in().map_err(ShareError::Data)?;
+        let (_, rules) = self.decay().await?;
         let now = self.now();
         let ids: Vec<i64> = said.iter().map(|one| hash_of(&one.pattern)).collect();
         let kept = self.kept(&ids).await?;
@@ -138,7 +139,7 @@ impl Sharing {
     }
 
     async fn fell(&self, limit: u32) -> Result<Vec<Fallen>, ShareError> {
-        let rules = Decay::built_in().map_err(ShareError::Data)?;
+        let (_, rules) = self.decay().await?;
         let rows: Vec<(i64, String, i64, i64, i64, i64)> = sqlx::query_as(
             "SELECT id, pattern, confidence, sources, disputes, fell FROM share_belief WHERE fell > 0 ORDER BY fell, id LIMIT $1",
         )
@@ -199,8 +200,9 @@ impl Beliefs for Sharing {
         Ok(self.peers_trusted().await?)
     }
 
-    async fn voices(&self, pattern: &str) -> Result<Vec<String>, SeamError> {
-        let (claims, _) = self.claims_on(hash_of(pattern)).await?;
+    async fn voices(&self, pattern: &str) -> Result<Vec<Origin>, SeamError> {
+        let of = hash_of(pattern);
+        let (claims, _) = self.claims_on(of).await?;
         let now = self.now().micros();
         let counts = |claim: &Claim| {
             let over = claim
@@ -215,7 +217,19 @@ impl Beliefs for Sharing {
             .collect();
         objects.sort();
         objects.dedup();
-        Ok(objects)
+        let said = sayings(self.db(), &objects)
+            .await
+            .map_err(ShareError::from)?;
+        // Whoever holds another text under the same id has not said this.
+        let says = |text: &str| {
+            let object: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+            object["revoked"] != true && object["pattern"].as_str().map(hash_of) == Some(of)
+        };
+        Ok(said
+            .into_iter()
+            .filter(|(_, text)| says(text))
+            .map(|(origin, _)| origin)
+            .collect())
     }
 
     async fn heeded(&self, fallen: &[Fallen]) -> Result<(), SeamError> {

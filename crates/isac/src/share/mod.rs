@@ -6,6 +6,7 @@
 //! - [`book`]: policies by version, what sources consent to, the key of pseudonyms.
 //! - [`visits`]: how each peer does.
 //! - [`belief`]: how much is believed of a pattern that several name: pure.
+//! - [`decay`]: the rules of beliefs by version.
 //! - [`claims`]: who says what; what the house believes of it.
 //! - `fallen`: tells enforcement what is not believed.
 //! - `glass`: the lens for the console's pages.
@@ -20,6 +21,8 @@ pub mod belief;
 pub mod book;
 pub mod claims;
 pub mod credit;
+pub mod decay;
+mod decay_pages;
 mod draw;
 mod fallen;
 mod glass;

@@ -48,6 +48,7 @@ pub(super) fn tabs(visit: &Visit, here: &str) -> Markup {
         ("/sharing/preview", "sharing-preview", may("share:view")),
         ("/sharing/alerts", "sharing-alerts", may("share:view")),
         ("/sharing/beliefs", "sharing-beliefs", may("share:view")),
+        ("/sharing/decay", "decay-title", may("share:view")),
         ("/sharing/consent", "sharing-consent", true),
         ("/sharing/proofs", "sharing-proofs", may("share:proofs")),
     ];

@@ -195,7 +195,7 @@ fn edit_body(
 }
 
 /// A button that says which of a form's buttons was pressed.
-fn named_button(value: &str, text: String) -> Markup {
+pub(super) fn named_button(value: &str, text: String) -> Markup {
     let class = if value == "save" {
         "button button-primary"
     } else {

@@ -8,7 +8,7 @@ use web::ui::Icon;
 use web::{Locales, NavEntry, NavGroup, PolicyText, Room, RoutePermission};
 
 use super::Sharing;
-use super::{api, inbox, pages, trust};
+use super::{api, decay_pages, inbox, pages, trust};
 use crate::cert::Cert;
 use crate::objects::Objects;
 use crate::taxii::PeerConfig;
@@ -63,8 +63,11 @@ pub fn room(parts: Parts) -> Room {
     });
     room.pages = pages::pages(parts.clone())
         .merge(trust::pages(parts.clone()))
+        .merge(decay_pages::pages(parts.clone()))
         .merge(inbox::pages(parts.clone()));
-    room.api = api::router(parts.clone()).merge(inbox::router(parts));
+    room.api = api::router(parts.clone())
+        .merge(decay_pages::router(parts.clone()))
+        .merge(inbox::router(parts));
     room.api_permissions = vec![
         route(Method::GET, "/api/v1/sharing/policy", "share:view"),
         route(Method::PUT, "/api/v1/sharing/policy", "share:manage"),
@@ -84,6 +87,11 @@ pub fn room(parts: Parts) -> Room {
         ),
         route(Method::POST, "/api/v1/sharing/verdicts", "share:manage"),
         route(Method::GET, "/api/v1/sharing/beliefs", "share:view"),
+        route(Method::GET, "/api/v1/sharing/decay", "share:view"),
+        route(Method::PUT, "/api/v1/sharing/decay", "share:rules"),
+        route(Method::GET, "/api/v1/sharing/decay/versions", "share:view"),
+        route(Method::POST, "/api/v1/sharing/decay/trial", "share:view"),
+        route(Method::POST, "/api/v1/sharing/decay/back", "share:rules"),
         route(
             Method::PUT,
             "/api/v1/sharing/consents/{org}",

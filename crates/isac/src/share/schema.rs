@@ -158,6 +158,19 @@ CREATE TABLE share_peer_trust (
 );
 ",
         },
+        Step {
+            version: 4,
+            name: "versions of the rules of beliefs",
+            sql: "
+CREATE TABLE share_decay (
+    version BIGINT PRIMARY KEY,
+    document TEXT NOT NULL,
+    made_by TEXT NOT NULL,
+    made_at BIGINT NOT NULL,
+    back_to BIGINT NOT NULL
+);
+",
+        },
     ],
 };
 

@@ -8,7 +8,6 @@ use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{ApiQuery, FieldError, Level, PageForm, Pages, Paging, Visit, WebError, WebResult};
 
 use super::api::tell;
-use super::belief::Decay;
 use super::room::Parts;
 use crate::cert::shell::{AGAIN, by, press};
 use crate::taxii::proofs::{self, Kind, ProofError};
@@ -83,7 +82,7 @@ async fn belief(State(parts): State<Parts>, visit: Visit, Path(id): Path<String>
     let number: i64 = id.parse().map_err(|_| missing())?;
     let found = parts.sharing.believed(number).await.map_err(tell)?;
     let (one, claims, disputes) = found.ok_or_else(missing)?;
-    let rules = Decay::built_in().map_err(WebError::internal)?;
+    let (version, _) = parts.sharing.decay().await.map_err(tell)?;
     let frame = visit
         .frame("belief-one")
         .crumb("/sharing", visit.t("nav-sharing"))
@@ -112,7 +111,7 @@ async fn belief(State(parts): State<Parts>, visit: Visit, Path(id): Path<String>
             ),
             (visit.t("belief-changed"), ui::time(one.changed_at)),
         ]))
-        .text(visit.ta("belief-rule", &[("version", &rules.version.to_string())]));
+        .text(visit.ta("belief-rule", &[("version", &version.to_string())]));
     let mut table = Table::new(visit.t("belief-claims"))
         .column(Column::text(visit.t("belief-source")))
         .column(Column::text(visit.t("belief-object")))

@@ -175,3 +175,69 @@ async fn what_is_deleted_counts_no_more() {
     })
     .await;
 }
+
+/// Rules as data: tried, put in force with their version, refused, and taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_tried_put_in_force_and_taken_back() {
+    both(&DOMAINS, async |db| {
+        let house = house(&db).await;
+        house
+            .put(&[indicator(&db, 1, 1, 60), indicator(&db, 2, 2, 50)])
+            .await;
+        let two = (80, "civicnet-sources:2".to_owned(), false);
+        assert_eq!(house.published().await, std::slice::from_ref(&two));
+        let by = isac::cert::By {
+            user: UserId::generate(),
+            request: None,
+        };
+        let (version, built_in) = house.sharing.decay().await.expect("rules");
+        assert_eq!(version, 0);
+        let mut strict = built_in.clone();
+        for ageing in strict.kinds.values_mut() {
+            ageing.floor = 90;
+        }
+        let trial = house.sharing.try_decay(&strict).await.expect("tried");
+        assert_eq!((trial.looked_at, trial.fall, trial.rise), (1, 1, 0));
+        assert_eq!(trial.examples[0].now, (80, true));
+        assert_eq!(trial.examples[0].then, (80, false));
+        house.sharing.believe(&house.objects).await.expect("weighed");
+        assert_eq!(house.published().await, std::slice::from_ref(&two), "tried only");
+        // What breaks rules, or was made from what is no longer in force, changes nothing.
+        let mut wrong = strict.clone();
+        wrong.false_positive_percent = 101;
+        wrong.kinds.insert("No Kind".to_owned(), wrong.otherwise);
+        let told = house.sharing.set_decay(&by, &wrong, 0, None).await;
+        let Err(isac::share::ShareError::Policy(problems)) = told else {
+            panic!("{told:?}");
+        };
+        let paths: Vec<&str> = problems.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(paths, ["kinds.No Kind", "false_positive_percent"]);
+        assert!(house.sharing.set_decay(&by, &strict, 7, None).await.is_err());
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        let made = house.sharing.set_decay(&by, &strict, 0, None).await;
+        assert_eq!(made.expect("in force"), 1);
+        house.sharing.believe(&house.objects).await.expect("weighed");
+        assert!(house.published().await[0].2, "no longer believed");
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        let back = house.sharing.decay_version(0).await.expect("read").expect("there");
+        let made = house.sharing.set_decay(&by, &back, 1, Some(0)).await;
+        assert_eq!(made.expect("in force"), 2);
+        house.sharing.believe(&house.objects).await.expect("weighed");
+        assert_eq!(house.published().await, [two]);
+        let versions = house.sharing.decay_versions().await.expect("versions");
+        assert_eq!(
+            versions
+                .iter()
+                .map(|one| (one.version, one.rules.version, one.back_to))
+                .collect::<Vec<_>>(),
+            [(2, 2, Some(0)), (1, 1, None)]
+        );
+        let audited: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM audit_entry WHERE action = 'share.decay'")
+                .fetch_one(db.pool())
+                .await
+                .expect("the trail");
+        assert_eq!(audited, 2);
+    })
+    .await;
+}
