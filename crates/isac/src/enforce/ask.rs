@@ -3,7 +3,7 @@
 use base::enforcement::{Enforced, RULES_MAX, Rule, Target};
 use base::{EnforcementId, Role};
 
-use super::engine::{Decided, EnforceError, Enforcements, OBEY, State, Why, obeys, through};
+use super::engine::{Decided, EnforceError, Enforcements, OBEY, State, Why, through};
 use super::rows::{COLUMNS, decided_of};
 use super::seams::Hits;
 
@@ -20,18 +20,26 @@ impl Enforcements {
             .iter()
             .find(|(obeys, _)| *obeys == role)
             .map_or(&[][..], |(_, kinds)| *kinds);
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE state = 'active' AND (until IS NULL OR until > $1) ORDER BY id LIMIT $2")))
-            .bind(self.now().micros())
-            .bind(RULES_MAX as i64)
-            .fetch_all(self.inner.db.pool())
-            .await?;
-        let mut rules = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let decided = decided_of(row)?;
-            if obeys(&decided.roles, role) && kinds.contains(&decided.rule.target.kind()) {
-                rules.push(decided.rule);
-            }
+        let kinds: Vec<String> = kinds
+            .iter()
+            .map(|kind| format!("'{}'", kind.name()))
+            .collect();
+        // What others obey is left out before the bound is applied: else it would take the
+        // place of what this role obeys.
+        if kinds.is_empty() {
+            return Ok(Enforced {
+                through: u64::try_from(through).unwrap_or(0),
+                rules: Vec::new(),
+            });
         }
+        let wanted = format!(
+            "kind IN ({}) AND (roles = $3 OR roles LIKE $4)",
+            kinds.join(",")
+        );
+        let name = serde_json::to_string(&role).map_err(|e| EnforceError::Row(e.to_string()))?;
+        let rules = self
+            .in_force(&wanted, Some(&format!("%{name}%")), RULES_MAX)
+            .await?;
         Ok(Enforced {
             through: u64::try_from(through).unwrap_or(0),
             rules,
@@ -44,19 +52,32 @@ impl Enforcements {
     /// # Errors
     /// [`EnforceError::Store`].
     pub async fn networks_everywhere(&self) -> Result<Vec<Rule>, EnforceError> {
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE state = 'active' AND kind IN ('address', 'prefix') AND (until IS NULL OR until > $1) ORDER BY id LIMIT $2")))
+        let wanted = "kind IN ('address', 'prefix') AND roles = $3";
+        self.in_force(wanted, None, RULES_MAX).await
+    }
+
+    /// Rules that are in force and `wanted`, the oldest first, at most `limit`: `$3` is the
+    /// list of no roles, `$4` is `role`.
+    async fn in_force(
+        &self,
+        wanted: &str,
+        role: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Rule>, EnforceError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM enforce_rule WHERE state = 'active' AND (until IS NULL OR until > $1) AND {wanted} ORDER BY id LIMIT $2"
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(self.now().micros())
-            .bind(RULES_MAX as i64)
-            .fetch_all(self.inner.db.pool())
-            .await?;
-        let mut rules = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let decided = decided_of(row)?;
-            if decided.roles.is_empty() {
-                rules.push(decided.rule);
-            }
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .bind("[]");
+        if let Some(role) = role {
+            query = query.bind(role);
         }
-        Ok(rules)
+        let rows = query.fetch_all(self.inner.db.pool()).await?;
+        rows.iter()
+            .map(|row| Ok(decided_of(row)?.rule))
+            .collect::<Result<_, EnforceError>>()
     }
 
     /// The last order on enforcements for `role`.

@@ -519,3 +519,74 @@ async fn lists_questions_policies_and_simulation() {
     })
     .await;
 }
+
+/// Beyond the bound of what nodes hold, what one role obeys is not crowded out by what it does
+/// not obey.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_obey_takes_no_place() {
+    both(&[web::MIGRATIONS, isac::MIGRATIONS, isac::enforce::MIGRATIONS], async |db| {
+        let house = house(&db).await;
+        // As many as nodes hold, each older than what follows: addresses for edges alone, which
+        // name servers and the exchange pass over.
+        let mut tx = db.begin().await.expect("begun");
+        sqlx::query(
+            "INSERT INTO enforce_rule (id, target, kind, action, roles, source, reason, confidence, state, policy, made_by, made_at, decided_why)
+             WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 200000)
+             SELECT '00000000-0000-7000-8000-' || CAST(100000000000 + n AS TEXT), '198.51.100.7', 'address', '\"refuse\"', '[\"edge\"]', 'user:x', '', 90, 'lifted', 0, 'x', 0, '' FROM c",
+        )
+        .execute(&mut *tx)
+        .await
+        .expect("rows");
+        tx.commit().await.expect("kept");
+        let new = |text: &str, roles: &[Role]| New {
+            target: target(text),
+            action: base::enforcement::Action::Refuse,
+            roles: roles.to_vec(),
+            source: "user:test".into(),
+            reason: "because".into(),
+            confidence: 90,
+            until: None,
+            proposed: false,
+            tlp: None,
+            said_at: 0,
+        };
+        let wanted = vec![
+            new("203.0.113.1", &[]),
+            new("203.0.113.2", &[Role::Dispatch]),
+            new("203.0.113.3", &[Role::Edge]),
+            new("http://evil.example/x", &[]),
+        ];
+        house
+            .enforcements
+            .enforce(Actor::System("test"), None, wanted)
+            .await
+            .expect("made");
+        let mut tx = db.begin().await.expect("begun");
+        sqlx::query("UPDATE enforce_rule SET state = 'active' WHERE state = 'lifted'")
+            .execute(&mut *tx)
+            .await
+            .expect("in force");
+        tx.commit().await.expect("kept");
+        let texts = |rules: &[Rule]| -> Vec<String> {
+            rules.iter().map(|rule| rule.target.to_string()).collect()
+        };
+        let folded = house.enforcements.folded(Role::Dispatch).await.expect("folded");
+        assert_eq!(texts(&folded.rules), ["203.0.113.1", "203.0.113.2"]);
+        let everywhere = house.enforcements.networks_everywhere().await.expect("rules");
+        assert_eq!(texts(&everywhere), ["203.0.113.1"]);
+        let none = house.enforcements.folded(Role::Exchange).await.expect("folded");
+        assert!(none.rules.is_empty());
+        let mut tx = db.begin().await.expect("begun");
+        sqlx::query("DELETE FROM enforce_rule WHERE source = 'user:x'")
+            .execute(&mut *tx)
+            .await
+            .expect("gone");
+        tx.commit().await.expect("kept");
+        let folded = house.enforcements.folded(Role::Edge).await.expect("folded");
+        assert_eq!(
+            texts(&folded.rules),
+            ["203.0.113.1", "203.0.113.3", "url:evil.example/x"]
+        );
+    })
+    .await;
+}
