@@ -16,6 +16,8 @@ mod enforcements;
 mod handover;
 #[path = "cert/house.rs"]
 mod house;
+#[path = "it/kept_back.rs"]
+mod kept_back;
 #[path = "cert/numbers.rs"]
 mod numbers;
 #[path = "it/objects.rs"]

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use super::error::TaxiiError;
 use super::query::Query;
@@ -13,8 +14,9 @@ use crate::stix::time;
 
 /// Rows looked at for one page.
 const LOOKED_AT_MAX: usize = 100_000;
-/// Identities among which the bearer of a pseudonym is looked for.
-const IDENTITIES_MAX: usize = 20_000;
+/// Time that one page, or the bearer of a pseudonym, is looked for. A page that is not full by
+/// then says where to go on, even if nothing is on it.
+const LOOKING_TIME_MAX: Duration = Duration::from_secs(1);
 /// Rows read at once.
 const ROWS: u32 = 1_000;
 
@@ -41,7 +43,8 @@ pub(super) async fn page(
     let (mut after, mut rows) = (query.after, query.limit.saturating_add(1));
     let (mut more, mut looked_at) = (1_u32, 0);
     let mut shown = Page::default();
-    while looked_at < LOOKED_AT_MAX {
+    let began = Instant::now();
+    while looked_at < LOOKED_AT_MAX && began.elapsed() < LOOKING_TIME_MAX {
         let page = objects
             .page(collection, access.clearance, &filter, after, rows, true)
             .await?;
@@ -115,12 +118,17 @@ async fn behind(
             kinds: vec!["identity".to_owned()],
             ..Filter::default()
         };
-        let (mut after, mut looked_at) = (i64::MIN, 0);
-        while looked_at < IDENTITIES_MAX {
+        let (mut after, began) = (i64::MIN, Instant::now());
+        loop {
+            // That it is not there may be said only of what was looked through.
+            if began.elapsed() >= LOOKING_TIME_MAX {
+                return Err(TaxiiError::busy(
+                    "too many identities to find these by their ids; page through match[type]=identity",
+                ));
+            }
             let page = objects
                 .page(collection, access.clearance, &filter, after, ROWS, false)
                 .await?;
-            looked_at += page.rows.len();
             for row in page.rows {
                 let shown = lens.id(&row.id, row.source).into_owned();
                 if names.iter().any(|name| **name == shown) {
@@ -128,8 +136,8 @@ async fn behind(
                 }
             }
             match page.next {
-                Some(next) => after = next,
-                None => break,
+                Some(next) if known.len() < names.len() => after = next,
+                _ => break,
             }
         }
     }
