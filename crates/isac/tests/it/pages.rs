@@ -346,6 +346,64 @@ async fn a_member_does_not_learn_who_else_sends_how_much_or_when() {
     );
 }
 
+/// What the house keeps itself is no place for what people enter.
+#[tokio::test(flavor = "multi_thread")]
+async fn indicators_are_not_entered_among_beliefs_and_alerts() {
+    let house = house().await;
+    let walk = Walk::new(&house.web).await.expect("people");
+    let officer = Browser::new(&house.web, walk.person("officer"))
+        .await
+        .expect("a session");
+    let by = Source::house("test");
+    let mut kept = Vec::new();
+    for alias in [isac::alert::relay::ALIAS, isac::share::claims::ALIAS] {
+        let made = house
+            .objects
+            .create_collection(&format!("由系統維護 {alias}"), "", Some(alias), &[], &by)
+            .await;
+        kept.push(made.expect("a collection"));
+    }
+    for path in ["/intelligence/new", "/intelligence/import"] {
+        let page = officer.get(path).await;
+        assert!(!page.text.contains("由系統維護"), "{path}: {}", page.text);
+        assert!(!page.text.contains("name=\"collection\""), "{path}");
+    }
+    let open = house.collection("公開情資", &[]).await;
+    for path in ["/intelligence/new", "/intelligence/import"] {
+        let page = officer.get(path).await;
+        assert!(
+            page.text.contains(&open.id.to_string()),
+            "{path}: {}",
+            page.text
+        );
+        for one in &kept {
+            assert!(
+                !page.text.contains(&one.id.to_string()),
+                "{path}: {}",
+                one.title
+            );
+        }
+    }
+    // Nor by a form that was made up.
+    let collection = kept[1].id.to_string();
+    let fields = [
+        ("kind", "ip"),
+        ("value", "198.51.100.77"),
+        ("name", "中繼站"),
+        ("tlp", "green"),
+        ("confidence", "80"),
+        ("days", "30"),
+        ("collection", collection.as_str()),
+    ];
+    let told = officer.post("/intelligence/new", &fields).await;
+    assert_eq!(
+        told.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "{}",
+        told.text
+    );
+}
+
 async fn collections(house: &House) -> (String, String) {
     let all = house
         .objects

@@ -177,6 +177,9 @@ pub(crate) async fn seen(intel: &Intel, visit: &Visit) -> WebResult<Vec<See>> {
     seen_by(intel, &visit.principal).await.map_err(tell)
 }
 
+/// Collections that the house itself keeps: what people enter does not belong there.
+const KEPT_BY_HOUSE: [&str; 2] = [crate::alert::relay::ALIAS, crate::share::claims::ALIAS];
+
 /// The collections that the reader may add to.
 async fn writable(intel: &Intel, visit: &Visit) -> WebResult<Vec<Collection>> {
     let all = rights(&intel.objects, &visit.principal)
@@ -184,7 +187,10 @@ async fn writable(intel: &Intel, visit: &Visit) -> WebResult<Vec<Collection>> {
         .map_err(tell)?;
     Ok(all
         .into_iter()
-        .filter(|(_, access)| access.write)
+        .filter(|(collection, access)| {
+            let alias = collection.alias.as_deref().unwrap_or_default();
+            access.write && !KEPT_BY_HOUSE.contains(&alias)
+        })
         .map(|(collection, _)| collection)
         .collect())
 }
