@@ -12,6 +12,8 @@ mod disbelief;
 mod doors;
 #[path = "it/enforcements.rs"]
 mod enforcements;
+#[path = "cert/forms.rs"]
+mod forms;
 #[path = "cert/handover.rs"]
 mod handover;
 #[path = "cert/house.rs"]

@@ -154,7 +154,7 @@ async fn view(
                 .map_err(|e| tell(e, visit.lang))?;
         }
     }
-    let (frame, body) = whole(&desk, &visit, &alert, &scope, &paging, &[]).await?;
+    let (frame, body) = whole(&desk, &visit, &alert, &scope, &paging, None, &[]).await?;
     show(frame, body)
 }
 
@@ -164,6 +164,7 @@ async fn whole(
     alert: &Alert,
     scope: &OrgScope,
     paging: &Paging,
+    typed: Option<&Answer>,
     errors: &[FieldError],
 ) -> WebResult<(Frame, Body)> {
     let frame = visit
@@ -189,7 +190,10 @@ async fn whole(
         .map_err(|e| tell(e, visit.lang))?;
     if let OrgScope::Only(_) = scope {
         for recipient in &page.items {
-            body = own(desk, visit, &frame, body, alert, recipient, errors).await;
+            // Of several organisations, what was typed belongs to one.
+            let mine = typed.filter(|typed| typed.org == recipient.org.to_string());
+            let errors = if mine.is_some() { errors } else { &[] };
+            body = own(desk, visit, &frame, body, alert, recipient, mine, errors).await;
         }
     } else {
         body = body.section(
@@ -277,6 +281,7 @@ pub(crate) fn content(visit: &Visit, mut body: Body, alert: &Alert) -> Body {
 }
 
 /// A member's own reply, and the form for it.
+#[expect(clippy::too_many_arguments, reason = "one part of one page")]
 async fn own(
     desk: &Desk,
     visit: &Visit,
@@ -284,6 +289,7 @@ async fn own(
     body: Body,
     alert: &Alert,
     recipient: &Recipient,
+    typed: Option<&Answer>,
     errors: &[FieldError],
 ) -> Body {
     if alert.reply == "none" {
@@ -307,13 +313,16 @@ async fn own(
             .add(hidden("org", recipient.org))
             .add(
                 Field::radio("reply", visit.t("alert-reply"), options)
-                    .value(recipient.reply.map_or("", Reply::tag))
+                    .value(match typed {
+                        Some(typed) => typed.reply.as_str(),
+                        None => recipient.reply.map_or("", Reply::tag),
+                    })
                     .errors(errors)
                     .required(),
             )
             .add(
                 Field::area("remark", visit.t("alert-remark"), 3)
-                    .value(&recipient.remark)
+                    .value(typed.map_or(recipient.remark.as_str(), |typed| typed.remark.as_str()))
                     .optional(visit.t("case-optional"))
                     .errors(errors),
             )
@@ -338,7 +347,13 @@ async fn officers(
         .column(Column::text(visit.t("alert-read")))
         .column(Column::text(visit.t("alert-reply")))
         .column(Column::text(visit.t("alert-remark")))
-        .column(Column::number(visit.t("alert-chased")));
+        .column(Column::number(visit.t("alert-chased")))
+        .empty(ui::empty(
+            Icon::Users,
+            visit.t("alert-nobody-title"),
+            visit.t("alert-nobody-text"),
+            None,
+        ));
     for recipient in recipients {
         let reply = match (recipient.reply, recipient.replied_at) {
             (Some(reply), Some(at)) => {
@@ -410,7 +425,9 @@ async fn reply(
                 limit: None,
                 cursor: None,
             };
-            let (frame, body) = whole(&desk, &visit, &alert, &scope, &paging, &told.fields).await?;
+            let (typed, errors) = (Some(&answer), told.fields.as_slice());
+            let (frame, body) =
+                whole(&desk, &visit, &alert, &scope, &paging, typed, errors).await?;
             show_with(AGAIN, frame, body)
         }
     }

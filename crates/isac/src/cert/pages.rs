@@ -141,17 +141,22 @@ async fn save(
 ) -> WebResult {
     let id = org_of(&org)?;
     visit.house().accounts.org(id).await?;
-    let sector = Sector::from_tag(&save.sector)
-        .ok_or_else(|| WebError::field("sector", "enum", visit.t("member-sector-wrong")))?;
     let assets: Vec<String> = save.assets.lines().map(str::to_owned).collect();
-    match desk
-        .cert
-        .set_member(&by(&visit)?, id, sector, &assets)
-        .await
-    {
+    let kept = match Sector::from_tag(&save.sector) {
+        Some(sector) => desk
+            .cert
+            .set_member(&by(&visit)?, id, sector, &assets)
+            .await
+            .map_err(|error| tell(error, visit.lang)),
+        None => Err(WebError::field(
+            "sector",
+            "enum",
+            visit.t("member-sector-wrong"),
+        )),
+    };
+    match kept {
         Ok(()) => Ok(visit.done("/members", "member-saved")),
-        Err(error) => {
-            let told = tell(error, visit.lang);
+        Err(told) => {
             if told.fields.is_empty() {
                 return Err(told);
             }

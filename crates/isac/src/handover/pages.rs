@@ -302,15 +302,22 @@ async fn take_over(
     visit: Visit,
     PageForm(form): PageForm<Take>,
 ) -> WebResult {
-    let org: OrgId = form
-        .org
-        .parse()
-        .map_err(|_| WebError::not_found("organisation", &form.org))?;
-    visit.house().accounts.org(org).await?;
-    match desk.cert.take_over(&by(&visit)?, org, &form.envelope).await {
+    let taken = match form.org.parse::<OrgId>() {
+        Ok(org) => {
+            visit.house().accounts.org(org).await?;
+            let taken = desk.cert.take_over(&by(&visit)?, org, &form.envelope).await;
+            taken.map_err(|error| tell(error, visit.lang))
+        }
+        // Nothing chosen, such as where there is no organisation yet.
+        Err(_) => Err(WebError::field(
+            "org",
+            "required",
+            visit.t("handover-org-missing"),
+        )),
+    };
+    match taken {
         Ok(case) => Ok(visit.done(&format!("/incidents/{case}"), "handover-taken")),
-        Err(error) => {
-            let told = tell(error, visit.lang);
+        Err(told) => {
             if told.fields.is_empty() {
                 return Err(told);
             }

@@ -3,17 +3,22 @@
 use axum::extract::{Path, State};
 use axum::response::Response;
 use base::OrgId;
-use casework::body::{Body, hidden, show};
+use casework::body::{Body, hidden, show, show_with};
 use futures::StreamExt as _;
 use web::ui::{self, Column, Field, Icon, Markup, Table};
-use web::{ApiQuery, OrgScope, PageForm, Pages, Update, Visit, WebError, WebResult};
+use web::{
+    ApiQuery, FieldError, Frame, OrgScope, PageForm, Pages, Update, Visit, WebError, WebResult,
+};
 
 use super::keep::{Standing, Whose};
 use super::model::{Colour, Light};
 use super::rules::Face;
 use crate::cert::Desk;
 use crate::cert::error::tell;
-use crate::cert::shell::by;
+use crate::cert::shell::{AGAIN, by};
+
+/// The worst score.
+const SCORE_MAX: f64 = 100.0;
 
 /// The pages' routes.
 pub(crate) fn pages(desk: Desk) -> Pages<()> {
@@ -166,9 +171,9 @@ async fn live(State(desk): State<Desk>, visit: Visit) -> WebResult<Response> {
 #[derive(Debug, Default, serde::Deserialize)]
 struct Suppose {
     #[serde(default)]
-    face: Option<String>,
+    face: String,
     #[serde(default)]
-    score: Option<f64>,
+    score: String,
 }
 
 async fn view(
@@ -177,15 +182,35 @@ async fn view(
     Path(tag): Path<String>,
     ApiQuery(suppose): ApiQuery<Suppose>,
 ) -> WebResult {
-    let whose = Whose::from_tag(&tag).ok_or_else(|| WebError::not_found("light", &tag))?;
+    let (frame, body) = whole(&desk, &visit, &tag, &suppose, &Observed::default(), &[]).await?;
+    show(frame, body)
+}
+
+/// What was typed as a score; none: it is not one.
+fn score_of(text: &str) -> Option<f64> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|score| (0.0..=SCORE_MAX).contains(score))
+}
+
+async fn whole(
+    desk: &Desk,
+    visit: &Visit,
+    tag: &str,
+    suppose: &Suppose,
+    typed: &Observed,
+    errors: &[FieldError],
+) -> WebResult<(Frame, Body)> {
+    let whose = Whose::from_tag(tag).ok_or_else(|| WebError::not_found("light", tag))?;
     let told = |e| tell(e, visit.lang);
     let scope = visit.principal.scope("light:view");
     let standing = desk.cert.light(&scope, whose).await.map_err(told)?;
     let frame = visit
-        .frame_titled(name(&desk, &visit, whose).await)
+        .frame_titled(name(desk, visit, whose).await)
         .crumb("/lights", visit.t("nav-lights"));
     let mut body = Body::new()
-        .add(badge(&visit, standing.colour))
+        .add(badge(visit, standing.colour))
         .text(visit.ta(
             "light-answer",
             &[
@@ -193,10 +218,12 @@ async fn view(
                 ("since", &standing.since.taipei()),
             ],
         ))
-        .section(visit.t("light-why"), reasons(&visit, &standing.light));
+        .section(visit.t("light-why"), reasons(visit, &standing.light));
     if let Whose::Member(org) = whose {
-        let face = suppose.face.as_deref().and_then(Face::from_tag);
-        let score = suppose.score.filter(|score| (0.0..=100.0).contains(score));
+        let face = Face::from_tag(&suppose.face);
+        let score = score_of(&suppose.score);
+        let asked = !suppose.face.is_empty() || !suppose.score.is_empty();
+        let wrong = (asked && score.is_none()).then(|| visit.t("light-score-wrong"));
         let mut inner = Body::new().text(visit.t("light-suppose-text"));
         if let (Some(face), Some(score)) = (face, score) {
             let (colour, light) = desk
@@ -204,7 +231,7 @@ async fn view(
                 .what_if(&scope, org, face, score)
                 .await
                 .map_err(told)?;
-            inner = inner.add(badge(&visit, colour)).text(visit.ta(
+            inner = inner.add(badge(visit, colour)).text(visit.ta(
                 "light-supposed",
                 &[("score", &format!("{:.1}", light.score))],
             ));
@@ -212,17 +239,31 @@ async fn view(
         inner = inner.search(
             &format!("/lights/{tag}"),
             Body::new()
-                .add(face_field(&visit, &Face::ALL).value(face.map_or("", Face::tag)))
-                .add(score_field(&visit).value(score.map_or(String::new(), |s| s.to_string())))
+                .add(face_field(visit, &Face::ALL).value(face.map_or("", Face::tag)))
+                .add(score_field(visit).value(&suppose.score).error(wrong))
                 .add(ui::button(visit.t("light-suppose"))),
         );
         body = body.section(visit.t("light-suppose-title"), inner);
         if visit.principal.may("light:observe", org) {
             let form = Body::new()
                 .add(hidden("org", org))
-                .add(face_field(&visit, &[Face::Physical, Face::Personnel]))
-                .add(score_field(&visit).required())
-                .add(Field::text("text", visit.t("light-seen")).required())
+                .add(
+                    face_field(visit, &[Face::Physical, Face::Personnel])
+                        .value(&typed.face)
+                        .errors(errors),
+                )
+                .add(
+                    score_field(visit)
+                        .value(&typed.score)
+                        .errors(errors)
+                        .required(),
+                )
+                .add(
+                    Field::text("text", visit.t("light-seen"))
+                        .value(&typed.text)
+                        .errors(errors)
+                        .required(),
+                )
                 .group("actions", [ui::button(visit.t("light-observe"))]);
             body = body.section(
                 visit.t("light-observe-title"),
@@ -247,14 +288,14 @@ async fn view(
         );
         changes.push(vec![
             ui::time(change.at),
-            badge(&visit, change.from)
+            badge(visit, change.from)
                 .and(&Markup::text("→"))
-                .and(&badge(&visit, change.to)),
+                .and(&badge(visit, change.to)),
             Markup::text(why),
         ]);
     }
     body = body.section(visit.t("light-history"), Body::new().add(changes));
-    show(frame, body)
+    Ok((frame, body))
 }
 
 fn face_field(visit: &Visit, faces: &[Face]) -> Field {
@@ -306,12 +347,12 @@ fn reasons(visit: &Visit, light: &Light) -> Body {
     body.add(table)
 }
 
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
 struct Observed {
     org: String,
     face: String,
-    score: u8,
-    #[serde(default)]
+    score: String,
     text: String,
 }
 
@@ -326,21 +367,26 @@ async fn observe(
         .parse()
         .map_err(|_| WebError::not_found("organisation", &seen.org))?;
     visit.principal.require("light:observe", org)?;
-    let face = Face::from_tag(&seen.face)
-        .ok_or_else(|| WebError::field("face", "enum", visit.t("light-face-wrong")))?;
-    let path = format!("/lights/{tag}");
-    match desk
-        .cert
-        .observe(&by(&visit)?, org, face, seen.score, &seen.text)
-        .await
-    {
-        Ok(()) => Ok(visit.done(&path, "light-observed")),
-        Err(error) => {
-            let told = tell(error, visit.lang);
-            match told.fields.first() {
-                Some(field) => Ok(visit.to_with(&path, web::Level::Warn, &field.message)),
-                None => Err(told),
-            }
+    let done = match (Face::from_tag(&seen.face), seen.score.trim().parse()) {
+        (Some(face), Ok(score)) => desk
+            .cert
+            .observe(&by(&visit)?, org, face, score, &seen.text)
+            .await
+            .map_err(|error| tell(error, visit.lang)),
+        (None, _) => Err(WebError::field("face", "enum", visit.t("light-face-wrong"))),
+        (_, Err(_)) => Err(WebError::field(
+            "score",
+            "range",
+            visit.t("light-score-wrong"),
+        )),
+    };
+    match done {
+        Ok(()) => Ok(visit.done(&format!("/lights/{tag}"), "light-observed")),
+        Err(told) if told.fields.is_empty() => Err(told),
+        Err(told) => {
+            let nothing = Suppose::default();
+            let (frame, body) = whole(&desk, &visit, &tag, &nothing, &seen, &told.fields).await?;
+            show_with(AGAIN, frame, body)
         }
     }
 }

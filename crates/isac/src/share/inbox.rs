@@ -18,6 +18,7 @@ use web::{
 
 use super::api::tell;
 use super::claims::Believed;
+use super::pages::tabs;
 use super::room::Parts;
 use crate::alert::Reply;
 use crate::alert::relay::Received;
@@ -100,13 +101,14 @@ async fn list(
         ]);
     }
     let body = Body::new()
+        .add(tabs(&visit, "/sharing/alerts"))
         .text(visit.t("received-intro"))
         .add(table)
         .add(ui::pager(&frame, "", page.next.as_deref()));
     show(frame, body)
 }
 
-fn whole(visit: &Visit, one: &Received, errors: &[FieldError]) -> (Frame, Body) {
+fn whole(visit: &Visit, one: &Received, typed: &Answer, errors: &[FieldError]) -> (Frame, Body) {
     let frame = visit
         .frame_titled(&one.name)
         .crumb("/sharing", visit.t("nav-sharing"))
@@ -130,14 +132,19 @@ fn whole(visit: &Visit, one: &Received, errors: &[FieldError]) -> (Frame, Body) 
                 (reply.tag().to_owned(), name)
             })
             .collect();
+        let chosen = Reply::from_tag(&typed.reply).or(one.reply);
         let inner = Body::new()
             .add(
                 Field::radio("reply", visit.t("received-reply"), options)
-                    .value(one.reply.map_or("", Reply::tag))
+                    .value(chosen.map_or("", Reply::tag))
                     .errors(errors)
                     .required(),
             )
-            .add(Field::area("remark", visit.t("received-remark"), 3).errors(errors))
+            .add(
+                Field::area("remark", visit.t("received-remark"), 3)
+                    .value(&typed.remark)
+                    .errors(errors),
+            )
             .group("actions", [ui::button(visit.t("received-send"))]);
         body = body.section(
             visit.t("received-answer"),
@@ -153,7 +160,7 @@ async fn view(State(parts): State<Parts>, visit: Visit, Path(object): Path<Strin
         .received_one(&object)
         .await
         .map_err(|e| cert_told(e, visit.lang))?;
-    let (frame, body) = whole(&visit, &one, &[]);
+    let (frame, body) = whole(&visit, &one, &Answer::default(), &[]);
     show(frame, body)
 }
 
@@ -188,7 +195,7 @@ async fn answer(
         Ok(()) => Ok(visit.done(&format!("/sharing/alerts/{object}"), "received-sent")),
         Err(error) if error.fields.is_empty() => Err(error),
         Err(error) => {
-            let (frame, body) = whole(&visit, &one, &error.fields);
+            let (frame, body) = whole(&visit, &one, &form, &error.fields);
             show_with(AGAIN, frame, body)
         }
     }

@@ -380,9 +380,8 @@ async fn trust_form(
         );
     let mut body = Body::new().text(visit.t("sharing-trust-text"));
     body = match credit.made_at {
-        Some(at) => body.add(
-            Markup::text(format!("{} ", visit.t("sharing-trust-since"))).and(&ui::time(at)),
-        ),
+        Some(at) => body
+            .add(Markup::text(format!("{} ", visit.t("sharing-trust-since"))).and(&ui::time(at))),
         None => body.text(visit.t("sharing-trust-unstated")),
     };
     let body = body.form(&frame, &format!("{path}/trust"), inner);
@@ -422,19 +421,13 @@ async fn set_trust(
     ))
 }
 
-async fn consent(State(parts): State<Parts>, visit: Visit) -> WebResult {
+async fn consent(
+    State(parts): State<Parts>,
+    visit: Visit,
+    ApiQuery(paging): ApiQuery<Paging>,
+) -> WebResult {
     let scope = visit.principal.scope("share:consent");
-    let orgs = visit
-        .house()
-        .accounts
-        .orgs(
-            &scope,
-            &Paging {
-                limit: Some(Paging::LIMIT_MAX),
-                cursor: None,
-            },
-        )
-        .await?;
+    let orgs = visit.house().accounts.orgs(&scope, &paging).await?;
     let said = parts.sharing.consents().await.map_err(tell)?;
     let (_, policy) = parts.sharing.policy().await.map_err(tell)?;
     let frame = visit.frame("sharing-consent");
@@ -482,6 +475,7 @@ async fn consent(State(parts): State<Parts>, visit: Visit) -> WebResult {
         }
         body = body.section(name, part.form(&frame, "/sharing/consent", inner));
     }
+    body = body.add(ui::pager(&frame, "", orgs.next.as_deref()));
     show(frame, body)
 }
 

@@ -8,6 +8,7 @@ use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{ApiQuery, FieldError, Level, PageForm, Pages, Paging, Visit, WebError, WebResult};
 
 use super::api::tell;
+use super::pages::tabs;
 use super::room::Parts;
 use crate::cert::shell::{AGAIN, by, press};
 use crate::taxii::proofs::{self, Kind, ProofError};
@@ -71,6 +72,7 @@ async fn beliefs(
         ]);
     }
     let body = Body::new()
+        .add(tabs(&visit, "/sharing/beliefs"))
         .text(visit.t("beliefs-intro"))
         .add(table)
         .add(ui::pager(&frame, "", page.next.as_deref()));
@@ -117,7 +119,13 @@ async fn belief(State(parts): State<Parts>, visit: Visit, Path(id): Path<String>
         .column(Column::text(visit.t("belief-object")))
         .column(Column::number(visit.t("belief-confidence")))
         .column(Column::text(visit.t("belief-said")))
-        .column(Column::text(visit.t("belief-seen")));
+        .column(Column::text(visit.t("belief-seen")))
+        .empty(ui::empty(
+            Icon::Info,
+            visit.t("belief-unclaimed-title"),
+            visit.t("belief-unclaimed-text"),
+            None,
+        ));
     for claim in &claims {
         let seen = match claim.seen_at {
             0 => Markup::text("–"),
@@ -307,6 +315,7 @@ async fn proofs_body(
         )
         .group("actions", [ui::button(visit.t("proof-keep"))]);
     let body = Body::new()
+        .add(tabs(visit, "/sharing/proofs"))
         .text(visit.t("proofs-intro"))
         .add(table)
         .section(

@@ -7,7 +7,7 @@ use casework::api::page_request;
 use casework::body::{Body, hidden, other_errors, show, show_with};
 use casework::form::Text;
 use web::ui::{self, Column, Field, Icon, Markup, Table};
-use web::{ApiQuery, FieldError, PageForm, Pages, Paging, Visit, WebError, WebResult};
+use web::{ApiQuery, FieldError, Frame, PageForm, Pages, Paging, Visit, WebError, WebResult};
 
 use super::articles::{Article, ArticleKind, NewArticle};
 use super::markdown;
@@ -313,9 +313,21 @@ async fn citizens(
     visit: Visit,
     ApiQuery(paging): ApiQuery<Paging>,
 ) -> WebResult {
+    let (frame, body) = reports(&desk, &visit, &paging, None).await?;
+    show(frame, body)
+}
+
+/// A page of what citizens reported; `again` is the report whose answer was refused, what
+/// was typed, and why.
+async fn reports(
+    desk: &Desk,
+    visit: &Visit,
+    paging: &Paging,
+    again: Option<(&str, &Answer, &[FieldError])>,
+) -> WebResult<(Frame, Body)> {
     let page = desk
         .cert
-        .citizens(&by(&visit)?, &page_request(&paging)?)
+        .citizens(&by(visit)?, &page_request(paging)?)
         .await
         .map_err(|e| tell(e, visit.lang))?;
     let frame = visit.frame("nav-citizens");
@@ -343,11 +355,19 @@ async fn citizens(
                 &report.told.file,
             ));
         }
+        let (typed, errors) = match again {
+            Some((id, typed, errors)) if id == report.id => (typed.answer.clone(), errors),
+            _ => (report.answer.clone().unwrap_or_default(), &[][..]),
+        };
         let form = Body::new()
-            .add(hidden("id", &report.id))
+            .add(hidden(
+                "cursor",
+                paging.cursor.as_deref().unwrap_or_default(),
+            ))
             .add(
                 Field::area("answer", visit.t("citizen-answer"), 3)
-                    .value(report.answer.clone().unwrap_or_default())
+                    .value(typed)
+                    .errors(errors)
                     .required(),
             )
             .group("actions", [ui::button(visit.t("citizen-send-answer"))]);
@@ -355,13 +375,15 @@ async fn citizens(
         body = body.section(report.at.taipei(), inner);
     }
     body = body.add(ui::pager(&frame, "", page.next.as_deref()));
-    show(frame, body)
+    Ok((frame, body))
 }
 
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(default)]
 struct Answer {
-    #[serde(default)]
     answer: String,
+    /// The page on which the report stands.
+    cursor: String,
 }
 
 async fn answer(
@@ -370,11 +392,24 @@ async fn answer(
     Path(id): Path<String>,
     PageForm(answer): PageForm<Answer>,
 ) -> WebResult {
-    desk.cert
+    let kept = desk
+        .cert
         .answer_citizen(&by(&visit)?, &id, &answer.answer)
         .await
-        .map_err(|e| tell(e, visit.lang))?;
-    Ok(visit.done("/citizens", "citizen-answered"))
+        .map_err(|e| tell(e, visit.lang));
+    match kept {
+        Ok(()) => Ok(visit.done("/citizens", "citizen-answered")),
+        Err(told) if told.fields.is_empty() => Err(told),
+        Err(told) => {
+            let paging = Paging {
+                limit: None,
+                cursor: Some(answer.cursor.clone()).filter(|cursor| !cursor.is_empty()),
+            };
+            let again = Some((id.as_str(), &answer, told.fields.as_slice()));
+            let (frame, body) = reports(&desk, &visit, &paging, again).await?;
+            show_with(AGAIN, frame, body)
+        }
+    }
 }
 
 /// A download that no browser opens as a page of this house.

@@ -45,15 +45,15 @@ const PEOPLE: [&str; 9] = [
     "anonymous",
 ];
 
-struct House {
+pub(crate) struct House {
     clock: Arc<ManualClock>,
     db: TestDb,
-    web: Web,
+    pub(crate) web: Web,
     objects: Objects,
     enforcements: Enforcements,
     sharing: Sharing,
-    casework: Casework,
-    cert: Cert,
+    pub(crate) casework: Casework,
+    pub(crate) cert: Cert,
     names: Arc<Names>,
 }
 
@@ -68,7 +68,7 @@ impl Members for Names {
     }
 }
 
-async fn house() -> House {
+pub(crate) async fn house() -> House {
     runtime::crypto::install_provider();
     let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_222_800)));
     let domains = [

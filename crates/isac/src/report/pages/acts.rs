@@ -15,11 +15,10 @@ async fn again(
     desk: &Desk,
     visit: &Visit,
     incident: &Incident,
-    error: crate::cert::CertError,
+    told: WebError,
     mut typed: Again,
 ) -> WebResult {
     let path = format!("/incidents/{}", incident.case);
-    let told = tell(error, visit.lang);
     if told.code == web::Code::Conflict {
         return Ok(visit.to_with(&path, web::Level::Warn, &told.detail));
     }
@@ -33,7 +32,8 @@ async fn again(
 
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Propose {
-    level: i64,
+    #[serde(default)]
+    level: String,
     #[serde(default)]
     reason: String,
 }
@@ -46,21 +46,23 @@ pub(super) async fn propose(
 ) -> WebResult {
     let incident = desk.incident(&visit, &case).await?;
     visit.principal.require("incident:edit", incident.org)?;
-    let to = Level::new(new.level)
-        .ok_or_else(|| WebError::field("level", "range", visit.t("level-wrong")))?;
-    let proposed = desk
-        .cert
-        .propose_level(&by(&visit)?, &incident, to, &new.reason)
-        .await;
+    let proposed = match new.level.parse().ok().and_then(Level::new) {
+        Some(to) => desk
+            .cert
+            .propose_level(&by(&visit)?, &incident, to, &new.reason)
+            .await
+            .map_err(|error| tell(error, visit.lang)),
+        None => Err(WebError::field("level", "range", visit.t("level-wrong"))),
+    };
     match proposed {
         Ok(_) => Ok(visit.done(&format!("/incidents/{case}"), "level-proposed")),
-        Err(error) => {
+        Err(told) => {
             let typed = Again {
-                level: new.level.to_string(),
+                level: new.level,
                 reason: new.reason,
                 ..Again::default()
             };
-            again(&desk, &visit, &incident, error, typed).await
+            again(&desk, &visit, &incident, told, typed).await
         }
     }
 }
@@ -97,7 +99,16 @@ pub(super) async fn decide(
         .await;
     match decided {
         Ok(()) => Ok(visit.done(&format!("/incidents/{case}"), "level-decided")),
-        Err(error) => again(&desk, &visit, &incident, error, Again::default()).await,
+        Err(error) => {
+            again(
+                &desk,
+                &visit,
+                &incident,
+                tell(error, visit.lang),
+                Again::default(),
+            )
+            .await
+        }
     }
 }
 
@@ -128,20 +139,23 @@ pub(super) async fn log(
 ) -> WebResult {
     let incident = desk.incident(&visit, &case).await?;
     visit.principal.require("incident:edit", incident.org)?;
-    let happened = typed_moment(&visit, &entry.happened_at)?;
-    let added = desk
-        .cert
-        .add_evidence(&by(&visit)?, &incident, happened, &entry.text)
-        .await;
+    let added = match typed_moment(&visit, &entry.happened_at) {
+        Ok(happened) => desk
+            .cert
+            .add_evidence(&by(&visit)?, &incident, happened, &entry.text)
+            .await
+            .map_err(|error| tell(error, visit.lang)),
+        Err(told) => Err(told),
+    };
     match added {
         Ok(()) => Ok(visit.done(&format!("/incidents/{case}"), "log-added")),
-        Err(error) => {
+        Err(told) => {
             let typed = Again {
                 log: entry.text,
                 happened: entry.happened_at,
                 ..Again::default()
             };
-            again(&desk, &visit, &incident, error, typed).await
+            again(&desk, &visit, &incident, told, typed).await
         }
     }
 }
@@ -170,7 +184,7 @@ pub(super) async fn forward(
                 forward: forward.to,
                 ..Again::default()
             };
-            again(&desk, &visit, &incident, error, typed).await
+            again(&desk, &visit, &incident, tell(error, visit.lang), typed).await
         }
     }
 }
