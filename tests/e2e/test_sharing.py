@@ -11,10 +11,14 @@ from country import wait_for
 from test_tiers import PASSWORD, Tier
 
 SAYS = {
-    "zh-TW": {"saved": "新版政策已生效", "passes": "會送出", "decay": "規則已生效", "no": "否", "consent": "已儲存"},
-    "en": {"saved": "The new version is in force", "passes": "Passes", "decay": "The rules are in force", "no": "no", "consent": "Saved"},
+    "zh-TW": {"saved": "新版政策已生效", "passes": "會送出", "decay": "規則已生效", "no": "否", "consent": "已儲存", "trust": "信任度已生效"},
+    "en": {"saved": "The new version is in force", "passes": "Passes", "decay": "The rules are in force", "no": "no", "consent": "Saved", "trust": "The trust is in force"},
 }
 KEYS = ("sharing-", "belief-", "beliefs-", "decay-")
+
+
+def peer_of(house, name):
+    return next(peer for peer in house.api("GET", "/sharing/peers", 200)["items"] if peer["name"] == name)
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +32,7 @@ def ministry(tmp_path_factory):
         _, token = nation.organisation("數位部")
         ministry.organisation("臺灣自來水公司")
         ministry.peer(nation, token, "push", "up")
+        ministry.peer(nation, token, "poll", "up")
         ministry.restart()
         authors = [stix2.Identity(name=f"來源 {number}", identity_class="organization") for number in range(3)]
         said = [stix2.Indicator(name=f"中繼站 {number}", pattern="[ipv4-addr:value = '198.51.100.77']", pattern_type="stix", confidence=60,
@@ -36,7 +41,7 @@ def ministry(tmp_path_factory):
         ministry.put([*authors, *said, opinion])
         wait_for(lambda: [one for one in ministry.api("GET", "/sharing/beliefs", 200)["items"] if one["disputes"] == 1 and one["sources"] == 2],
                  30, "what is believed")
-        wait_for(lambda: ministry.api("GET", "/sharing/peers", 200)["items"][0]["moved"] >= 2, 30, "the first push")
+        wait_for(lambda: peer_of(ministry, "nation-push")["moved"] >= 2, 30, "the first push")
         yield ministry
     finally:
         for house in houses:
@@ -80,6 +85,32 @@ def test_the_picture_of_the_peers(operator):
     looks_right(console, "a peer")
     console.press("#content a[href^='/sharing/preview']")
     looks_right(console, "the preview")
+
+
+@pytest.mark.parametrize("operator", LANGUAGES, indirect=True)
+def test_how_far_a_peer_is_believed(operator, ministry):
+    console, says = operator
+    assert peer_of(ministry, "nation-push")["trust"] is None, "nothing comes from there"
+    ministry.api("PUT", "/sharing/peers/nation-push/trust", 422, json={"trust": 50})
+    ministry.api("PUT", "/sharing/peers/nation-poll/trust", 422, json={"trust": 101})
+    ministry.api("PUT", "/sharing/peers/nobody/trust", 404, json={"trust": 50})
+    before = peer_of(ministry, "nation-poll")["trust"]
+    console.go("/sharing/peers/nation-poll")
+    assert f"{before} %" in console.text()
+    looks_right(console, "a peer that is polled")
+    form = "/sharing/peers/nation-poll/trust"
+    console.press(f"#content a[href='{form}']")
+    looks_right(console, "the trust in a peer")
+    write(console, "trust", "101")
+    console.driver.execute_script("document.querySelector('#content [name=trust]').form.noValidate = true")
+    console.send(f"#content form[action='{form}']")
+    assert console.one("#content [name=trust][aria-invalid=true]").get_attribute("value") == "101"
+    looks_right(console, "a trust that is none")
+    write(console, "trust", "80")
+    console.send(f"#content form[action='{form}']")
+    assert says["trust"] in console.text() and "80 %" in console.text()
+    assert peer_of(ministry, "nation-poll")["trust"] == 80
+    ministry.api("PUT", "/sharing/peers/nation-poll/trust", 204, json={"trust": 50})
 
 
 @pytest.mark.parametrize("operator", LANGUAGES, indirect=True)
