@@ -146,7 +146,7 @@ mod tests {
     fn alert(document: Value) -> Alert {
         Alert {
             case: CaseId::generate(),
-            number: CaseNumber::new(7),
+            number: casework::CaseNumber::new(7),
             kind: "ana".into(),
             tlp: "clear".into(),
             severity: "high".into(),

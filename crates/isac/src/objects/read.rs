@@ -163,6 +163,19 @@ impl Objects {
         Ok(last)
     }
 
+    /// The number of the latest object; 0 when there is none. What was deleted or sent again
+    /// since has greater numbers, and is nothing to index.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_added(&self) -> Result<i64, ObjectsError> {
+        let (last,): (i64,) =
+            sqlx::query_as("SELECT CAST(COALESCE(MAX(seq), 0) AS BIGINT) FROM isac_object")
+                .fetch_one(self.inner.db.pool())
+                .await?;
+        Ok(last)
+    }
+
     /// A page of `collection` after number `after`: what `filter` wants, up to
     /// marking `clearance`, with or without the objects themselves.
     ///
@@ -377,29 +390,15 @@ impl Objects {
         Ok(page_of(rows, false).rows)
     }
 
-    /// From whom the objects `ids` are here, in any version and collection, each once.
+    /// From whom the latest versions of the objects `ids` are here, each once.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn origins(&self, ids: &[String]) -> Result<Vec<Origin>, ObjectsError> {
-        const TOGETHER: usize = 200;
-        let mut origins: Vec<Origin> = Vec::new();
-        for some in ids.chunks(TOGETHER) {
-            let marks: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
-            let marks = marks.join(",");
-            let sql = format!(
-                "SELECT DISTINCT id, source FROM isac_object WHERE id_hash IN ({marks})
-                 UNION SELECT DISTINCT o.id, h.source FROM isac_object o JOIN isac_held h ON h.object = o.seq WHERE o.id_hash IN ({marks})"
-            );
-            let mut query = sqlx::query_as::<_, (String, String)>(AssertSqlSafe(sql));
-            for id in some {
-                query = query.bind(hash64(id.as_bytes()));
-            }
-            for (id, source) in query.fetch_all(self.inner.db.pool()).await? {
-                let origin = Origin::from_column(&source);
-                if some.contains(&id) && !origins.contains(&origin) {
-                    origins.push(origin);
-                }
+        let mut origins = Vec::new();
+        for (origin, _) in sayings(&self.inner.db, ids).await? {
+            if !origins.contains(&origin) {
+                origins.push(origin);
             }
         }
         Ok(origins)
@@ -597,6 +596,37 @@ impl Objects {
         });
         Ok(gone.len() as u64)
     }
+}
+
+/// Who says the objects `ids`, and in which words: their latest versions in every collection.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn sayings(
+    db: &store::Db,
+    ids: &[String],
+) -> Result<Vec<(Origin, String)>, ObjectsError> {
+    const TOGETHER: usize = 200;
+    let mut all = Vec::new();
+    for some in ids.chunks(TOGETHER) {
+        let marks: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
+        let marks = marks.join(",");
+        let sql = format!(
+            "SELECT id, source, json FROM isac_object WHERE id_hash IN ({marks}) AND (place & 1) = 1
+             UNION ALL SELECT o.id, h.source, o.json FROM isac_object o JOIN isac_held h ON h.object = o.seq WHERE o.id_hash IN ({marks}) AND (o.place & 1) = 1"
+        );
+        let mut query = sqlx::query_as::<_, (String, String, String)>(AssertSqlSafe(sql));
+        for id in some {
+            query = query.bind(hash64(id.as_bytes()));
+        }
+        let rows = query.fetch_all(db.pool()).await?;
+        all.extend(
+            rows.into_iter()
+                .filter(|(id, _, _)| some.contains(id))
+                .map(|(_, source, json)| (Origin::from_column(&source), json)),
+        );
+    }
+    Ok(all)
 }
 
 /// The first rows of several index ranges together, in order, or from the end.

@@ -179,7 +179,7 @@ pub(super) async fn list(
         ));
     }
     let indexed = intel.objects.indexed().await.map_err(tell)?;
-    let last = intel.objects.last_seq().await.map_err(tell)?;
+    let last = intel.objects.last_added().await.map_err(tell)?;
     if last.saturating_sub(indexed) > 60_000_000 && query != Query::default() {
         body = body.add(ui::notice(
             web::Level::Info,
