@@ -127,12 +127,14 @@ impl Sharing {
             };
             let mut tx = self.db().begin().await?;
             let mut touched = BTreeSet::new();
-            for change in changes.iter().filter(|one| one.collection != own.number) {
+            // Of its own words the house hears only what is held of them.
+            let heard = |one: &&Change| one.collection != own.number || one.kind == "opinion";
+            for change in changes.iter().filter(heard) {
                 // The same word of the same author, by another way, is no further witness.
                 if matches!(change.what, What::Added { again: true, .. }) {
                     continue;
                 }
-                heed(&mut tx, change, &mut touched).await?;
+                heed(&mut tx, own.number, change, &mut touched).await?;
             }
             for id in touched {
                 self.weigh(&mut tx, &rules, id).await?;
@@ -456,7 +458,12 @@ async fn own_collection(objects: &Objects) -> Result<Collection, ShareError> {
 }
 
 /// Keeps what one step of the feed says; patterns that it touches go to `touched`.
-async fn heed(tx: &mut Tx, change: &Change, touched: &mut BTreeSet<i64>) -> Result<(), ShareError> {
+async fn heed(
+    tx: &mut Tx,
+    own: i64,
+    change: &Change,
+    touched: &mut BTreeSet<i64>,
+) -> Result<(), ShareError> {
     match (&change.what, change.kind.as_str()) {
         (What::Gone, "indicator") => {
             let rows: Vec<(i64,)> =
@@ -478,7 +485,9 @@ async fn heed(tx: &mut Tx, change: &Change, touched: &mut BTreeSet<i64>) -> Resu
             "indicator",
         ) => claimed(tx, change, json, *tlp, *source, touched).await,
         (What::Added { json, source, .. }, "sighting") => seen(tx, json, *source, touched).await,
-        (What::Added { json, source, .. }, "opinion") => disputed(tx, json, *source, touched).await,
+        (What::Added { json, source, .. }, "opinion") => {
+            disputed(tx, own, json, *source, touched).await
+        }
         _ => Ok(()),
     }
 }
@@ -589,8 +598,33 @@ async fn seen(
     Ok(())
 }
 
+/// The indicator that an opinion on `object` is about: of the house's own word, one of those on
+/// which it stands.
+async fn meant(tx: &mut Tx, own: i64, object: &str) -> Result<String, ShareError> {
+    let words: Vec<(String, String)> = sqlx::query_as(
+        "SELECT id, json FROM isac_object WHERE id_hash = $1 AND collection = $2 ORDER BY seq DESC",
+    )
+    .bind(hash64(object.as_bytes()))
+    .bind(own)
+    .fetch_all(&mut **tx)
+    .await?;
+    let Some((_, word)) = words.into_iter().find(|(id, _)| id == object) else {
+        return Ok(object.to_owned());
+    };
+    let word: Value = serde_json::from_str(&word).unwrap_or_default();
+    let pattern = word["pattern"].as_str().unwrap_or_default();
+    let claim: Option<(String,)> = sqlx::query_as(
+        "SELECT object FROM share_claim WHERE pattern_hash = $1 ORDER BY object LIMIT 1",
+    )
+    .bind(hash_of(pattern))
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(claim.map_or_else(|| object.to_owned(), |(claim,)| claim))
+}
+
 async fn disputed(
     tx: &mut Tx,
+    own: i64,
     text: &str,
     source: Option<OrgId>,
     touched: &mut BTreeSet<i64>,
@@ -609,17 +643,18 @@ async fn disputed(
         if !of.starts_with("indicator--") {
             continue;
         }
+        let of = meant(tx, own, of).await?;
         sqlx::query(
             "INSERT INTO share_dispute (object, source, opinion, at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (object, source) DO UPDATE SET opinion = excluded.opinion, at = excluded.at WHERE share_dispute.at <= excluded.at",
         )
-        .bind(of)
+        .bind(&of)
         .bind(&source)
         .bind(opinion)
         .bind(at)
         .execute(&mut **tx)
         .await?;
-        touched.extend(patterns_of(tx, of).await?.into_iter().map(|row| row.0));
+        touched.extend(patterns_of(tx, &of).await?.into_iter().map(|row| row.0));
     }
     Ok(())
 }

@@ -200,8 +200,16 @@ async fn rules_are_tried_put_in_force_and_taken_back() {
         assert_eq!((trial.looked_at, trial.fall, trial.rise), (1, 1, 0));
         assert_eq!(trial.examples[0].now, (80, true));
         assert_eq!(trial.examples[0].then, (80, false));
-        house.sharing.believe(&house.objects).await.expect("weighed");
-        assert_eq!(house.published().await, std::slice::from_ref(&two), "tried only");
+        house
+            .sharing
+            .believe(&house.objects)
+            .await
+            .expect("weighed");
+        assert_eq!(
+            house.published().await,
+            std::slice::from_ref(&two),
+            "tried only"
+        );
         // What breaks rules, or was made from what is no longer in force, changes nothing.
         let mut wrong = strict.clone();
         wrong.false_positive_percent = 101;
@@ -212,17 +220,36 @@ async fn rules_are_tried_put_in_force_and_taken_back() {
         };
         let paths: Vec<&str> = problems.iter().map(|(path, _)| path.as_str()).collect();
         assert_eq!(paths, ["kinds.No Kind", "false_positive_percent"]);
-        assert!(house.sharing.set_decay(&by, &strict, 7, None).await.is_err());
+        assert!(
+            house
+                .sharing
+                .set_decay(&by, &strict, 7, None)
+                .await
+                .is_err()
+        );
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         let made = house.sharing.set_decay(&by, &strict, 0, None).await;
         assert_eq!(made.expect("in force"), 1);
-        house.sharing.believe(&house.objects).await.expect("weighed");
+        house
+            .sharing
+            .believe(&house.objects)
+            .await
+            .expect("weighed");
         assert!(house.published().await[0].2, "no longer believed");
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
-        let back = house.sharing.decay_version(0).await.expect("read").expect("there");
+        let back = house
+            .sharing
+            .decay_version(0)
+            .await
+            .expect("read")
+            .expect("there");
         let made = house.sharing.set_decay(&by, &back, 1, Some(0)).await;
         assert_eq!(made.expect("in force"), 2);
-        house.sharing.believe(&house.objects).await.expect("weighed");
+        house
+            .sharing
+            .believe(&house.objects)
+            .await
+            .expect("weighed");
         assert_eq!(house.published().await, [two]);
         let versions = house.sharing.decay_versions().await.expect("versions");
         assert_eq!(
@@ -238,6 +265,50 @@ async fn rules_are_tried_put_in_force_and_taken_back() {
                 .await
                 .expect("the trail");
         assert_eq!(audited, 2);
+    })
+    .await;
+}
+
+/// Somebody who sees the house's word calls it a false positive: that counts, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_opinion_on_the_houses_own_word_is_heard() {
+    both(&DOMAINS, async |db| {
+        let house = house(&db).await;
+        house
+            .put(&[indicator(&db, 1, 1, 60), indicator(&db, 2, 2, 50)])
+            .await;
+        let own = house
+            .objects
+            .collection(ROOT, ALIAS)
+            .await
+            .expect("the collection of beliefs");
+        let page = house
+            .objects
+            .page(&own, Tlp::Red, &Filter::default(), i64::MIN, 10, false)
+            .await
+            .expect("a page");
+        let mut told = opinion(&db, 3, 1, "strongly-disagree");
+        told["object_refs"] = json!([page.rows[0].id]);
+        let prepared = prepare::object(&told.to_string()).expect("good");
+        let by = Source::person(UserId::generate(), None);
+        house
+            .objects
+            .put(&own, by, vec![prepared], None)
+            .await
+            .expect("stored");
+        house
+            .sharing
+            .believe(&house.objects)
+            .await
+            .expect("weighed");
+        let indicators: Vec<i64> = house
+            .published()
+            .await
+            .iter()
+            .map(|one| one.0)
+            .filter(|confidence| *confidence >= 0)
+            .collect();
+        assert_eq!(indicators, [40]);
     })
     .await;
 }
