@@ -221,11 +221,14 @@ pub(crate) enum Alone {
 }
 
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("feed").required(true).args(["bird", "mrt"])))]
+#[command(group(clap::ArgGroup::new("feed").required(true).args(["bird", "openbgpd", "mrt"])))]
 pub(crate) struct Glass {
     /// Control socket of the BIRD to show, asked again every --every seconds
     #[arg(long)]
     pub(crate) bird: Option<PathBuf>,
+    /// Control socket of the OpenBGPD to show, asked again every --every seconds
+    #[arg(long)]
+    pub(crate) openbgpd: Option<PathBuf>,
     /// MRT archive to show, plain or gzip; read again when it changes
     #[arg(long)]
     pub(crate) mrt: Option<PathBuf>,
@@ -404,7 +407,7 @@ pub(crate) struct ExchangeSwitch {
     /// The members' document: TOML, or JSON when its name ends in .json; it is changed
     #[arg(long)]
     pub(crate) members: PathBuf,
-    /// How each site's route server is reached: TOML with [[places]] site, socket, config, run
+    /// How each site's route server is reached: TOML with [[places]] site, engine, socket, config, run
     #[arg(long)]
     pub(crate) places: PathBuf,
     /// The member's AS number
@@ -457,7 +460,7 @@ pub(crate) enum DrillCommand {
 pub(crate) struct DrillRun {
     /// The drill's document
     pub(crate) plan: PathBuf,
-    /// How each site's route server is reached: TOML with [[places]] site, socket, config, run
+    /// How each site's route server is reached: TOML with [[places]] site, engine, socket, config, run
     #[arg(long)]
     pub(crate) places: PathBuf,
     /// Directory of the drills' journal and records
@@ -476,7 +479,7 @@ pub(crate) struct ExchangeHealth {
     /// The members' document: TOML, or JSON when its name ends in .json
     #[arg(long)]
     pub(crate) members: PathBuf,
-    /// How each site's route server is reached: TOML with [[places]] site, socket, config, run
+    /// How each site's route server is reached: TOML with [[places]] site, engine, socket, config, run
     #[arg(long)]
     pub(crate) places: PathBuf,
     /// The member's AS number

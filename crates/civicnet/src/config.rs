@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use base::NodeName;
+use exchange::engine::openbgpd;
 use runtime::config::{Check, Checker};
 use runtime::telemetry::TelemetryConfig;
 use schemars::JsonSchema;
@@ -214,6 +215,10 @@ pub struct AgentSection {
     pub bird_config: PathBuf,
     /// Control socket of that BIRD.
     pub bird_socket: PathBuf,
+    /// Configuration file of the route server's OpenBGPD, where the document says that the site runs it; the agent writes it.
+    pub openbgpd_config: PathBuf,
+    /// Control socket of that OpenBGPD, which is written into its configuration.
+    pub openbgpd_socket: PathBuf,
     /// Seconds in which sessions must be back after a change; otherwise it is taken back.
     pub watch_s: u64,
     /// Seconds that they must have stayed before the change is final.
@@ -238,6 +243,8 @@ impl Default for AgentSection {
             site: String::new(),
             bird_config: "/etc/bird/bird.conf".into(),
             bird_socket: "/run/bird/bird.ctl".into(),
+            openbgpd_config: openbgpd::CONFIG.into(),
+            openbgpd_socket: openbgpd::SOCKET.into(),
             watch_s: 60,
             settle_s: 3,
             listen: None,

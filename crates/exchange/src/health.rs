@@ -2,7 +2,7 @@
 //! BFD, and do they carry what they usually carry? The finding is one JSON object that can be attached to
 //! an incident, with words for people in both languages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::{Document, Member, Router, Site};
 use crate::drill::{DrillError, command};
-use crate::engine::birdc::Client;
 use crate::engine::{EngineError, SessionState};
 use crate::places::{Place, Places};
 use crate::render::session_name;
@@ -154,7 +153,7 @@ pub fn check(
             Err(error) => findings.push(finding(
                 "route-server",
                 site,
-                &place.socket.display().to_string(),
+                &place.daemon().socket.display().to_string(),
                 Verdict::Down,
                 (runtime::error_chain(&error), "answers".to_owned()),
                 ("路由伺服器沒有回應", "the route server does not answer"),
@@ -165,7 +164,7 @@ pub fn check(
                     site,
                     member,
                     sessions: &sessions,
-                    bfd: &bfd,
+                    bfd: bfd.as_ref(),
                 };
                 for (router, v6) in &wanted {
                     seen.session(router, *v6, usual, learn, &mut findings);
@@ -208,25 +207,12 @@ pub fn check(
     }
 }
 
-/// Sessions, and neighbours that BFD sees up.
-type Look = (Vec<SessionState>, Vec<IpAddr>);
+/// Sessions, and the neighbours that BFD sees up where the daemon has BFD.
+type Look = (Vec<SessionState>, Option<BTreeSet<IpAddr>>);
 
 fn look(place: &Place) -> Result<Look, EngineError> {
-    let mut client: Client = place.bird().client()?;
-    let sessions = client.sessions()?;
-    let mut up = Vec::new();
-    let asked = client.ask("show bfd sessions", &mut |_, line| {
-        let mut words = line.split_whitespace();
-        let address = words.next().and_then(|word| word.parse().ok());
-        if let (Some(address), Some("Up")) = (address, words.nth(1)) {
-            up.push(address);
-        }
-    });
-    match asked {
-        // A daemon without BFD refuses the question.
-        Ok(()) | Err(EngineError::Refused { .. }) => Ok((sessions, up)),
-        Err(error) => Err(error),
-    }
+    let mut engine = place.daemon().engine();
+    Ok((engine.sessions()?, engine.bfd_up()?))
 }
 
 struct Seen<'a> {
@@ -234,7 +220,7 @@ struct Seen<'a> {
     site: &'a Site,
     member: &'a Member,
     sessions: &'a [SessionState],
-    bfd: &'a [IpAddr],
+    bfd: Option<&'a BTreeSet<IpAddr>>,
 }
 
 impl Seen<'_> {
@@ -279,15 +265,24 @@ impl Seen<'_> {
         ));
         let Some(session) = up else { return };
         if self.document.policy.bfd.is_some() && self.member.bfd {
-            let is_up = session.neighbor.is_some_and(|one| self.bfd.contains(&one));
-            let (verdict, seen, words) = if is_up {
-                (Verdict::Good, "Up", ("BFD 正常", "BFD watches it"))
-            } else {
-                let words = (
-                    "BFD 未建立：斷線時切換會慢",
-                    "BFD is not up: a loss would be noticed late",
-                );
-                (Verdict::Degraded, "not up", words)
+            let (verdict, seen, words) = match self.bfd {
+                Some(up) if session.neighbor.is_some_and(|one| up.contains(&one)) => {
+                    (Verdict::Good, "Up", ("BFD 正常", "BFD watches it"))
+                }
+                Some(_) => {
+                    let words = (
+                        "BFD 未建立：斷線時切換會慢",
+                        "BFD is not up: a loss would be noticed late",
+                    );
+                    (Verdict::Degraded, "not up", words)
+                }
+                None => {
+                    let words = (
+                        "此路由伺服器的 OpenBGPD 沒有 BFD：斷線時切換會慢",
+                        "the OpenBGPD of this route server has no BFD: a loss would be noticed late",
+                    );
+                    (Verdict::Degraded, "no BFD", words)
+                }
             };
             findings.push(finding(
                 "bfd",
@@ -463,8 +458,9 @@ mod tests {
         let places = Places {
             places: vec![Place {
                 site: "hsinchu".to_owned(),
-                socket: directory.path().join("none.ctl"),
-                config: directory.path().join("bird.conf"),
+                engine: None,
+                socket: Some(directory.path().join("none.ctl")),
+                config: Some(directory.path().join("bird.conf")),
                 // `true` instead of ping: it says nothing.
                 run: vec!["true".to_owned()],
             }],

@@ -7,8 +7,8 @@ use runtime::config::{self, Check, Checker, ConfigError, NoEnv};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::document::SITES_MAX;
-use crate::engine::bird::Bird;
+use crate::document::{EngineKind, SITES_MAX};
+use crate::engine::daemon::Daemon;
 
 /// Words of one command.
 pub const COMMAND_WORDS_MAX: usize = 64;
@@ -30,23 +30,18 @@ pub struct Places {
 pub struct Place {
     /// The site's name in the members' document.
     pub site: String,
-    /// BIRD's control socket.
-    #[serde(default = "socket")]
-    pub socket: PathBuf,
-    /// BIRD's configuration file.
-    #[serde(default = "config_file")]
-    pub config: PathBuf,
+    /// Its daemon; without it BIRD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineKind>,
+    /// The daemon's control socket; without it Debian's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// The daemon's configuration file; without it Debian's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<PathBuf>,
     /// Words put before a command that is to run at this site, without a shell: `["ssh", "rs1"]`.
     #[serde(default)]
     pub run: Vec<String>,
-}
-
-fn socket() -> PathBuf {
-    "/run/bird/bird.ctl".into()
-}
-
-fn config_file() -> PathBuf {
-    "/etc/bird/bird.conf".into()
 }
 
 impl Places {
@@ -72,8 +67,14 @@ impl Places {
 
 impl Place {
     /// The daemon at this place.
-    pub fn bird(&self) -> Bird {
-        Bird::new(&self.socket)
+    pub fn daemon(&self) -> Daemon {
+        let kind = self.engine.unwrap_or(EngineKind::Bird);
+        let usual = Daemon::debian(kind);
+        Daemon {
+            kind,
+            socket: self.socket.clone().unwrap_or(usual.socket),
+            config: self.config.clone().unwrap_or(usual.config),
+        }
     }
 
     /// `command` as it is run at this place.
@@ -99,13 +100,15 @@ impl Check for Places {
                         "site",
                         format!("{:?} is here twice", place.site),
                     );
+                    let is_absolute =
+                        |path: &Option<PathBuf>| path.as_ref().is_none_or(|one| one.is_absolute());
                     at.require(
-                        place.socket.is_absolute(),
+                        is_absolute(&place.socket),
                         "socket",
                         "must be an absolute path",
                     );
                     at.require(
-                        place.config.is_absolute(),
+                        is_absolute(&place.config),
                         "config",
                         "must be an absolute path",
                     );
@@ -143,7 +146,12 @@ mod tests {
         let good =
             read("[[places]]\nsite = \"hsinchu\"\nrun = [\"ssh\", \"rs1\"]\n").expect("valid");
         let place = good.of("hsinchu").expect("there");
-        assert_eq!(place.socket, Path::new("/run/bird/bird.ctl"));
+        assert_eq!(place.daemon(), Daemon::debian(EngineKind::Bird));
+        let other = read("[[places]]\nsite = \"tainan\"\nengine = \"openbgpd\"\nconfig = \"/a\"\n")
+            .expect("valid");
+        let daemon = other.of("tainan").expect("there").daemon();
+        assert_eq!(daemon.socket, Daemon::debian(EngineKind::Openbgpd).socket);
+        assert_eq!(daemon.config, Path::new("/a"));
         assert_eq!(place.command(&["ping"]), ["ssh", "rs1", "ping"]);
         for (text, told) in [
             ("places = []\n", "must be 1 to"),

@@ -1,15 +1,12 @@
 //! `civicnet exchange schema, render, apply`: route servers. No control plane is asked.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use exchange::document::{Document, EngineKind};
-use exchange::engine::Engine;
 use exchange::engine::apply::{Options, Outcome, apply};
-use exchange::engine::bird::Bird;
+use exchange::engine::daemon::Daemon;
 use exchange::engine::diff::Diff;
-use exchange::engine::openbgpd::{self, OpenBgpd};
 use exchange::irr::{self, AllowedByMember, Cache, Registry, Unreachable, rpsl::Files, whois};
 
 use crate::Verdict;
@@ -24,12 +21,12 @@ pub(crate) fn schema() -> anyhow::Result<Verdict> {
 }
 
 pub(crate) fn render(what: &ExchangeRender) -> anyhow::Result<Verdict> {
-    let daemon = Daemon::of(&what.source, &what.engine)?;
-    let file = what.out.join(match daemon.kind {
+    let wanted = Wanted::of(&what.source, &what.engine)?;
+    let file = what.out.join(match wanted.daemon.kind {
         EngineKind::Bird => exchange::render::BIRD_FILE,
         EngineKind::Openbgpd => exchange::render::OPENBGPD_FILE,
     });
-    let text = daemon.text;
+    let text = wanted.text;
     let is_new = exchange::render::write(&file, &text)?;
     let said = if is_new { "written" } else { "unchanged" };
     crate::out(&format!("{}: {said}, {} bytes", file.display(), text.len()))?;
@@ -37,17 +34,13 @@ pub(crate) fn render(what: &ExchangeRender) -> anyhow::Result<Verdict> {
 }
 
 pub(crate) fn apply_to_daemon(what: &ExchangeApply) -> anyhow::Result<Verdict> {
-    let Daemon { kind, socket, text } = Daemon::of(&what.source, &what.engine)?;
-    let config = what.config.clone().unwrap_or_else(|| match kind {
-        EngineKind::Bird => "/etc/bird/bird.conf".into(),
-        EngineKind::Openbgpd => openbgpd::CONFIG.into(),
-    });
-    let mut engine: Box<dyn Engine> = match kind {
-        EngineKind::Bird => Box::new(Bird::new(&socket)),
-        EngineKind::Openbgpd => Box::new(OpenBgpd::new(&socket, &config)),
-    };
+    let Wanted { mut daemon, text } = Wanted::of(&what.source, &what.engine)?;
+    if let Some(config) = &what.config {
+        daemon.config.clone_from(config);
+    }
+    let mut engine = daemon.engine();
     let options = Options {
-        running: config,
+        running: daemon.config,
         dry_run: what.dry_run,
         watch: Duration::from_secs(what.watch),
         settle: SETTLE.min(Duration::from_secs(what.watch)),
@@ -79,44 +72,34 @@ pub(crate) fn apply_to_daemon(what: &ExchangeApply) -> anyhow::Result<Verdict> {
     }
 }
 
-/// What was asked for: which daemon, where it is controlled, what it is to run.
-struct Daemon {
-    kind: EngineKind,
-    socket: PathBuf,
+/// What was asked for: which daemon, and what it is to run.
+struct Wanted {
+    daemon: Daemon,
     text: String,
 }
 
-impl Daemon {
+impl Wanted {
     fn of(source: &ExchangeSource, asked: &ExchangeEngine) -> anyhow::Result<Self> {
         let document = Document::load(&source.members)?;
-        let kind = asked
-            .engine
-            .or(document.site(&source.site).and_then(|site| site.engine))
-            .unwrap_or(EngineKind::Bird);
-        let usual = match kind {
-            EngineKind::Bird => "/run/bird/bird.ctl",
-            EngineKind::Openbgpd => openbgpd::SOCKET,
-        };
-        let socket = asked.socket.clone().unwrap_or_else(|| usual.into());
-        let text = match kind {
-            EngineKind::Bird => configuration_of(&document, &source.site, &source.irr)?,
-            EngineKind::Openbgpd => {
-                let allowed = allowed(&document, &source.site, &source.irr)?;
-                exchange::render::openbgpd(&document, &source.site, &allowed, &socket)?
-            }
-        };
-        Ok(Self { kind, socket, text })
+        let said = document.engine_at(&source.site);
+        let mut daemon = Daemon::debian(asked.engine.unwrap_or(said));
+        if let Some(socket) = &asked.socket {
+            daemon.socket.clone_from(socket);
+        }
+        let text = configuration_of(&document, &source.site, &source.irr, &daemon)?;
+        Ok(Self { daemon, text })
     }
 }
 
-/// The configuration of one site's route server, for BIRD.
+/// The configuration of one site's route server, for its daemon.
 pub(super) fn configuration_of(
     document: &Document,
     site: &str,
     source: &IrrSource,
+    daemon: &Daemon,
 ) -> anyhow::Result<String> {
     let allowed = allowed(document, site, source)?;
-    Ok(exchange::render::bird(document, site, &allowed)?)
+    Ok(daemon.render(document, site, &allowed)?)
 }
 
 fn allowed(document: &Document, site: &str, source: &IrrSource) -> anyhow::Result<AllowedByMember> {

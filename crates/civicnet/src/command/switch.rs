@@ -67,9 +67,10 @@ pub(crate) fn run(asked: &ExchangeSwitch) -> anyhow::Result<Verdict> {
                 site.name
             )
         })?;
-        let new = route_server::configuration_of(&next, &site.name, &asked.irr)?;
-        let old = std::fs::read_to_string(&place.config)
-            .with_context(|| format!("cannot read {}", place.config.display()))?;
+        let daemon = place.daemon();
+        let new = route_server::configuration_of(&next, &site.name, &asked.irr, &daemon)?;
+        let old = std::fs::read_to_string(&daemon.config)
+            .with_context(|| format!("cannot read {}", daemon.config.display()))?;
         changes.push(Change { place, old, new });
     }
     for change in &changes {
@@ -122,13 +123,14 @@ fn wanted(asked: &ExchangeSwitch, history: &[Past]) -> anyhow::Result<Option<Str
 }
 
 fn bring(place: &Place, text: &str, dry_run: bool, watch_s: u64) -> anyhow::Result<Outcome> {
+    let daemon = place.daemon();
     let options = Options {
-        running: place.config.clone(),
+        running: daemon.config.clone(),
         dry_run,
         watch: Duration::from_secs(watch_s),
         settle: SETTLE.min(Duration::from_secs(watch_s)),
     };
-    apply(&mut place.bird(), text, &options)
+    apply(daemon.engine().as_mut(), text, &options)
         .with_context(|| format!("route server of {}", place.site))
 }
 

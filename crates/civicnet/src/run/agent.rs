@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use base::Role;
 use exchange::agent::{self, Applied, Applier, ApplierOptions, SiteSnapshot};
+use exchange::document::EngineKind;
+use exchange::engine::daemon::Daemons;
 use exchange::glass::api::{self, Guard};
 use exchange::glass::live::{Feed, Glass, GlassOptions, Labels};
 use exchange::glass::probe::Prober;
@@ -55,10 +57,16 @@ pub(super) fn join(
     let snapshot = follow::<SiteSnapshot>(&mut node.link, Role::Exchange, process, accept)?;
     let tasks = &process.supervisor;
 
+    let daemons = Daemons {
+        bird: (section.bird_socket.clone(), section.bird_config.clone()),
+        openbgpd: (
+            section.openbgpd_socket.clone(),
+            section.openbgpd_config.clone(),
+        ),
+    };
     let (applier, applied) = Applier::new(ApplierOptions {
         site: section.site.clone(),
-        running: section.bird_config.clone(),
-        socket: section.bird_socket.clone(),
+        daemons: daemons.clone(),
         watch: Duration::from_secs(section.watch_s),
         settle: Duration::from_secs(section.settle_s),
     });
@@ -76,7 +84,20 @@ pub(super) fn join(
     let first = snapshot.borrow().clone();
     let (send_asn, asn) = watch::channel(asn_of(first.as_deref()));
     let (send_key, key) = watch::channel(key_of(first.as_deref()));
+    let feed = |snapshot: Option<&SiteSnapshot>, daemons: &Daemons, site: &str| {
+        Feed::of(&match snapshot {
+            Some(snapshot) => daemons.at(&snapshot.document, site),
+            None => daemons.of(EngineKind::Bird),
+        })
+    };
+    let glass = Glass::new(GlassOptions {
+        feed: feed(first.as_deref(), &daemons, &section.site),
+        every: Duration::from_millis(section.look_ms),
+        asn,
+        rpki: Some(Labels::Sent(labels)),
+    });
     let (mut news, stop) = (snapshot.clone(), tasks.soft());
+    let (followed, site) = (glass.clone(), section.site.clone());
     tasks.spawn("looking glass's key", async move {
         loop {
             tokio::select! {
@@ -86,14 +107,8 @@ pub(super) fn join(
             let now = news.borrow_and_update().clone();
             send_asn.send_replace(asn_of(now.as_deref()));
             send_key.send_replace(key_of(now.as_deref()));
+            followed.turn_to(feed(now.as_deref(), &daemons, &site));
         }
-    });
-
-    let glass = Glass::new(GlassOptions {
-        feed: Feed::Bird(section.bird_socket.clone()),
-        every: Duration::from_millis(section.look_ms),
-        asn,
-        rpki: Some(Labels::Sent(labels)),
     });
     let (reports, values) = watch::channel(None);
     node.link.reports(Role::Exchange, values)?;

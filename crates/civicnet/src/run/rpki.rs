@@ -136,10 +136,13 @@ pub(super) async fn glass(options: &Glass) -> anyhow::Result<()> {
     );
     let process = Process::begin(None, &TelemetryConfig::default())?;
     let tasks = &process.supervisor;
-    let feed = match (&options.bird, &options.mrt) {
-        (Some(socket), _) => Feed::Bird(socket.clone()),
-        (None, Some(archive)) => Feed::Archive(archive.clone()),
-        (None, None) => anyhow::bail!("give --bird SOCKET or --mrt FILE"),
+    let feed = match (&options.bird, &options.openbgpd, &options.mrt) {
+        (Some(socket), _, _) => Feed::Bird(socket.clone()),
+        (None, Some(socket), _) => Feed::OpenBgpd(socket.clone()),
+        (None, None, Some(archive)) => Feed::Archive(archive.clone()),
+        (None, None, None) => {
+            anyhow::bail!("give --bird SOCKET, --openbgpd SOCKET or --mrt FILE")
+        }
     };
     let source = match (&options.vrps, options.rtr) {
         (Some(file), _) => Some(Source::File(file.clone())),

@@ -1,6 +1,6 @@
 //! From a snapshot to the running daemon.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use super::snapshot::SiteSnapshot;
 use crate::engine::apply::{self, Options, Outcome};
-use crate::engine::bird::Bird;
-use crate::engine::{Engine as _, EngineError};
+use crate::engine::daemon::{Daemons, beside};
+use crate::engine::{Engine, EngineError};
 use crate::render;
 
 /// After this long what could not be applied is tried again.
@@ -27,10 +27,8 @@ const ROLLED_BACK_RETRY: Duration = Duration::from_secs(300);
 pub struct ApplierOptions {
     /// Name of the site.
     pub site: String,
-    /// The daemon's configuration file.
-    pub running: PathBuf,
-    /// The daemon's control socket.
-    pub socket: PathBuf,
+    /// The machine's daemons; the document says which of them is the site's route server.
+    pub daemons: Daemons,
     /// How long sessions may take to come back.
     pub watch: Duration,
     /// How long they must have stayed before a change is final.
@@ -202,24 +200,25 @@ fn attempt(options: &ApplierOptions, snapshot: &SiteSnapshot) -> Applied {
         added: 0,
         removed: 0,
     };
-    let text = match render::bird(&document, &options.site, &snapshot.allowed()) {
+    let daemon = options.daemons.at(&document, &options.site);
+    let text = match daemon.render(&document, &options.site, &snapshot.allowed()) {
         Ok(text) => text,
         Err(error) => return told(ApplyState::Refused, runtime::error_chain(&error)),
     };
-    let mut bird = Bird::new(&options.socket);
-    if let Err(silent @ EngineError::Silent { .. }) = bird.sessions() {
-        return match wait_for_start(&mut bird, options, &text) {
+    let mut engine = daemon.engine();
+    if let Err(silent @ EngineError::Silent { .. }) = engine.sessions() {
+        return match wait_for_start(engine.as_mut(), &daemon.config, &text) {
             Ok(()) => told(ApplyState::Written, runtime::error_chain(&silent)),
             Err(error) => told(ApplyState::Refused, runtime::error_chain(&error)),
         };
     }
     let how = Options {
-        running: options.running.clone(),
+        running: daemon.config.clone(),
         dry_run: false,
         watch: options.watch,
         settle: options.settle,
     };
-    match apply::apply(&mut bird, &text, &how) {
+    match apply::apply(engine.as_mut(), &text, &how) {
         Ok(Outcome::Unchanged) => told(ApplyState::Running, String::new()),
         Ok(Outcome::Applied(diff) | Outcome::WouldChange(diff)) => Applied {
             added: diff.added,
@@ -246,22 +245,22 @@ fn attempt(options: &ApplierOptions, snapshot: &SiteSnapshot) -> Applied {
 
 /// A daemon that is not there reads the new file when it starts, if the file is good.
 fn wait_for_start(
-    bird: &mut Bird,
-    options: &ApplierOptions,
+    engine: &mut dyn Engine,
+    running: &Path,
     text: &str,
 ) -> Result<(), EngineError> {
-    if std::fs::read(&options.running).is_ok_and(|there| there == text.as_bytes()) {
+    if std::fs::read(running).is_ok_and(|there| there == text.as_bytes()) {
         return Ok(());
     }
-    let next = options.running.with_extension("next");
+    let next = beside(running, "next");
     let failed = |error: render::RenderError| EngineError::Configuration(error.to_string());
     render::write(&next, text).map_err(failed)?;
     let system = |source| EngineError::System {
         what: next.display().to_string(),
         source,
     };
-    match bird.check(&next) {
-        Ok(()) => std::fs::rename(&next, &options.running).map_err(system),
+    match engine.check(&next) {
+        Ok(()) => std::fs::rename(&next, running).map_err(system),
         Err(error) => {
             std::fs::remove_file(&next).map_err(system)?;
             Err(error)

@@ -1,7 +1,7 @@
 //! The agent of one site: the process beside the route server.
 //!
 //! It is given the desired state as a [`SiteSnapshot`] and does the rest by itself: [`applier`] renders
-//! the configuration and brings it to the daemon (which goes back by itself when sessions drop),
+//! the configuration for the daemon that the document names and brings it there (which goes back by itself when sessions drop),
 //! [`labels`] follows the payloads of the document's RTR server, and [`report`] tells what is seen. The
 //! looking glass reads the same daemon ([`crate::glass`]).
 //!

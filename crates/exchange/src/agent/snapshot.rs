@@ -8,6 +8,7 @@ use base::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Document;
+use crate::engine::daemon::Daemon;
 use crate::glass::sign::Key;
 use crate::irr::{Allowed, AllowedByMember};
 use crate::traffic::plan::{DEVICES_MAX, Plan};
@@ -146,7 +147,8 @@ impl SiteSnapshot {
                 self.traffic.devices.len()
             ));
         }
-        crate::render::bird(&self.document, site, &self.allowed())
+        Daemon::debian(self.document.engine_at(site))
+            .render(&self.document, site, &self.allowed())
             .map(drop)
             .map_err(|error| runtime::error_chain(&error))
     }

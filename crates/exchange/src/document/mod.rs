@@ -170,6 +170,12 @@ impl Document {
         self.sites.iter().find(|site| site.name == name)
     }
 
+    /// The daemon of the route server at the site called `name`: BIRD where the document does not say.
+    pub fn engine_at(&self, name: &str) -> EngineKind {
+        let said = self.site(name).and_then(|site| site.engine);
+        said.unwrap_or(EngineKind::Bird)
+    }
+
     /// The routers of `member` that have a session with the route server of `site` in one family: those
     /// at the site and, when the policy says so, those at sites that share its peering LAN.
     pub fn routers_at<'a>(

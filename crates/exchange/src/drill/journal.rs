@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{COMMAND_TIMEOUT, DrillError};
-use crate::engine::bird::Bird;
-use crate::engine::{EngineError, Operate};
+use crate::document::EngineKind;
+use crate::engine::EngineError;
+use crate::engine::daemon::Daemon;
 
 /// Bytes of a journal.
 const BYTES_MAX: u64 = 64 << 20;
@@ -28,7 +29,10 @@ pub enum Undo {
     Enable {
         /// The site, for people.
         site: String,
-        /// BIRD's control socket.
+        /// The daemon.
+        #[serde(default = "bird")]
+        engine: EngineKind,
+        /// Its control socket.
         socket: PathBuf,
         /// The session.
         session: String,
@@ -38,6 +42,11 @@ pub enum Undo {
         /// Its words.
         words: Vec<String>,
     },
+}
+
+/// Journals that do not say it are of BIRD.
+const fn bird() -> EngineKind {
+    EngineKind::Bird
 }
 
 impl std::fmt::Display for Undo {
@@ -213,20 +222,30 @@ fn undone(undo: &Undo, end: Instant) -> Result<(), DrillError> {
             Undo::Command { words } => super::command(words, COMMAND_TIMEOUT).map(|_| ()),
             Undo::Enable {
                 site,
+                engine,
                 socket,
                 session,
-            } => Bird::new(socket)
-                .enable(session)
-                .map_err(|source| DrillError::Engine {
+            } => Daemon {
+                socket: socket.clone(),
+                ..Daemon::debian(*engine)
+            }
+            .engine()
+            .enable(session)
+            .map_err(|source| DrillError::Engine {
                     site: site.clone(),
                     source,
                 }),
         };
-        // A session that the daemon does not know any more needs nothing.
-        if let Err(DrillError::Engine {
-            source: EngineError::Refused { .. },
-            ..
-        }) = tried
+        // A session that the daemon does not know any more needs nothing. OpenBGPD refuses for other
+        // reasons too, when it is busy for one.
+        if let (
+            Err(DrillError::Engine {
+                source: EngineError::Refused { said, .. },
+                ..
+            }),
+            Undo::Enable { engine, .. },
+        ) = (&tried, undo)
+            && (*engine == EngineKind::Bird || said.contains("no such neighbor"))
         {
             return Ok(());
         }

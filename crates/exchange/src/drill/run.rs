@@ -8,7 +8,7 @@ use super::plan::{Plan, Step, fits};
 use super::probe::{Running, longest};
 use super::record::{End, ProbeRecord, Record, SiteRecord, StepRecord};
 use super::{COMMAND_TIMEOUT, DrillError};
-use crate::engine::{Engine as _, EngineError, Operate as _, SessionState};
+use crate::engine::{EngineError, SessionState};
 use crate::places::{Place, Places};
 
 /// Between two looks while time passes.
@@ -62,7 +62,7 @@ fn seen(place: &Place) -> Result<Vec<SessionState>, DrillError> {
         site: place.site.clone(),
         source,
     };
-    place.bird().sessions().map_err(failed)
+    place.daemon().engine().sessions().map_err(failed)
 }
 
 fn matching(place: &Place, patterns: &[String]) -> Result<Vec<String>, DrillError> {
@@ -254,15 +254,18 @@ impl Walk<'_> {
         match step {
             Step::Disable { site, sessions } => {
                 let place = place(self.places, site)?;
-                let mut bird = place.bird();
+                let daemon = place.daemon();
+                let mut engine = daemon.engine();
                 self.restored_at = None;
                 for session in matching(place, sessions)? {
                     self.journal.promise(Undo::Enable {
                         site: site.clone(),
-                        socket: place.socket.clone(),
+                        engine: daemon.kind,
+                        socket: daemon.socket.clone(),
                         session: session.clone(),
                     })?;
-                    bird.disable(&session)
+                    engine
+                        .disable(&session)
                         .map_err(|source| DrillError::Engine {
                             site: site.clone(),
                             source,

@@ -139,6 +139,7 @@ fn what_cannot_be_undone_stays_pending() {
     let mut journal = Journal::begin(&path, "1", "a drill").expect("begun");
     let undo = Undo::Enable {
         site: "hsinchu".to_owned(),
+        engine: crate::document::EngineKind::Bird,
         socket: directory.path().join("none.ctl"),
         session: "as1659_b1_v4".to_owned(),
     };
@@ -149,6 +150,16 @@ fn what_cannot_be_undone_stays_pending() {
     let held = read(&path).expect("reads");
     assert_eq!(held.pending.len(), 1);
     assert!(!held.ended && held.pending[0].1 == undo);
+}
+
+#[test]
+fn a_journal_that_names_no_daemon_is_of_bird() {
+    let line = r#"{"act":{"number":0,"undo":{"enable":{"site":"a","socket":"/s","session":"x"}}}}"#;
+    let held = super::journal::parse(line).expect("reads");
+    let Undo::Enable { engine, .. } = &held.pending[0].1 else {
+        panic!("{held:?}")
+    };
+    assert_eq!(*engine, crate::document::EngineKind::Bird);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::daemon::beside;
 use super::diff::{Diff, diff};
 use super::{Engine, EngineError};
 use crate::render;
@@ -173,11 +174,4 @@ fn write(file: &Path, text: &str) -> Result<(), EngineError> {
         }),
         Err(other) => Err(EngineError::Configuration(other.to_string())),
     }
-}
-
-fn beside(file: &Path, what: &str) -> PathBuf {
-    let mut name = file.file_name().unwrap_or_default().to_os_string();
-    name.push(".");
-    name.push(what);
-    file.with_file_name(name)
 }

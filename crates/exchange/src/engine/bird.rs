@@ -1,6 +1,7 @@
 //! BIRD 2 as an engine.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -82,6 +83,22 @@ impl Operate for Bird {
 }
 
 impl Engine for Bird {
+    fn bfd_up(&mut self) -> Result<Option<BTreeSet<IpAddr>>, EngineError> {
+        let mut up = BTreeSet::new();
+        let asked = self.client()?.ask("show bfd sessions", &mut |_, line| {
+            let mut words = line.split_whitespace();
+            let address = words.next().and_then(|word| word.parse().ok());
+            if let (Some(address), Some("Up")) = (address, words.nth(1)) {
+                up.insert(address);
+            }
+        });
+        match asked {
+            // A daemon whose configuration has no BFD refuses the question: nobody is watched.
+            Ok(()) | Err(EngineError::Refused { .. }) => Ok(Some(up)),
+            Err(error) => Err(error),
+        }
+    }
+
     fn wanted(&self, text: &str) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         let mut open = None;

@@ -1,12 +1,14 @@
 //! The daemon that speaks BGP, behind a trait, and the way a new configuration reaches it.
 //!
 //! [`birdc`] speaks BIRD's control protocol and reads its answers into [`SessionState`] and
-//! [`birdc::Route`]; [`bird`] and [`openbgpd`] are the engines; [`apply`] is the way: check, compare,
-//! configure with a timeout after which the daemon goes back, watch the sessions, then confirm or undo.
+//! [`birdc::Route`]; [`bird`] and [`openbgpd`] are the engines, [`daemon`] says which of them runs where;
+//! [`apply`] is the way: check, compare, configure with a timeout after which the daemon goes back, watch
+//! the sessions, then confirm or undo.
 
 pub mod apply;
 pub mod bird;
 pub mod birdc;
+pub mod daemon;
 pub mod diff;
 pub mod moment;
 pub mod openbgpd;
@@ -152,10 +154,18 @@ pub trait Engine {
     fn abandon(&mut self) -> Result<(), EngineError> {
         Ok(())
     }
+
+    /// The neighbours that BFD sees up; `None` of a daemon that has no BFD.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    fn bfd_up(&mut self) -> Result<Option<BTreeSet<std::net::IpAddr>>, EngineError> {
+        Ok(None)
+    }
 }
 
 /// A daemon whose sessions can be taken down and up again by name, as a drill does.
-pub trait Operate: Engine {
+pub trait Operate: Engine + std::fmt::Debug {
     /// Takes a session down, until it is enabled again or the daemon starts anew.
     ///
     /// # Errors

@@ -10,21 +10,24 @@
 //! (`bgpctl(8)`): what [`parse::terms`] finds different is told to the sessions one by one.
 
 mod parse;
+pub mod rib;
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use super::program::{Said, run};
 use super::{Engine, EngineError, Operate, SessionState, is_session_name};
 use crate::render;
 
-pub use parse::{Terms, sessions, terms};
+pub use parse::{SetState, Terms, aged_sessions, sessions, sets, terms};
 
 /// Debian's control socket.
 pub const SOCKET: &str = "/run/openbgpd/bgpd.sock.0";
@@ -38,6 +41,10 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const SAID_BYTES_MAX: u64 = 4096;
 /// Bytes of the list of sessions: 3 kB each, for more than any exchange has.
 const SESSIONS_BYTES_MAX: u64 = 64 << 20;
+/// How long the reading of a whole table may take.
+const TABLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Bytes of the list of sets, and of the daemon's version.
+const SETS_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of a configuration.
 const CONFIG_BYTES_MAX: u64 = 1 << 30;
 /// What `bgpctl` says when something was done: it exits with 0 in any case.
@@ -132,6 +139,105 @@ impl OpenBgpd {
             return Err(silent(std::io::Error::other(said.line())));
         }
         Err(refused(words, &said))
+    }
+
+    /// The routes that `show rib detail` and `more` name, one after the other, until `each` has enough.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, refuses, or says what cannot be read.
+    pub fn routes(
+        &self,
+        more: &[&str],
+        each: &mut dyn FnMut(rib::Route) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let words = [&["-j", "show", "rib", "detail"], more].concat();
+        let refused = |said: String| EngineError::Refused {
+            command: words.join(" "),
+            said,
+        };
+        let mut child = Command::new(&self.bgpctl)
+            .arg("-s")
+            .arg(&self.socket)
+            .args(&words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(system(&self.bgpctl))?;
+        let (Some(out), err) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(system(&self.bgpctl)(ErrorKind::BrokenPipe.into()));
+        };
+        let (done, is_done) = mpsc::channel::<()>();
+        // One that hangs is ended, which ends what is read of it.
+        let watchman = std::thread::spawn(move || {
+            let is_late = is_done.recv_timeout(TABLE_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout);
+            // It may have ended by itself.
+            child.kill().unwrap_or_default();
+            (is_late, child.wait())
+        });
+        let mut reader = std::io::BufReader::with_capacity(64 << 10, out);
+        let read = rib::read(&mut reader, each);
+        drop(reader);
+        let said = err.map(|pipe| {
+            let mut text = String::new();
+            // What is no text is no reason either.
+            std::io::Read::read_to_string(&mut std::io::Read::take(pipe, SAID_BYTES_MAX), &mut text)
+                .unwrap_or_default();
+            text.trim().to_owned()
+        });
+        drop(done);
+        let silent = |what: std::io::Error| EngineError::Silent {
+            socket: self.socket.display().to_string(),
+            source: what,
+        };
+        let is_late = watchman.join().is_ok_and(|(is_late, _)| is_late);
+        match (read, said.unwrap_or_default()) {
+            (Ok(rib::End::Whole | rib::End::Enough), _) => Ok(()),
+            (Ok(rib::End::Refused(said)), _) => Err(refused(said)),
+            (Err(_), _) if is_late => Err(silent(ErrorKind::TimedOut.into())),
+            (Err(_), said) if said.starts_with("bgpctl: connect") => {
+                Err(silent(std::io::Error::other(said)))
+            }
+            (Err(error), said) if said.is_empty() => Err(refused(error)),
+            (Err(error), said) => Err(refused(format!("{error} · {said}"))),
+        }
+    }
+
+    /// What decides on routes besides what neighbours send: each set with the second of its last change,
+    /// told as seconds ago. Origin validation's payloads are one of them.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn sets(&self) -> Result<Vec<SetState>, EngineError> {
+        let words = ["-j", "show", "sets"];
+        let said = self.ask(&words, SETS_BYTES_MAX)?;
+        parse::sets(&said.out).map_err(|error| EngineError::Refused {
+            command: words.join(" "),
+            said: error,
+        })
+    }
+
+    /// The sessions, each with the seconds since it came into its state, where the daemon knows.
+    ///
+    /// # Errors
+    /// When the daemon does not answer.
+    pub fn aged_sessions(&self) -> Result<Vec<(SessionState, Option<u64>)>, EngineError> {
+        let words = ["-j", "show", "neighbor"];
+        let said = self.ask(&words, SESSIONS_BYTES_MAX)?;
+        parse::aged_sessions(&said.out).map_err(|error| EngineError::Refused {
+            command: words.join(" "),
+            said: error,
+        })
+    }
+
+    /// The daemon's name and version: `OpenBGPD 7.7`.
+    ///
+    /// # Errors
+    /// When its program cannot be run.
+    pub fn version(&self) -> Result<String, EngineError> {
+        let mut command = Command::new(&self.bgpd);
+        let said = run(command.arg("-V"), self.timeout, SAID_BYTES_MAX)?;
+        Ok(said.line())
     }
 
     fn tell(&self, words: &[&str]) -> Result<(), EngineError> {
@@ -309,12 +415,8 @@ impl Engine for OpenBgpd {
     }
 
     fn sessions(&mut self) -> Result<Vec<SessionState>, EngineError> {
-        let words = ["-j", "show", "neighbor"];
-        let said = self.ask(&words, SESSIONS_BYTES_MAX)?;
-        sessions(&said.out).map_err(|error| EngineError::Refused {
-            command: words.join(" "),
-            said: error,
-        })
+        let aged = self.aged_sessions()?;
+        Ok(aged.into_iter().map(|(session, _)| session).collect())
     }
 
     fn configure(&mut self, file: &Path, undo_after_s: u32) -> Result<(), EngineError> {

@@ -25,7 +25,9 @@ use super::live::Glass;
 use super::probe::{ProbeError, ProbeRequest, Prober};
 use super::sign::{Key, MAC_HEADER, TIME_HEADER};
 use super::view::{ChangesView, RoutesView, Viewer};
+use crate::document::EngineKind;
 use crate::engine::birdc::{Client, Status};
+use crate::engine::openbgpd::{self, OpenBgpd};
 use crate::rpki::file::parse_asn;
 
 /// Routes in one page of a search.
@@ -112,32 +114,51 @@ async fn guarded(State(service): State<Service>, request: Request, next: Next) -
 }
 
 impl Service {
-    /// What the daemon says of itself; blanks when it does not answer.
-    pub(super) fn bird(&self) -> Status {
-        let asked = self
-            .glass
-            .socket()
-            .and_then(|socket| Client::connect(socket, super::feed::SILENCE_MAX).ok())
-            .and_then(|mut client| client.status().ok());
-        asked.unwrap_or_default()
+    /// What the daemon says of itself; blanks where it does not answer, or has no word for it.
+    pub(super) async fn told(&self) -> Status {
+        let feed = self.glass.feed();
+        let asked = tokio::task::spawn_blocking(move || match feed.daemon() {
+            Some((EngineKind::Bird, socket)) => Client::connect(socket, super::feed::SILENCE_MAX)
+                .and_then(|mut client| client.status())
+                .ok(),
+            Some((EngineKind::Openbgpd, socket)) => {
+                let daemon = OpenBgpd::new(socket, FilePath::new(openbgpd::CONFIG));
+                let version = daemon.version().unwrap_or_default();
+                Some(Status {
+                    version,
+                    ..Status::default()
+                })
+            }
+            None => None,
+        });
+        asked.await.ok().flatten().unwrap_or_default()
     }
 
     /// Asks the running daemon, one of few at a time; gives the answer in the view of `view`.
     pub(super) async fn ask_daemon(
         &self,
         view: Viewer,
-        ask: impl FnOnce(&FilePath, u64) -> Result<asking::Part, FeedError> + Send + 'static,
+        ask: impl FnOnce(&asking::Asked<'_>, u64) -> Result<asking::Part, FeedError> + Send + 'static,
     ) -> Result<(asking::Part, Viewer), Response> {
-        let Some(socket) = self.glass.socket().map(FilePath::to_owned) else {
+        let feed = self.glass.feed();
+        if feed.daemon().is_none() {
             return Err(refuse(
                 StatusCode::NOT_IMPLEMENTED,
                 "an archive knows nothing of what is announced".into(),
             ));
-        };
+        }
         let Ok(_turn) = self.turns.acquire().await else {
             return Err(failed());
         };
-        match tokio::task::spawn_blocking(move || ask(&socket, now_s())).await {
+        let now = Arc::clone(&view.index);
+        let asked = tokio::task::spawn_blocking(move || match feed.daemon() {
+            None => Ok(asking::Part::empty(now_s())),
+            Some((kind, socket)) => {
+                let now = &now;
+                ask(&asking::Asked { kind, socket, now }, now_s())
+            }
+        });
+        match asked.await {
             Ok(Ok(part)) => {
                 let view = Viewer {
                     index: Arc::clone(&part.index),
@@ -384,8 +405,8 @@ async fn towards(
         )));
     }
     let (found, view) = service
-        .ask_daemon(view, move |socket, now_s| {
-            asking::towards(socket, &id, list, prefix, offset, limit, now_s)
+        .ask_daemon(view, move |daemon, now_s| {
+            asking::towards(daemon, &id, list, prefix, offset, limit, now_s)
         })
         .await?;
     let page = found.index.find(&Question::default(), 0, limit);

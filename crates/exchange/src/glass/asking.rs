@@ -10,9 +10,11 @@ use base::Prefix;
 
 use super::feed::{self, FeedError, Reader, SILENCE_MAX};
 use super::index::{Builder, Index};
+use crate::document::EngineKind;
 use crate::engine::EngineError;
 use crate::engine::birdc::Client;
 use crate::engine::moment::Zone;
+use crate::engine::openbgpd::{self, OpenBgpd};
 
 /// Routes read for one answer, those before the page included.
 pub const READ_MAX: usize = 250_000;
@@ -26,6 +28,17 @@ pub enum Towards {
     Withheld,
 }
 
+/// Which daemon is asked, and what is known of its tables.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// Which one.
+    pub kind: EngineKind,
+    /// Its control socket.
+    pub socket: &'a Path,
+    /// Its tables as last read.
+    pub now: &'a Index,
+}
+
 /// A part of such a list.
 #[derive(Debug)]
 pub struct Part {
@@ -37,13 +50,24 @@ pub struct Part {
     pub is_cut: bool,
 }
 
+impl Part {
+    /// Nothing.
+    pub(super) fn empty(now_s: u64) -> Self {
+        Self {
+            index: Arc::new(Builder::default().build(now_s)),
+            read: 0,
+            is_cut: false,
+        }
+    }
+}
+
 /// Routes `from..from + limit` of what goes or does not go to session `name`, of `prefix` alone if given.
 /// `name` must be one of the daemon's sessions.
 ///
 /// # Errors
 /// [`FeedError`]
 pub fn towards(
-    socket: &Path,
+    daemon: &Asked<'_>,
     name: &str,
     list: Towards,
     prefix: Option<Prefix>,
@@ -51,7 +75,12 @@ pub fn towards(
     limit: usize,
     now_s: u64,
 ) -> Result<Part, FeedError> {
-    let mut client = Client::connect(socket, SILENCE_MAX)?;
+    if daemon.kind == EngineKind::Openbgpd {
+        let running = Path::new(openbgpd::CONFIG);
+        let engine = OpenBgpd::new(daemon.socket, running);
+        return super::bgpd::towards(&engine, daemon.now, name, list, prefix, from, limit, now_s);
+    }
+    let mut client = Client::connect(daemon.socket, SILENCE_MAX)?;
     let zone = Zone::of(&client.status()?.now, now_s);
     let states = client.sessions()?;
     let mut builder = Builder::default();

@@ -67,7 +67,7 @@ async fn version() -> Json<Value> {
 
 async fn status(State(service): State<Service>) -> Result<Response, Response> {
     let view = viewer(&service)?;
-    let told = service.bird();
+    let told = service.told().await;
     Ok(answer(&json!({
         "api": api(&view),
         "status": {
@@ -252,8 +252,8 @@ async fn towards(service: Service, id: String, list: Towards) -> Result<Response
     let view = viewer(&service)?;
     session_of(&view, &id)?;
     let (part, view) = service
-        .ask_daemon(view, move |socket, now_s| {
-            asking::towards(socket, &id, list, None, 0, ANSWER_MAX, now_s)
+        .ask_daemon(view, move |daemon, now_s| {
+            asking::towards(daemon, &id, list, None, 0, ANSWER_MAX, now_s)
         })
         .await?;
     let page = part.index.find(&Question::default(), 0, ANSWER_MAX);

@@ -24,8 +24,8 @@ pub enum FeedError {
     /// There is too much.
     #[error("could not hold the routes")]
     Build(#[from] BuildError),
-    /// BIRD does not answer, or refuses.
-    #[error("could not read the tables of BIRD")]
+    /// The daemon does not answer, or refuses.
+    #[error("could not read the tables of the route server")]
     Bird(#[from] EngineError),
 }
 

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::bgpd;
 use super::feed;
 use super::follow::{Effort, Follower};
 use super::index::Index;
+use crate::document::EngineKind;
 use crate::engine::SessionState;
+use crate::engine::daemon::Daemon;
 use crate::engine::moment::Zone;
 use crate::rpki::VrpSet;
 use crate::rpki::service::Rpki;
@@ -27,12 +30,57 @@ const LOOK_SHARE: u32 = 4;
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Where the routes come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Feed {
     /// An MRT archive, read again when it changes.
     Archive(PathBuf),
     /// The control socket of a BIRD, followed.
     Bird(PathBuf),
+    /// The control socket of an OpenBGPD, followed.
+    OpenBgpd(PathBuf),
+}
+
+impl Feed {
+    /// The routes of a route server's daemon.
+    pub fn of(daemon: &Daemon) -> Self {
+        match daemon.kind {
+            EngineKind::Bird => Self::Bird(daemon.socket.clone()),
+            EngineKind::Openbgpd => Self::OpenBgpd(daemon.socket.clone()),
+        }
+    }
+
+    /// `bird`, `openbgpd` or `archive`.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            Self::Archive(_) => "archive",
+            Self::Bird(_) => "bird",
+            Self::OpenBgpd(_) => "openbgpd",
+        }
+    }
+
+    /// The daemon and its control socket, if the routes come from one.
+    pub fn daemon(&self) -> Option<(EngineKind, &std::path::Path)> {
+        match self {
+            Self::Archive(_) => None,
+            Self::Bird(socket) => Some((EngineKind::Bird, socket)),
+            Self::OpenBgpd(socket) => Some((EngineKind::Openbgpd, socket)),
+        }
+    }
+
+    fn follower(&self) -> Following {
+        match self {
+            Self::Archive(_) => Following::Nobody,
+            Self::Bird(socket) => Following::Bird(Follower::new(socket)),
+            Self::OpenBgpd(socket) => Following::OpenBgpd(bgpd::Follower::new(socket)),
+        }
+    }
+}
+
+/// Whoever keeps the tables in step with a daemon.
+enum Following {
+    Nobody,
+    Bird(Follower),
+    OpenBgpd(bgpd::Follower),
 }
 
 /// Payloads to label routes with.
@@ -57,7 +105,7 @@ impl Labels {
 /// What a looking glass is made from.
 #[derive(Clone)]
 pub struct GlassOptions {
-    /// Where the routes come from.
+    /// Where the routes come from, until [`Glass::turn_to`] says otherwise.
     pub feed: Feed,
     /// How often the feed is looked at.
     pub every: Duration,
@@ -85,7 +133,7 @@ pub struct Seen {
 pub struct Glass {
     options: GlassOptions,
     state: Arc<RwLock<State>>,
-    follower: Arc<Mutex<Option<Follower>>>,
+    follower: Arc<Mutex<(Feed, Following)>>,
     seen: watch::Sender<Arc<Seen>>,
 }
 
@@ -97,19 +145,23 @@ struct State {
     problem: Option<String>,
     stamp: Option<(u64, SystemTime)>,
     effort: Option<Effort>,
+    feed: Option<Feed>,
+    /// The daemon's configuration has no place for what it refuses.
+    keeps_nothing: bool,
 }
 
 impl Glass {
     /// An empty one.
     pub fn new(options: GlassOptions) -> Self {
-        let follower = match &options.feed {
-            Feed::Archive(_) => None,
-            Feed::Bird(socket) => Some(Follower::new(socket)),
+        let (feed, follower) = (options.feed.clone(), options.feed.follower());
+        let state = State {
+            feed: Some(feed.clone()),
+            ..State::default()
         };
         Self {
             options,
-            state: Arc::default(),
-            follower: Arc::new(Mutex::new(follower)),
+            state: Arc::new(RwLock::new(state)),
+            follower: Arc::new(Mutex::new((feed, follower))),
             seen: watch::channel(Arc::default()).0,
         }
     }
@@ -119,11 +171,28 @@ impl Glass {
         &self.options
     }
 
-    /// The control socket of the daemon, if the routes come from one.
-    pub fn socket(&self) -> Option<&std::path::Path> {
-        match &self.options.feed {
-            Feed::Bird(socket) => Some(socket),
-            Feed::Archive(_) => None,
+    /// Where the routes come from.
+    pub fn feed(&self) -> Feed {
+        let feed = self.read().feed.clone();
+        feed.unwrap_or_else(|| self.options.feed.clone())
+    }
+
+    /// From the next look on the routes come from `feed`; the tables stay until they are read from there.
+    pub fn turn_to(&self, feed: Feed) {
+        if self.feed() != feed {
+            self.change().feed = Some(feed);
+        }
+    }
+
+    /// What the daemon cannot do or tell, by name.
+    pub fn lacks(&self) -> Vec<&'static str> {
+        let state = self.read();
+        match &state.feed {
+            Some(Feed::OpenBgpd(_)) if state.keeps_nothing => {
+                bgpd::LACKS.into_iter().chain([bgpd::LACKS_REFUSED]).collect()
+            }
+            Some(Feed::OpenBgpd(_)) => bgpd::LACKS.to_vec(),
+            _ => Vec::new(),
         }
     }
 
@@ -185,7 +254,8 @@ impl Glass {
     /// Reads the feed once; what does not read leaves the last tables as they are.
     pub fn look(&self) {
         let now_s = now_s();
-        let read = match &self.options.feed {
+        let feed = self.feed();
+        let read = match &feed {
             Feed::Archive(path) => {
                 let stamp = std::fs::metadata(path)
                     .ok()
@@ -201,7 +271,7 @@ impl Glass {
                     (index, Effort::Whole)
                 })
             }
-            Feed::Bird(_) => self.follow(now_s),
+            Feed::Bird(_) | Feed::OpenBgpd(_) => self.follow(&feed, now_s),
         };
         match read {
             Ok((index, effort)) => {
@@ -235,15 +305,23 @@ impl Glass {
         }
     }
 
-    fn follow(&self, now_s: u64) -> Result<(Index, Effort), feed::FeedError> {
+    fn follow(&self, feed: &Feed, now_s: u64) -> Result<(Index, Effort), feed::FeedError> {
         let mut follower = self
             .follower
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(follower) = follower.as_mut() else {
-            return Ok((Index::default(), Effort::Counters));
+        if follower.0 != *feed {
+            *follower = (feed.clone(), feed.follower());
+        }
+        let look = match &mut follower.1 {
+            Following::Nobody => return Ok((Index::default(), Effort::Counters)),
+            Following::Bird(bird) => bird.look(now_s)?,
+            Following::OpenBgpd(bgpd) => {
+                let look = bgpd.look(now_s)?;
+                self.change().keeps_nothing = !bgpd.has_refused();
+                look
+            }
         };
-        let look = follower.look(now_s)?;
         self.seen.send_replace(Arc::new(Seen {
             sessions: look.sessions,
             zone: look.zone,

@@ -197,6 +197,12 @@ pub struct StatusView {
     pub problem: Option<String>,
     /// Payloads that label routes.
     pub vrps: Option<usize>,
+    /// `bird`, `openbgpd`, or `archive`.
+    #[serde(default)]
+    pub engine: String,
+    /// What that daemon cannot do or tell, each by a name: `bfd`, `flow`, `as-zero`, `med-zero`, `refused`.
+    #[serde(default)]
+    pub lacks: Vec<String>,
 }
 
 /// Makes views of one moment.
@@ -334,6 +340,8 @@ impl Viewer {
                 .collect(),
             problem: glass.problem(),
             vrps: self.vrps.as_ref().map(|vrps| vrps.len()),
+            engine: glass.feed().engine().to_owned(),
+            lacks: glass.lacks().into_iter().map(str::to_owned).collect(),
         }
     }
 }

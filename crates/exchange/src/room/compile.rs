@@ -12,7 +12,7 @@ use super::things::{
 };
 use super::{Exchange, RoomError};
 use crate::document::{
-    self, BilateralSession, Document, MaxPrefix, Policy, PreferredSite, Secret, SessionTerms,
+    self, BilateralSession, Document, EngineKind, MaxPrefix, Policy, PreferredSite, Secret, SessionTerms,
 };
 
 /// A document and what stands in its way.
@@ -209,7 +209,7 @@ impl Model {
             blackhole_v4: value.blackhole_v4,
             blackhole_v6: value.blackhole_v6,
             draining: value.draining || drained,
-            engine: None,
+            engine: (value.engine == "openbgpd").then_some(EngineKind::Openbgpd),
         })
     }
 
@@ -275,7 +275,8 @@ impl Model {
             let session = session?;
             let terms = SessionTerms {
                 disabled: session.value.wanted == "down",
-                no_bfd: !session.value.bfd,
+                // What its daemon cannot do is not asked of it.
+                no_bfd: !session.value.bfd || server.value.engine == "openbgpd",
                 no_role: session.value.role == "none",
                 max_prefix: session.value.max_prefix,
                 password: secrets.of(session.id),

@@ -231,6 +231,10 @@ pub(super) const ROUTE_SERVER: &[Field] = &[
     field("v6", Ty::V6).listed(),
     field("blackhole_v4", Ty::V4),
     field("blackhole_v6", Ty::V6),
+    field("engine", Ty::Choice(&["bird", "openbgpd"]))
+        .required()
+        .listed()
+        .or("bird"),
     field("draining", Ty::Bool).or("false"),
     field("state", Ty::Choice(&["planned", "active", "retired"]))
         .required()

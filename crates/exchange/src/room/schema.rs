@@ -6,7 +6,12 @@ use store::{Migrations, Step};
 /// All steps so far.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "exchange",
-    steps: &[MODEL, crate::protect::schema::PROTECTION, PREFERRED_SITE],
+    steps: &[
+        MODEL,
+        crate::protect::schema::PROTECTION,
+        PREFERRED_SITE,
+        ENGINE,
+    ],
 };
 
 const MODEL: Step = Step {
@@ -188,6 +193,12 @@ CREATE TABLE exchange_switch_text (
 );
 CREATE INDEX exchange_switch_text_switch ON exchange_switch_text (switch, id);
 ",
+};
+
+const ENGINE: Step = Step {
+    version: 4,
+    name: "the daemon of a route server",
+    sql: "ALTER TABLE exchange_route_server ADD COLUMN engine TEXT NOT NULL DEFAULT 'bird';",
 };
 
 const PREFERRED_SITE: Step = Step {

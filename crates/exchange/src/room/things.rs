@@ -437,6 +437,8 @@ things! {
         blackhole_v4: Option<Ipv4Addr>,
         /// Next hop of blackholes, IPv6.
         blackhole_v6: Option<Ipv6Addr>,
+        /// Its daemon: `bird` or `openbgpd`.
+        engine: String,
         /// Ask members to prefer other ways (RFC 8326).
         draining: bool,
         /// `planned`, `active`, `retired`.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::Timestamp;
+use exchange::engine::daemon::Daemons;
 use exchange::agent::{Applier, ApplierOptions, ApplyState, SiteSnapshot};
 use exchange::document::{Document, Protection};
 use exchange::irr::{self, rpsl::Files};
@@ -41,8 +42,10 @@ async fn a_rule_ends_at_its_time_though_nobody_says_so() {
     let running = dir.path().join("bird.conf");
     let (applier, mut applied) = Applier::new(ApplierOptions {
         site: "hsinchu".to_owned(),
-        running: running.clone(),
-        socket: dir.path().join("none.ctl"),
+        daemons: Daemons {
+            bird: (dir.path().join("none.ctl"), running.clone()),
+            openbgpd: (dir.path().join("none.sock"), dir.path().join("bgpd.conf")),
+        },
         watch: Duration::from_secs(1),
         settle: Duration::from_secs(0),
     });

@@ -8,14 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use exchange::document::Document;
+use exchange::agent::{Applier, ApplierOptions, ApplyState, SiteSnapshot};
+use exchange::document::{Document, EngineKind};
 use exchange::engine::apply::{Options, Outcome, apply};
 use exchange::engine::birdc::{Client, Route};
+use exchange::engine::daemon::Daemons;
 use exchange::engine::openbgpd::OpenBgpd;
 use exchange::engine::{Engine as _, Operate as _, SessionState};
+use exchange::glass::asking::{Asked, Towards, towards};
+use exchange::glass::bgpd::Follower;
+use exchange::glass::follow::Effort;
+use exchange::glass::index::{Fate, Index, Question};
 use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::rendering::{openbgpd::lab, registered};
 
@@ -594,5 +603,156 @@ fn a_change_is_applied_and_one_that_loses_sessions_is_taken_back() {
     assert!(engine.check(&half).is_err());
     assert!(engine.configure(&half, 30).is_err());
     assert_eq!(std::fs::read_to_string(lab.running()).expect("there"), good);
+    assert_eq!(lab.up(), all);
+}
+
+/// Routes of an index as `prefix state` with the numbers of their reasons.
+fn shown(index: &Index, question: &Question) -> Vec<(String, Fate, Vec<u32>)> {
+    let page = index.find(question, 0, 10_000);
+    page.routes
+        .iter()
+        .map(|route| {
+            let reasons = route.reasons(RS).iter().map(|one| one.number()).collect();
+            (route.prefix.to_string(), route.fate, reasons)
+        })
+        .collect()
+}
+
+#[test]
+fn the_looking_glass_shows_what_it_took_what_it_refused_and_why() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::start(&lab(), &members());
+    let mut follower = Follower::of(lab.engine());
+    let now_s = || std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+    let of = |name: &str, fate: Fate, index: &Index| Question {
+        session: index.session(name),
+        fate: Some(fate),
+        ..Question::default()
+    };
+    let mut look = follower.look(now_s()).expect("read");
+    until("every route", || {
+        look = follower.look(now_s()).expect("read");
+        let all = |name: &str| {
+            let (best, accepted, refused) = look.index.counts(look.index.session(name).expect("there"));
+            (best + accepted, refused)
+        };
+        let family = |is_v6: bool| {
+            let is_ours = |prefix: &str| prefix.contains(':') == is_v6;
+            (
+                good().iter().filter(|one| is_ours(one.0)).count(),
+                bad().iter().filter(|one| is_ours(one.0)).count(),
+            )
+        };
+        all("as7539_b1_v4") == family(false) && all("as7539_b1_v6") == family(true)
+    });
+    let mut refused = shown(&look.index, &of("as7539_b1_v4", Fate::Filtered, &look.index));
+    refused.extend(shown(&look.index, &of("as7539_b1_v6", Fate::Filtered, &look.index)));
+    for (prefix, _, _, reason) in bad() {
+        let told = refused.iter().find(|(one, ..)| one == prefix);
+        assert_eq!(told.map(|told| &told.2[..]), Some(&[reason][..]), "{prefix}");
+    }
+    let session = look.sessions.iter().find(|one| one.name == "as7539_b1_v4");
+    let session = session.expect("there");
+    assert!(session.is_established() && session.filtered > 0 && session.preferred > 0);
+    let since = look.zone.unix_s(&session.since).expect("a moment");
+    assert!(now_s().abs_diff(since) < 120, "{}", session.since);
+
+    // What goes to a member and what is kept from it.
+    let now = look.index.clone();
+    let list = |name: &str, list: Towards| {
+        let socket = lab.socket();
+        let asked = Asked {
+            kind: EngineKind::Openbgpd,
+            socket: &socket,
+            now: &now,
+        };
+        let part = towards(&asked, name, list, None, 0, 1_000, now_s()).expect("told");
+        let told = shown(&part.index, &Question::default());
+        told.into_iter().map(|(prefix, ..)| prefix).collect::<Vec<_>>()
+    };
+    until("what is announced", || {
+        list("as1659_b1_v4", Towards::Exported).contains(&"140.110.19.0/24".to_owned())
+    });
+    let exported = list("as1659_b1_v4", Towards::Exported);
+    let withheld = list("as1659_b1_v4", Towards::Withheld);
+    assert!(exported.contains(&"140.110.0.0/16".to_owned()), "{exported:?}");
+    assert!(withheld.contains(&"140.110.10.0/24".to_owned()), "{withheld:?}");
+    assert!(exported.iter().all(|one| !withheld.contains(one)));
+
+    // Nothing moved: the tables are not read again. A route that goes is seen.
+    until("rest", || {
+        follower.look(now_s()).expect("read").effort == Effort::Counters
+    });
+    let socket = &lab.members[&4782].1;
+    Client::connect(socket, PATIENCE)
+        .and_then(|mut client| client.ask("disable rs_v4", &mut |_, _| {}))
+        .expect("BIRD answers");
+    until("its routes go", || {
+        let look = follower.look(now_s()).expect("read");
+        let id = look.index.session("as4782_b1_v4").expect("there");
+        look.index.counts(id) == (0, 0, 0)
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_drives_it_and_goes_back_by_itself() {
+    if !can_run() {
+        return;
+    }
+    let mut document = lab();
+    let site = document.sites.iter_mut().find(|site| site.name == SITE);
+    site.expect("there").engine = Some(EngineKind::Openbgpd);
+    let lab = tokio::task::block_in_place(|| Lab::start(&document, &members()));
+    let all = lab.up();
+    let snapshot = |document: &Document| {
+        let allowed = registered(document, SITE);
+        let snapshot = SiteSnapshot::new(document.clone(), &allowed, "5a".repeat(32));
+        assert_eq!(snapshot.check(SITE), Ok(()));
+        Some(Arc::new(snapshot))
+    };
+    let (applier, mut applied) = Applier::new(ApplierOptions {
+        site: SITE.to_owned(),
+        daemons: Daemons {
+            bird: (lab.dir.path().join("none.ctl"), lab.dir.path().join("bird.conf")),
+            openbgpd: (lab.socket(), lab.running()),
+        },
+        watch: Duration::from_secs(4),
+        settle: Duration::from_millis(500),
+    });
+    let (tell, told) = watch::channel(snapshot(&document));
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    tokio::spawn(applier.run(told, stop));
+    let mut wait = async |state: ApplyState| {
+        let waited = tokio::time::timeout(PATIENCE, applied.wait_for(|now| now.state == state)).await;
+        waited.expect("in time").expect("running").clone()
+    };
+    let first = wait(ApplyState::Running).await;
+    assert_eq!((first.added, first.removed), (0, 0), "{first:?}");
+
+    // Another secret than the member's: its sessions are lost, and the agent goes back.
+    let good = std::fs::read_to_string(lab.running()).expect("there");
+    let text = crate::rendering::LAB.replace("lab-secret", "another-secret");
+    let mut wrong = document.clone();
+    wrong.members = Document::parse("lab.toml", &text).expect("valid").members;
+    tell.send_replace(snapshot(&wrong));
+    let back = wait(ApplyState::RolledBack).await;
+    assert!(back.detail.contains("as1659_b1_v4"), "{back:?}");
+    assert_eq!(std::fs::read_to_string(lab.running()).expect("there"), good);
+    tokio::task::block_in_place(|| until("the sessions", || lab.up() == all));
+
+    // What it cannot do is refused by name before anything is touched.
+    let mut beyond = document.clone();
+    beyond.policy.hold_time_s = 0;
+    let refused = SiteSnapshot::new(beyond, &registered(&document, SITE), "5a".repeat(32));
+    let why = refused.check(SITE).expect_err("refused");
+    assert!(why.contains("hold_time_s"), "{why}");
+
+    document.policy.as_path_max -= 1;
+    tell.send_replace(snapshot(&document));
+    let last = wait(ApplyState::Running).await;
+    assert!(last.added > 0, "{last:?}");
     assert_eq!(lab.up(), all);
 }

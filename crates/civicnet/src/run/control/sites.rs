@@ -9,7 +9,8 @@ use axum::http::Method;
 use base::{NodeName, OrgId, Role, Timestamp};
 use bytes::Bytes;
 use exchange::agent::{Applied, SiteReport, SiteSnapshot};
-use exchange::document::Document;
+use exchange::document::{Document, EngineKind};
+use exchange::engine::daemon::Daemon;
 use exchange::glass::console::{AskError, Door, Doors};
 use exchange::glass::sign::{Key, MAC_HEADER, TIME_HEADER};
 use exchange::irr::{self, AllowedByMember, Cache, Registry, Unreachable, rpsl::Files, whois};
@@ -149,6 +150,16 @@ async fn publish_once(
         registered.allowed(&asked)
     })
     .await??;
+    let mut warnings = warnings;
+    for site in &document.sites {
+        let daemon = Daemon::debian(document.engine_at(&site.name));
+        // What OpenBGPD cannot do is refused at its site alone: the others go on, and the operator is told.
+        if daemon.kind == EngineKind::Openbgpd
+            && let Err(error) = daemon.render(&document, &site.name, &allowed)
+        {
+            warnings.push(runtime::error_chain(&error));
+        }
+    }
     let snapshot = SiteSnapshot::new(document, &allowed, key)
         .with_traffic(traffic.plan(None).await?)
         .with_ends(&ends);

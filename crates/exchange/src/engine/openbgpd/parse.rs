@@ -59,6 +59,40 @@ struct Answer {
     error: Option<String>,
 }
 
+/// A set of the configuration, or of payloads.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SetState {
+    /// Its name.
+    pub name: String,
+    /// Seconds since it last changed; negative: never.
+    #[serde(rename = "last_change_sec")]
+    pub changed_s_ago: i64,
+    /// Its IPv4 prefixes.
+    #[serde(default, rename = "num_IPv4")]
+    pub v4: u64,
+    /// Its IPv6 prefixes.
+    #[serde(default, rename = "num_IPv6")]
+    pub v6: u64,
+}
+
+/// Reads the answer to `show sets`.
+///
+/// # Errors
+/// When it is no such answer, with what is wrong.
+pub fn sets(text: &str) -> Result<Vec<SetState>, String> {
+    #[derive(Deserialize)]
+    struct Sets {
+        #[serde(default)]
+        sets: Vec<SetState>,
+        error: Option<String>,
+    }
+    let told: Sets = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    match told.error {
+        Some(error) => Err(error),
+        None => Ok(told.sets),
+    }
+}
+
 /// Every field may be absent: a session that never was has few.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -68,6 +102,7 @@ struct Neighbor {
     remote_addr: String,
     state: String,
     last_updown: String,
+    last_updown_sec: Option<i64>,
     last_error_received: Option<String>,
     last_error_sent: Option<String>,
     config: Config,
@@ -108,6 +143,15 @@ struct Updates {
 /// # Errors
 /// When it is no such answer, with what is wrong.
 pub fn sessions(text: &str) -> Result<Vec<SessionState>, String> {
+    let aged = aged_sessions(text)?;
+    Ok(aged.into_iter().map(|(session, _)| session).collect())
+}
+
+/// As [`sessions`], each with the seconds since it came into its state, where the daemon knows.
+///
+/// # Errors
+/// As [`sessions`].
+pub fn aged_sessions(text: &str) -> Result<Vec<(SessionState, Option<u64>)>, String> {
     let answer: Answer = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let neighbors = match (answer.neighbors, answer.error) {
         (Some(neighbors), _) => neighbors,
@@ -115,7 +159,11 @@ pub fn sessions(text: &str) -> Result<Vec<SessionState>, String> {
         (None, error) => return Err(error.unwrap_or_else(|| "no sessions in it".to_owned())),
     };
     let found = neighbors.into_iter().filter(|one| !one.config.template);
-    Ok(found.map(session).collect())
+    let aged = found.map(|told| {
+        let age_s = told.last_updown_sec.and_then(|age| u64::try_from(age).ok());
+        (session(told), age_s)
+    });
+    Ok(aged.collect())
 }
 
 fn session(told: Neighbor) -> SessionState {

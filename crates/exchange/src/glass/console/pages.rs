@@ -11,7 +11,8 @@ use super::desk::{AskError, Desk, Door};
 use super::meaning;
 use super::parts::{self, ROWS};
 use crate::glass::api::SearchQuery;
-use crate::glass::view::{RouteView, RoutesView, SessionView};
+use crate::glass::bgpd;
+use crate::glass::view::{RouteView, RoutesView, SessionView, StatusView};
 
 /// How often a page that watches a site asks its agent.
 const WATCH: std::time::Duration = std::time::Duration::from_secs(1);
@@ -123,7 +124,7 @@ async fn overview(State(desk): State<Desk>, visit: Visit) -> WebResult {
 async fn asked(
     desk: &Desk,
     door: &Door,
-) -> Result<(crate::glass::view::StatusView, Vec<SessionView>), AskError> {
+) -> Result<(StatusView, Vec<SessionView>), AskError> {
     let (status, sessions) = futures::future::join(desk.status(door), desk.sessions(door)).await;
     Ok((status?, sessions?))
 }
@@ -164,10 +165,27 @@ async fn site(State(desk): State<Desk>, visit: Visit, Path(site): Path<String>) 
                     )),
                 ),
                 (
+                    visit.t("glass-engine"),
+                    Markup::text(visit.t(&format!("glass-engine-{}", engine(&status)))),
+                ),
+                (
                     visit.t("glass-memory"),
                     Markup::text(ui::bytes(status.memory_bytes as u64)),
                 ),
             ];
+            let lacks: Vec<String> = status
+                .lacks
+                .iter()
+                .filter(|lack| is_word(lack))
+                .map(|lack| visit.t(&format!("glass-lacks-{lack}")))
+                .collect();
+            if !lacks.is_empty() {
+                body = body.add(ui::notice(
+                    Level::Info,
+                    visit.t("glass-lacks"),
+                    Markup::text(lacks.join(" ")),
+                ));
+            }
             let inner = parts::sessions(&visit, &site, &sessions).id("glass-sessions");
             body = body.add(ui::definition_list(facts)).add(ui::live(
                 format!("/glass/{}/live", parts::quoted(&site)),
@@ -191,6 +209,20 @@ async fn site(State(desk): State<Desk>, visit: Visit, Path(site): Path<String>) 
         );
     }
     show(frame, body)
+}
+
+/// The daemon's name; an agent of an earlier version does not say it, and drives BIRD.
+fn engine(status: &StatusView) -> &'static str {
+    match status.engine.as_str() {
+        "openbgpd" => "openbgpd",
+        "archive" => "archive",
+        _ => "bird",
+    }
+}
+
+/// Whether a name that an agent says is one of ours.
+fn is_word(lack: &str) -> bool {
+    lack == bgpd::LACKS_REFUSED || bgpd::LACKS.contains(&lack)
 }
 
 /// The sessions again, whenever something about them changes.
