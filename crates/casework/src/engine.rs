@@ -6,7 +6,7 @@ mod reading;
 mod steps;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
 use base::{CaseId, OrgId, Timestamp, UserId};
@@ -219,6 +219,18 @@ pub(crate) struct Inner {
     pub(crate) people: Arc<dyn People>,
     pub(crate) fetcher: Fetcher,
     pub(crate) config: CaseworkConfig,
+    pub(crate) links: OnceLock<Vec<CaseLink>>,
+}
+
+/// A page of another room that shows a case in its own way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaseLink {
+    /// Key of the link's text.
+    pub label: &'static str,
+    /// The page's path before the case's identifier.
+    pub path: &'static str,
+    /// Who may see the page.
+    pub action: &'static str,
 }
 
 /// What the engine stands on.
@@ -298,8 +310,19 @@ impl Casework {
                 people,
                 fetcher,
                 config,
+                links: OnceLock::new(),
             }),
         }
+    }
+
+    /// Puts links to other rooms' pages on the page of a case; only the first call counts.
+    pub fn link(&self, links: Vec<CaseLink>) {
+        // Whoever comes later finds the links of the first.
+        self.inner.links.set(links).unwrap_or_default();
+    }
+
+    pub(crate) fn links(&self) -> &[CaseLink] {
+        self.inner.links.get().map_or(&[], Vec::as_slice)
     }
 
     /// For those whom the engine holds.

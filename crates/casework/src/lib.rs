@@ -30,7 +30,7 @@ pub mod workflow;
 pub use case::{Case, CaseError, Granted};
 pub use config::CaseworkConfig;
 pub use engine::{
-    Casework, Contact, Filter, Grant, Moved, Opened, Parts, People, Proof, WeakCasework, Who,
+    CaseLink, Casework, Contact, Filter, Grant, Moved, Opened, Parts, People, Proof, WeakCasework, Who,
     refuse,
 };
 pub use number::{CaseNumber, NumberError};

@@ -472,6 +472,18 @@ pub(crate) struct DrillRun {
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,
+    /// Send the record to the console, as the user whose token is given
+    #[arg(long)]
+    pub(crate) tell: bool,
+    /// The console's API; without it the sandbox's
+    #[arg(long, requires = "tell")]
+    pub(crate) api: Option<String>,
+    /// File that holds the token
+    #[arg(long, requires = "tell")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Directory of the sandbox
+    #[arg(long, default_value = "var")]
+    pub(crate) dir: PathBuf,
 }
 
 #[derive(Debug, Args)]

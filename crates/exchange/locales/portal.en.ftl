@@ -305,3 +305,5 @@ manrs-reasons = Refused routes say why
 manrs-reasons-missing = there is no route server
 manrs-protection = Members can ask for protection
 manrs-protection-missing = there is no blackhole next hop
+peering-picture = My place at the exchange
+peering-picture-text = Your ports, routers and the state of your sessions, as the route servers report it. Of other members you see what is public: that they are there.

@@ -311,3 +311,6 @@ xv-outage = Outage
 xv-confirmed = Confirmed
 xv-done = Done
 xv-cancelled = Cancelled
+x-affected = affected
+x-checks = Health checks
+x-drills = Drills

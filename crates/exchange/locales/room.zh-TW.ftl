@@ -311,3 +311,6 @@ xv-outage = 中斷
 xv-confirmed = 已確認
 xv-done = 完成
 xv-cancelled = 取消
+x-affected = 受影響
+x-checks = 健康檢查
+x-drills = 演練

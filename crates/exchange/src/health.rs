@@ -26,6 +26,13 @@ pub const LIMIT_NEAR_PERCENT: u64 = 90;
 /// Bytes of the file of usual figures.
 const USUAL_BYTES_MAX: u64 = 16 << 20;
 
+/// Characters of a note; a comment may have as many.
+const NOTE_CHARS_MAX: usize = 4_000;
+/// Characters of what was seen in one line of it.
+const SEEN_CHARS_MAX: usize = 200;
+/// The check that says that a member has no router where it was looked for.
+const ELSEWHERE: &str = "elsewhere";
+
 /// How good something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,10 +45,30 @@ pub enum Verdict {
     Down,
 }
 
+impl Verdict {
+    /// The name in tables and keys of texts.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+        }
+    }
+
+    /// A word for lists on a terminal: what is not good stands out.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Degraded => "DEGRADED",
+            Self::Down => "DOWN",
+        }
+    }
+}
+
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// `route-server`, `session`, `bfd`, `routes`, `limit` or `ping`.
+    /// `route-server`, `session`, `bfd`, `routes`, `limit`, `ping`, `agent` or `elsewhere`.
     pub check: String,
     /// The site.
     pub site: String,
@@ -186,7 +213,7 @@ pub fn check(
     let worst = findings.iter().map(|finding| finding.verdict).max();
     if worst.is_none() {
         findings.push(Finding {
-            check: "session".to_owned(),
+            check: ELSEWHERE.to_owned(),
             site: places.names(),
             object: format!("AS{}", member.asn),
             verdict: Verdict::Degraded,
@@ -205,6 +232,87 @@ pub fn check(
         verdict: worst.unwrap_or(Verdict::Degraded),
         findings,
     }
+}
+
+/// One check from what each site found about the member. Sites in `silent` gave no answer, with the reason;
+/// a site where the member has no router counts only when no other site knows it either.
+pub fn joined(
+    asn: u32,
+    name: &str,
+    at_s: u64,
+    found: Vec<Checked>,
+    silent: &[(String, String)],
+) -> Checked {
+    let is_elsewhere = |one: &Checked| one.findings.iter().all(|f| f.check == ELSEWHERE);
+    let is_known = found.iter().any(|one| !is_elsewhere(one));
+    let mut findings: Vec<Finding> = found
+        .into_iter()
+        .filter(|one| !is_known || !is_elsewhere(one))
+        .flat_map(|one| one.findings)
+        .collect();
+    findings.extend(silent.iter().map(|(site, why)| Finding {
+        check: "agent".to_owned(),
+        site: site.clone(),
+        object: site.clone(),
+        verdict: Verdict::Degraded,
+        seen: why.clone(),
+        expected: "answers".to_owned(),
+        words_zh: "據點的代理程式沒有回應：這個據點未檢查".to_owned(),
+        words_en: "the site's agent does not answer: nothing was checked there".to_owned(),
+    }));
+    let worst = findings.iter().map(|finding| finding.verdict).max();
+    Checked {
+        kind: "exchange-member-check".to_owned(),
+        version: 1,
+        asn,
+        name: name.to_owned(),
+        at_s,
+        // Where nobody was asked nothing is known.
+        verdict: worst.unwrap_or(Verdict::Degraded),
+        findings,
+    }
+}
+
+/// The findings as a comment of a case, in both languages, told by `source`: the worst first, as many as
+/// fit.
+pub fn note(checked: &Checked, source: &str) -> String {
+    let (zh, en) = match checked.verdict {
+        Verdict::Good => ("正常", "in order"),
+        Verdict::Degraded => ("降級", "degraded"),
+        Verdict::Down => ("中斷", "down"),
+    };
+    let seconds = i64::try_from(checked.at_s).unwrap_or(i64::MAX);
+    let at = base::Timestamp::from_seconds(seconds).taipei();
+    let mut text = format!(
+        "AS{} {}:{zh} / {en} ({at}, {source})\n",
+        checked.asn, checked.name
+    );
+    let mut findings: Vec<&Finding> = checked.findings.iter().collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.verdict));
+    let mut chars = text.chars().count();
+    for (at, finding) in findings.iter().enumerate() {
+        let short = |text: &str| text.chars().take(SEEN_CHARS_MAX).collect::<String>();
+        let line = format!(
+            "- {} {} {} {}:{} / {} ({}; {})\n",
+            finding.verdict.word(),
+            finding.site,
+            finding.check,
+            finding.object,
+            finding.words_zh,
+            finding.words_en,
+            short(&finding.seen),
+            short(&finding.expected),
+        );
+        let rest = format!("… +{}\n", findings.len() - at);
+        let length = line.chars().count();
+        if chars + length + rest.chars().count() > NOTE_CHARS_MAX {
+            text.push_str(&rest);
+            break;
+        }
+        chars += length;
+        text.push_str(&line);
+    }
+    text
 }
 
 /// Sessions, and the neighbours that BFD sees up where the daemon has BFD.
@@ -484,5 +592,75 @@ mod tests {
         let checked = check(&document, provider, &places, &mut usual, false, 0);
         assert_eq!(checked.verdict, Verdict::Degraded);
         assert_eq!(checked.findings.len(), 1);
+    }
+
+    fn sample(verdict: Verdict, object: &str) -> Finding {
+        Finding {
+            check: "session".into(),
+            site: "hsinchu".into(),
+            object: object.into(),
+            verdict,
+            seen: "x".repeat(1_000),
+            expected: "Established".into(),
+            words_zh: "連線中斷".into(),
+            words_en: "the session is down".into(),
+        }
+    }
+
+    #[test]
+    fn sites_are_joined_and_those_without_the_member_left_out() {
+        let of = |findings: Vec<Finding>| Checked {
+            kind: "exchange-member-check".into(),
+            version: 1,
+            asn: 1659,
+            name: "TANet".into(),
+            at_s: 1,
+            verdict: Verdict::Good,
+            findings,
+        };
+        let mut elsewhere = sample(Verdict::Degraded, "AS1659");
+        elsewhere.check = ELSEWHERE.into();
+        let found = vec![
+            of(vec![sample(Verdict::Good, "one")]),
+            of(vec![elsewhere.clone()]),
+        ];
+        let whole = joined(1659, "TANet", 1, found.clone(), &[]);
+        assert_eq!((whole.verdict, whole.findings.len()), (Verdict::Good, 1));
+        let silent = [("tainan".to_owned(), "dead".to_owned())];
+        let part = joined(1659, "TANet", 1, found, &silent);
+        assert_eq!((part.verdict, part.findings.len()), (Verdict::Degraded, 2));
+        let nowhere = joined(1659, "TANet", 1, vec![of(vec![elsewhere])], &[]);
+        assert_eq!(nowhere.findings.len(), 1);
+        assert_eq!(joined(1, "x", 1, Vec::new(), &[]).verdict, Verdict::Degraded);
+    }
+
+    #[test]
+    fn a_note_tells_the_worst_first_and_fits_into_a_comment() {
+        let mut checked = Checked {
+            kind: "exchange-member-check".into(),
+            version: 1,
+            asn: 1659,
+            name: "TANet".into(),
+            at_s: 1_795_222_800,
+            verdict: Verdict::Down,
+            findings: vec![
+                sample(Verdict::Good, "one"),
+                sample(Verdict::Down, "two"),
+            ],
+        };
+        let text = note(&checked, "here");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].starts_with("AS1659 TANet:中斷 / down (2026-"),
+            "{}",
+            lines[0]
+        );
+        assert!(lines[1].starts_with("- DOWN hsinchu session two:連線中斷 / the session is down"));
+        assert!(lines[2].starts_with("- good"));
+        checked.findings = vec![sample(Verdict::Down, "many"); 100];
+        let text = note(&checked, "here");
+        assert!(text.chars().count() <= NOTE_CHARS_MAX);
+        let told = text.lines().count() - 2;
+        assert!(text.ends_with(&format!("… +{}\n", 100 - told)), "{text}");
     }
 }

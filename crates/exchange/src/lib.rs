@@ -13,7 +13,8 @@
 //!
 //! [`portal`] is the members' side: applications, my network, rules. [`protect`] announces blackholes and
 //! flow rules for members, and [`manrs`] counts the evidence for the MANRS programme.
-//! [`traffic`] says what ports carry and who sends to whom.
+//! [`traffic`] says what ports carry and who sends to whom. [`operations`] is what is done when something is
+//! wrong, or rehearsed: incidents on the picture, checks of members, records of drills.
 //!
 //! Nobody here speaks BGP: BIRD (or OpenBGPD) does, driven from outside.
 
@@ -27,6 +28,7 @@ pub mod health;
 pub mod irr;
 pub mod manrs;
 pub mod mrt;
+pub mod operations;
 pub mod places;
 pub mod portal;
 pub mod prefix_table;

@@ -43,6 +43,15 @@ pub(super) async fn view(
         body = body.section(visit.t("proofs"), proof_list(&visit, &frame, &proofs));
     }
     body = body.add_some(actions(&visit, &opened));
+    let links: Vec<Markup> = casework
+        .links()
+        .iter()
+        .filter(|link| visit.principal.could(link.action))
+        .map(|link| ui::button_link(format!("{}{id}", link.path), visit.t(link.label)))
+        .collect();
+    if !links.is_empty() {
+        body = body.group("actions", links);
+    }
     body = body.section(visit.t("case-values"), value_list(&visit, &opened, &values));
     body = body.section(
         visit.t("case-files"),

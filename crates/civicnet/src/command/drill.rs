@@ -14,8 +14,9 @@ use exchange::drill::record::{End, Record};
 use exchange::drill::run::{Watch, rehearse, run as walk};
 use exchange::places::Places;
 
+use super::enforce::Api;
 use crate::Verdict;
-use crate::cli::{DrillCommand, DrillRun};
+use crate::cli::{ApiDoor, DrillCommand, DrillRun};
 
 /// How long `restore` tries.
 const RESTORE_PATIENCE: Duration = Duration::from_secs(60);
@@ -75,6 +76,16 @@ async fn drill(asked: DrillRun) -> anyhow::Result<Verdict> {
     if !asked.yes {
         confirm(&plan)?;
     }
+    // Before anything is touched: is there a door at all?
+    let api = match asked.tell {
+        true => Some(Api::open(&ApiDoor {
+            api: asked.api.clone(),
+            token_file: asked.token_file.clone(),
+            dir: asked.dir.clone(),
+            json: false,
+        })?),
+        false => None,
+    };
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -92,6 +103,13 @@ async fn drill(asked: DrillRun) -> anyhow::Result<Verdict> {
     signals.abort();
     for path in record.write(&asked.record)? {
         crate::out(&path.display().to_string())?;
+    }
+    if let Some(api) = api {
+        // The record is on the disk: whoever reads the terminal sends it again.
+        match api.post("exchange-drills", &serde_json::to_value(&record)?).await {
+            Ok(_) => crate::out("the record is sent")?,
+            Err(error) => crate::complain(&format!("the record is not sent: {error:#}")),
+        }
     }
     for probe in &record.probes {
         let silence = probe.silence_ms.map_or_else(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use base::Role;
-use exchange::agent::{self, Applied, Applier, ApplierOptions, SiteSnapshot};
+use exchange::agent::{self, Applied, Applier, ApplierOptions, Checker, SiteSnapshot};
 use exchange::document::EngineKind;
 use exchange::engine::daemon::Daemons;
 use exchange::glass::api::{self, Guard};
@@ -84,6 +84,7 @@ pub(super) fn join(
     let first = snapshot.borrow().clone();
     let (send_asn, asn) = watch::channel(asn_of(first.as_deref()));
     let (send_key, key) = watch::channel(key_of(first.as_deref()));
+    let checker = Checker::new(&section.site, daemons.clone(), snapshot.clone());
     let feed = |snapshot: Option<&SiteSnapshot>, daemons: &Daemons, site: &str| {
         Feed::of(&match snapshot {
             Some(snapshot) => daemons.at(&snapshot.document, site),
@@ -128,7 +129,7 @@ pub(super) fn join(
             key: Some(key),
         };
         let prober = Prober::new(section.probe_allow.clone());
-        let router = api::router(glass, Some(prober), guard);
+        let router = api::router_of(glass, Some(prober), Some(checker), guard);
         let (listener, stop) = (process.listen(address)?, tasks.soft());
         tasks.spawn_essential("looking glass's listener", async move {
             web::serve_router(router, listener, stop).await

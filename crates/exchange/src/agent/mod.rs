@@ -9,10 +9,12 @@
 //! control plane the last good configuration runs on.
 
 pub mod applier;
+pub mod check;
 pub mod labels;
 pub mod report;
 pub mod snapshot;
 
 pub use applier::{Applied, Applier, ApplierOptions, ApplyState};
+pub use check::Checker;
 pub use report::{SessionReport, SiteReport};
 pub use snapshot::{Registered, SiteSnapshot};

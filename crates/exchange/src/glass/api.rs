@@ -25,6 +25,7 @@ use super::live::Glass;
 use super::probe::{ProbeError, ProbeRequest, Prober};
 use super::sign::{Key, MAC_HEADER, TIME_HEADER};
 use super::view::{ChangesView, RoutesView, Viewer};
+use crate::agent::check::{CheckError, Checker};
 use crate::document::EngineKind;
 use crate::engine::birdc::{Client, Status};
 use crate::engine::openbgpd::{self, OpenBgpd};
@@ -53,13 +54,25 @@ pub struct Guard {
 pub(super) struct Service {
     pub(super) glass: Glass,
     prober: Option<Arc<Prober>>,
+    checker: Option<Checker>,
     guard: Arc<Guard>,
     turns: Arc<tokio::sync::Semaphore>,
 }
 
 /// The routes, with birdwatcher's.
 pub fn router(glass: Glass, prober: Option<Prober>, guard: Guard) -> Router {
+    router_of(glass, prober, None, guard)
+}
+
+/// As [`router`], with checks of members.
+pub fn router_of(
+    glass: Glass,
+    prober: Option<Prober>,
+    checker: Option<Checker>,
+    guard: Guard,
+) -> Router {
     let service = Service {
+        checker,
         glass,
         prober: prober.map(Arc::new),
         guard: Arc::new(guard),
@@ -73,6 +86,7 @@ pub fn router(glass: Glass, prober: Option<Prober>, guard: Guard) -> Router {
         .route("/glass/exported/{id}", get(exported))
         .route("/glass/withheld/{id}", get(withheld))
         .route("/glass/probes", post(probe))
+        .route("/glass/health", post(health))
         .route("/api/search", get(search))
         .route("/api/changes", get(changes))
         .merge(birdwatcher::router())
@@ -500,4 +514,36 @@ async fn probe(
             Err(refuse(status, runtime::error_chain(&error)))
         }
     }
+}
+
+/// Whom to check.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HealthRequest {
+    asn: u32,
+}
+
+async fn health(
+    State(service): State<Service>,
+    Json(request): Json<HealthRequest>,
+) -> Result<Response, Response> {
+    let Some(checker) = &service.checker else {
+        return Err(refuse(
+            StatusCode::NOT_IMPLEMENTED,
+            "this looking glass does not check members".into(),
+        ));
+    };
+    checker
+        .check(request.asn, now_s())
+        .await
+        .map(|checked| answer(&checked))
+        .map_err(|error| {
+            let status = match &error {
+                CheckError::NoDocument => StatusCode::SERVICE_UNAVAILABLE,
+                CheckError::NoMember(_) => StatusCode::NOT_FOUND,
+                CheckError::Busy => StatusCode::TOO_MANY_REQUESTS,
+                CheckError::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            refuse(status, error.to_string())
+        })
 }

@@ -3,6 +3,7 @@
 pub(crate) mod documents;
 
 use axum::extract::{Path, State};
+use axum::response::Response;
 use casework::Filter;
 use casework::api::page_request;
 use casework::body::{Body, show};
@@ -18,10 +19,13 @@ use super::mine::{Network, SessionSeen};
 use super::room::{Desk, told};
 use crate::protect::words::sentence;
 use crate::protect::{State as RuleState, Wanted};
+use crate::room::pages::overview::{Model, View, follow};
 use crate::room::shell::by;
 use crate::room::states::SeenState;
 use crate::room::{By, Record};
 
+/// The element that holds the picture.
+const PICTURE: &str = "peering-picture";
 /// Requests of a network that its page shows.
 const REQUESTS_MAX: u32 = 10;
 
@@ -30,6 +34,7 @@ pub(crate) fn pages(desk: Desk) -> Pages<()> {
     Pages::new()
         .get("/peering", "peering:view", list)
         .get("/peering/{asn}", "peering:view", view)
+        .get("/peering/{asn}/live", "peering:view", live)
         .get(
             "/peering/{asn}/configuration",
             "peering:view",
@@ -130,7 +135,16 @@ async fn view(State(desk): State<Desk>, visit: Visit, Path(asn): Path<String>) -
         .frame_titled(network.member.text("name"))
         .crumb("/peering", visit.t("nav-peering"));
     let mut body = overview(&desk, &visit, &network, org).await?;
+    let picture = Model::read(&desk.picture, &visit).await?;
+    let inner = Markup::new(format!(
+        "<div id=\"{PICTURE}\">{}</div>",
+        picture.markup(&visit, &View::Member(network.member.id))
+    ));
+    let picture = Body::new()
+        .text(visit.t("peering-picture-text"))
+        .add(ui::live(format!("/peering/{}/live", network.asn()), inner));
     body = body
+        .section(visit.t("peering-picture"), picture)
         .section(visit.t("peering-sessions"), sessions(&visit, &network))
         .section(visit.t("peering-ports"), ports(&visit, &network))
         .section(visit.t("peering-routers"), routers(&visit, &network))
@@ -147,6 +161,17 @@ async fn view(State(desk): State<Desk>, visit: Visit, Path(asn): Path<String>) -
             requests(&desk, &visit, org).await?,
         );
     show(frame, body)
+}
+
+/// The picture of one's own part again, whenever the state of a session is another.
+async fn live(
+    State(desk): State<Desk>,
+    visit: Visit,
+    Path(asn): Path<String>,
+) -> WebResult<Response> {
+    let network = network(&desk, &visit, &asn, None).await?;
+    let view = View::Member(network.member.id);
+    follow(desk.picture, visit, view, PICTURE)
 }
 
 async fn overview(

@@ -34,6 +34,8 @@ pub const LOCALES: Locales = Locales {
 pub(crate) struct Desk {
     pub(crate) portal: Portal,
     pub(crate) casework: Casework,
+    /// What the picture of the exchange stands on.
+    pub(crate) picture: crate::room::shell::Desk,
 }
 
 /// Who changes something.
@@ -89,6 +91,11 @@ impl Portal {
         let desk = Desk {
             portal: self.clone(),
             casework: casework.clone(),
+            picture: crate::room::shell::Desk {
+                exchange: self.exchange.clone(),
+                config: crate::room::RoomConfig::default(),
+                streams: web::Streams::default(),
+            },
         };
         let entry = |label, path, icon, action| NavEntry {
             label,

@@ -5,7 +5,7 @@ mod document;
 mod form;
 mod import;
 mod list;
-mod overview;
+pub(crate) mod overview;
 mod parts;
 mod prefer;
 mod switch;

@@ -11,6 +11,7 @@ pub const MIGRATIONS: Migrations = Migrations {
         crate::protect::schema::PROTECTION,
         PREFERRED_SITE,
         ENGINE,
+        crate::operations::OPERATIONS,
     ],
 };
 

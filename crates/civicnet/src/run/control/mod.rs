@@ -144,6 +144,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         fetcher: Fetcher::new(resolver, &config.casework.allow_private),
         config: config.casework.clone(),
     });
+    casework.link(vec![exchange::operations::CASE_LINK]);
     let objects = Objects::open(db.clone())
         .await
         .context("could not open the store of STIX objects")?;
@@ -176,6 +177,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     };
     let agents = sites::Agents::new(control.clone(), exchange.clone(), vault)
         .context("could not make the client of looking glasses")?;
+    let agents: Arc<dyn exchange::glass::console::Doors> = Arc::new(agents);
     let rooms = vec![
         traffic.room(),
         casework.room(),
@@ -193,7 +195,8 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
             people: people.clone(),
         }),
         exchange.room(&config.exchange),
-        exchange::glass::console::room(exchange::glass::console::Desk::new(Arc::new(agents))),
+        exchange::operations::room(&exchange, &casework, agents.clone()),
+        exchange::glass::console::room(exchange::glass::console::Desk::new(agents)),
     ];
     let web = Web::new(config.web.clone(), db.clone(), vault.clone(), rooms)
         .context("the console does not fit together")?;

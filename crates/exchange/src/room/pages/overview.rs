@@ -1,6 +1,6 @@
 //! The first page of the room: what is wrong, the picture, what is planned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -8,6 +8,7 @@ use axum::response::Response;
 use base::Timestamp;
 use casework::body::{Body, show};
 use futures::StreamExt as _;
+use uuid::Uuid;
 use web::ui::{self, Column, Icon, Markup, Table};
 use web::{Lang, Level, Update, Visit, WebResult};
 
@@ -27,8 +28,38 @@ const WRONG_MAX: usize = 50;
 /// Microseconds of a day.
 const DAY_MICROS: i64 = 86_400_000_000;
 
+/// Who looks at the picture, and for what.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum View {
+    /// The house: everything.
+    #[default]
+    House,
+    /// A member: its own ports and sessions, and of others what the member export says to everybody.
+    Member(Uuid),
+    /// The house, for an incident: what it is about is framed.
+    Incident(BTreeSet<Uuid>),
+}
+
+impl View {
+    fn marks(&self, id: Uuid) -> bool {
+        matches!(self, Self::Incident(affected) if affected.contains(&id))
+    }
+
+    /// Whether the reader sees what is only a member's own and the house's.
+    fn sees(&self, member: &str) -> bool {
+        match self {
+            Self::Member(own) => own.to_string() == member,
+            _ => true,
+        }
+    }
+
+    fn is_house(&self) -> bool {
+        !matches!(self, Self::Member(_))
+    }
+}
+
 /// Everything that the page shows.
-struct Model {
+pub(crate) struct Model {
     members: Vec<Record>,
     sites: Vec<Record>,
     switches: Vec<Record>,
@@ -40,7 +71,7 @@ struct Model {
 }
 
 impl Model {
-    async fn read(desk: &Desk, visit: &Visit) -> WebResult<Self> {
+    pub(crate) async fn read(desk: &Desk, visit: &Visit) -> WebResult<Self> {
         let all = |kind: Kind| {
             let tell = desk.tell(visit);
             async move {
@@ -95,7 +126,7 @@ impl Model {
         worst(&levels)
     }
 
-    fn picture(&self, visit: &Visit) -> Picture {
+    fn picture(&self, visit: &Visit, view: &View) -> Picture {
         let zh = visit.lang == Lang::ZhTw;
         let place = |things: &[Record], id: &str| {
             things.iter().position(|thing| thing.id.to_string() == id)
@@ -104,8 +135,13 @@ impl Model {
         for site in &self.sites {
             let id = site.id.to_string();
             let mut inside: Vec<Spot> = Vec::new();
-            for switch in self.switches.iter().filter(|s| s.text("site") == id) {
+            let switches = self.switches.iter().filter(|s| s.text("site") == id);
+            for switch in switches.clone().filter(|_| !view.is_house()) {
+                inside.extend(self.own_ports(visit, view, switch));
+            }
+            for switch in switches.filter(|_| view.is_house()) {
                 inside.push(Spot {
+                    marked: view.marks(switch.id),
                     label: switch.label.clone(),
                     detail: match switch.text("model") {
                         "" => parts::choice(visit, switch.text("vendor")),
@@ -123,8 +159,12 @@ impl Model {
                 inside.push(Spot {
                     label: server.label.clone(),
                     detail: parts::kind_name(visit, Kind::RouteServer),
-                    path: server.path(),
-                    level: self.server_level(server),
+                    path: match view.is_house() {
+                        true => server.path(),
+                        false => format!("/glass/{}", site.label),
+                    },
+                    level: self.server_level(server, view),
+                    marked: view.marks(server.id),
                 });
             }
             picture.sites.push(SiteSpot {
@@ -133,17 +173,31 @@ impl Model {
                         .text(if zh { "title_zh" } else { "title_en" })
                         .to_owned(),
                     detail: parts::choice(visit, site.text("state")),
-                    path: site.path(),
+                    path: match view.is_house() {
+                        true => site.path(),
+                        false => format!("/glass/{}", site.label),
+                    },
                     level: match site.text("state") {
                         "active" => Level::Good,
                         _ => Level::Neutral,
                     },
+                    marked: view.marks(site.id),
                 },
                 inside,
             });
         }
         for member in &self.members {
             let id = member.id.to_string();
+            if !view.sees(&id) {
+                picture.members.push(Spot {
+                    label: member.label.clone(),
+                    detail: format!("AS{}", member.values["asn"]),
+                    path: String::new(),
+                    level: Level::Neutral,
+                    marked: false,
+                });
+                continue;
+            }
             let levels: Vec<Level> = self
                 .routers
                 .iter()
@@ -153,8 +207,12 @@ impl Model {
             picture.members.push(Spot {
                 label: member.label.clone(),
                 detail: format!("AS{} {}", member.values["asn"], self.capacity(visit, &id)),
-                path: member.path(),
+                path: match view.is_house() {
+                    true => member.path(),
+                    false => format!("/peering/{}", member.values["asn"]),
+                },
                 level: worst(&levels),
+                marked: view.marks(member.id),
             });
         }
         for router in &self.routers {
@@ -164,19 +222,47 @@ impl Model {
             ) else {
                 continue;
             };
+            if !view.sees(router.text("member")) {
+                let named = |spot: Option<&Spot>| spot.map_or("", |spot| spot.label.as_str());
+                picture.links.push(Link {
+                    member,
+                    site,
+                    spot: Spot {
+                        label: named(picture.members.get(member)).to_owned(),
+                        detail: named(picture.sites.get(site).map(|site| &site.spot)).to_owned(),
+                        path: String::new(),
+                        level: Level::Neutral,
+                        marked: false,
+                    },
+                });
+                continue;
+            }
             let level = self.router_level(router);
+            let sessions = self.sessions_of(router).any(|one| view.marks(one.id));
             picture.links.push(Link {
                 member,
                 site,
                 spot: Spot {
                     label: router.label.clone(),
                     detail: level_word(visit, level),
-                    path: router.path(),
+                    path: match view.is_house() {
+                        true => router.path(),
+                        false => format!(
+                            "/peering/{}/configuration",
+                            self.members[member].values["asn"]
+                        ),
+                    },
                     level,
+                    marked: sessions || view.marks(router.id),
                 },
             });
         }
-        self.cores(visit, &mut picture);
+        if view.is_house() {
+            self.cores(visit, view, &mut picture);
+        } else {
+            // Its own first: of many members only some are drawn.
+            picture.own_first(|n| view.sees(&self.members[n].id.to_string()));
+        }
         picture
     }
 
@@ -199,12 +285,45 @@ impl Model {
         }
     }
 
-    fn server_level(&self, server: &Record) -> Level {
+    /// A member's own ports on a switch.
+    fn own_ports(&self, visit: &Visit, view: &View, switch: &Record) -> Vec<Spot> {
+        let id = switch.id.to_string();
+        let own = self.ports.iter().filter(|port| {
+            let member = port.text("member");
+            port.text("switch") == id && !member.is_empty() && view.sees(member)
+        });
+        own.map(|port| Spot {
+            label: port.text("name").to_owned(),
+            detail: format!(
+                "{} {}",
+                parts::speed(port.number("speed_mbps").unwrap_or(0)),
+                parts::choice(visit, port.text("state"))
+            ),
+            path: String::new(),
+            level: match port.text("state") {
+                "active" => Level::Good,
+                "faulty" => Level::Bad,
+                "disabled" => Level::Warn,
+                _ => Level::Neutral,
+            },
+            marked: false,
+        })
+        .collect()
+    }
+
+    /// Whether a session belongs to what the reader sees.
+    fn is_seen(&self, session: &Record, view: &View) -> bool {
+        let router = session.text("router");
+        let router = self.routers.iter().find(|one| one.id.to_string() == router);
+        router.is_some_and(|router| view.sees(router.text("member")))
+    }
+
+    fn server_level(&self, server: &Record, view: &View) -> Level {
         let id = server.id.to_string();
         let levels: Vec<Level> = self
             .sessions
             .iter()
-            .filter(|session| session.text("route_server") == id)
+            .filter(|session| session.text("route_server") == id && self.is_seen(session, view))
             .map(|session| self.level(session))
             .collect();
         if levels.contains(&Level::Good) {
@@ -213,7 +332,7 @@ impl Model {
         worst(&levels)
     }
 
-    fn cores(&self, visit: &Visit, picture: &mut Picture) {
+    fn cores(&self, visit: &Visit, view: &View, picture: &mut Picture) {
         let site_of = |port: &Record| {
             let switch = self
                 .switches
@@ -252,6 +371,7 @@ impl Model {
                         ),
                         path: port.path(),
                         level,
+                        marked: view.marks(port.id) || view.marks(remote.id),
                     },
                 });
             }
@@ -259,10 +379,14 @@ impl Model {
     }
 
     /// The picture, and the same in words.
-    fn markup(&self, visit: &Visit) -> Markup {
-        let picture = self.picture(visit);
-        let up = self
+    pub(crate) fn markup(&self, visit: &Visit, view: &View) -> Markup {
+        let picture = self.picture(visit, view);
+        let sessions: Vec<&Record> = self
             .sessions
+            .iter()
+            .filter(|session| self.is_seen(session, view))
+            .collect();
+        let up = sessions
             .iter()
             .filter(|s| self.level(s) == Level::Good)
             .count();
@@ -272,7 +396,7 @@ impl Model {
                 ("members", &self.members.len().to_string()),
                 ("sites", &self.sites.len().to_string()),
                 ("up", &up.to_string()),
-                ("sessions", &self.sessions.len().to_string()),
+                ("sessions", &sessions.len().to_string()),
             ],
         );
         let mut table = Table::new(visit.t("x-connections"))
@@ -287,16 +411,32 @@ impl Model {
             ) else {
                 continue;
             };
+            if link.spot.path.is_empty() {
+                // Of others only that they are there.
+                table.push(vec![
+                    Markup::text(&member.label),
+                    Markup::text("–"),
+                    Markup::link(&site.spot.path, &site.spot.label),
+                    Markup::text("–"),
+                ]);
+                continue;
+            }
+            let mut state = ui::badge(link.spot.level, &link.spot.detail);
+            if link.spot.marked || member.marked || site.spot.marked {
+                state = state.and(&ui::badge(Level::Bad, visit.t("x-affected")));
+            }
             table.push(vec![
                 Markup::link(&member.path, &member.label),
                 Markup::link(&link.spot.path, &link.spot.label),
                 Markup::link(&site.spot.path, &site.spot.label),
-                ui::badge(link.spot.level, &link.spot.detail),
+                state,
             ]);
         }
-        let mut body = Body::new()
-            .add(self.tiles(visit))
-            .add(topology::draw(&picture, &title));
+        let mut body = Body::new();
+        if view.is_house() {
+            body = body.add(self.tiles(visit));
+        }
+        body = body.add(topology::draw(&picture, &title));
         if self.members.len() > topology::MEMBERS_DRAWN_MAX {
             body = body.text(visit.t("x-picture-cut"));
         }
@@ -356,8 +496,40 @@ impl Model {
             .markup()
     }
 
+    /// Sessions that are not as wanted, of those that belong to one of these members, routers, route
+    /// servers or sites.
+    pub(crate) fn wrong_of(&self, visit: &Visit, about: &BTreeSet<Uuid>) -> Option<Table> {
+        let is_about = |text: &str| text.parse().is_ok_and(|id: Uuid| about.contains(&id));
+        self.wrong_where(visit, visit.now, |session| {
+            let router = self
+                .routers
+                .iter()
+                .find(|one| one.id.to_string() == session.text("router"));
+            let server = self
+                .servers
+                .iter()
+                .find(|one| one.id.to_string() == session.text("route_server"));
+            router.is_some_and(|router| {
+                about.contains(&router.id)
+                    || is_about(router.text("member"))
+                    || is_about(router.text("site"))
+            }) || server.is_some_and(|server| {
+                about.contains(&server.id) || is_about(server.text("site"))
+            })
+        })
+    }
+
     /// Sessions that are not as wanted.
     fn wrong(&self, visit: &Visit, now: Timestamp) -> Option<Table> {
+        self.wrong_where(visit, now, |_| true)
+    }
+
+    fn wrong_where(
+        &self,
+        visit: &Visit,
+        now: Timestamp,
+        is_meant: impl Fn(&Record) -> bool,
+    ) -> Option<Table> {
         let mut table = Table::new(visit.t("x-wrong"))
             .column(Column::text(visit.t("xk-session")))
             .column(Column::text(visit.t("x-seen")))
@@ -366,7 +538,7 @@ impl Model {
         let wrong = self
             .sessions
             .iter()
-            .filter(|s| matches!(self.level(s), Level::Bad | Level::Warn));
+            .filter(|s| matches!(self.level(s), Level::Bad | Level::Warn) && is_meant(s));
         for session in wrong.take(WRONG_MAX) {
             let Some(seen) = self.live.of_session(session) else {
                 continue;
@@ -445,7 +617,7 @@ pub(super) async fn overview(State(desk): State<Desk>, visit: Visit) -> WebResul
     }
     let inner = Markup::new(format!(
         "<div id=\"exchange-picture\">{}</div>",
-        model.markup(&visit)
+        model.markup(&visit, &View::House)
     ));
     body = body.add(ui::live("/exchange/live", inner));
     if let Some(table) = model.wrong(&visit, visit.now) {
@@ -506,8 +678,19 @@ pub(super) async fn live(
     State(desk): State<Desk>,
     visit: Visit,
 ) -> Result<Response, web::WebError> {
+    follow(desk, visit, View::House, "exchange-picture")
+}
+
+/// The picture of a view, sent into the element `target` whenever a session's state is another.
+pub(crate) fn follow(
+    desk: Desk,
+    visit: Visit,
+    view: View,
+    target: &'static str,
+) -> Result<Response, web::WebError> {
     let streams = desk.streams.clone();
-    let ticks = futures::stream::unfold((desk, visit, None), |(desk, visit, before)| async move {
+    let start = (desk, visit, view, None);
+    let ticks = futures::stream::unfold(start, move |(desk, visit, view, before)| async move {
         let mut before: Option<Vec<(String, std::net::IpAddr, SeenState)>> = before;
         loop {
             let first = before.is_none();
@@ -530,17 +713,17 @@ pub(super) async fn live(
             }
             before = Some(now);
             let markup = match Model::read(&desk, &visit).await {
-                Ok(model) => model.markup(&visit),
+                Ok(model) => model.markup(&visit, &view),
                 Err(error) => {
                     tracing::warn!(%error, "The exchange's picture could not be renewed");
                     continue;
                 }
             };
             let update = Update::Fragment {
-                target: "exchange-picture".into(),
+                target: target.into(),
                 html: markup,
             };
-            return Some((update, (desk, visit, before)));
+            return Some((update, (desk, visit, view, before)));
         }
     });
     streams.open(ticks.boxed(), std::future::pending())

@@ -158,6 +158,8 @@ pub(super) fn tabs(visit: &Visit, here: &str) -> Markup {
         entries.push((path, kind_names(visit, kind), is_here));
     }
     for (path, key) in [
+        ("/exchange/checks", "x-checks"),
+        ("/exchange/drills", "x-drills"),
         ("/exchange/history", "x-history"),
         ("/exchange/document", "x-document"),
     ] {

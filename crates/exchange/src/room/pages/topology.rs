@@ -27,10 +27,12 @@ pub(super) struct Spot {
     pub(super) label: String,
     /// A line below.
     pub(super) detail: String,
-    /// Its page.
+    /// Its page; empty where the reader has none.
     pub(super) path: String,
     /// Its state.
     pub(super) level: Level,
+    /// Whether it is what the picture is about: an incident's.
+    pub(super) marked: bool,
 }
 
 /// A site with what stands there.
@@ -75,6 +77,23 @@ pub(super) struct Picture {
     pub(super) links: Vec<Link>,
     /// Links between sites.
     pub(super) cores: Vec<Core>,
+}
+
+impl Picture {
+    /// Puts the members that `is_own` names, by place, before the others.
+    pub(super) fn own_first(&mut self, is_own: impl Fn(usize) -> bool) {
+        let (own, others): (Vec<usize>, Vec<usize>) =
+            (0..self.members.len()).partition(|n| is_own(*n));
+        let order: Vec<usize> = own.into_iter().chain(others).collect();
+        let mut places = vec![0; order.len()];
+        for (to, from) in order.iter().enumerate() {
+            places[*from] = to;
+        }
+        self.members = order.iter().map(|n| self.members[*n].clone()).collect();
+        for link in &mut self.links {
+            link.member = places[link.member];
+        }
+    }
 }
 
 /// Colour, dash and width of a line; none of them alone carries the meaning.
@@ -133,14 +152,42 @@ fn rect(out: &mut String, x: f64, y: f64, width: f64, height: f64, fill: &str) {
     .unwrap_or_default();
 }
 
+/// A thing with a page is a link; one without is a group with a name.
 fn open(out: &mut String, spot: &Spot) {
+    match spot.path.is_empty() {
+        true => out.push_str("<g>"),
+        false => {
+            write!(out, "<a href=\"{}\">", escape(&spot.path)).unwrap_or_default();
+        }
+    }
     write!(
         out,
-        "<a href=\"{}\"><title>{}</title>",
-        escape(&spot.path),
+        "<title>{}</title>",
         escape(&format!("{}: {}", spot.label, spot.detail))
     )
     .unwrap_or_default();
+}
+
+fn close(out: &mut String, spot: &Spot) {
+    out.push_str(if spot.path.is_empty() { "</g>" } else { "</a>" });
+}
+
+/// A frame around what the picture is about: doubled, so that it is seen without colour.
+fn frame(out: &mut String, spot: &Spot, x: f64, y: f64, width: f64, height: f64) {
+    if !spot.marked {
+        return;
+    }
+    for (reach, line) in [(3.0, 2.0), (7.0, 2.0)] {
+        write!(
+            out,
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" rx=\"10\" fill=\"none\" stroke=\"var(--bad)\" stroke-width=\"{line:.1}\"/>",
+            x - reach,
+            y - reach,
+            width + 2.0 * reach,
+            height + 2.0 * reach
+        )
+        .unwrap_or_default();
+    }
 }
 
 /// Height of a site's box.
@@ -180,11 +227,12 @@ pub(super) fn draw(picture: &Picture, title: &str) -> Markup {
         open(&mut out, &core.spot);
         write!(
             out,
-            "<path d=\"M{right:.1} {a:.1}C{0:.1} {a:.1} {0:.1} {b:.1} {right:.1} {b:.1}\" fill=\"none\" {1}/></a>",
+            "<path d=\"M{right:.1} {a:.1}C{0:.1} {a:.1} {0:.1} {b:.1} {right:.1} {b:.1}\" fill=\"none\" {1}/>",
             right + reach,
             stroke(core.spot.level)
         )
         .unwrap_or_default();
+        close(&mut out, &core.spot);
     }
     let mut arrived = vec![0_usize; sites.len()];
     let coming: Vec<usize> = (0..sites.len())
@@ -211,7 +259,10 @@ pub(super) fn draw(picture: &Picture, title: &str) -> Markup {
         )
         .unwrap_or_default();
         mark(&mut out, link.spot.level, x2, to);
-        out.push_str("</a>");
+        if link.spot.marked {
+            frame(&mut out, &link.spot, x2 - 8.0, to - 8.0, 16.0, 16.0);
+        }
+        close(&mut out, &link.spot);
     }
     for (n, member) in members.iter().enumerate() {
         let y = member_top(n);
@@ -220,7 +271,8 @@ pub(super) fn draw(picture: &Picture, title: &str) -> Markup {
         mark(&mut out, member.level, 24.0, y + MEMBER_HEIGHT / 2.0);
         text(&mut out, 40.0, y + 19.0, 15, true, &member.label, 18);
         text(&mut out, 40.0, y + 36.0, 12, false, &member.detail, 28);
-        out.push_str("</a>");
+        frame(&mut out, member, 8.0, y, MEMBER_WIDTH, MEMBER_HEIGHT);
+        close(&mut out, member);
     }
     for (n, site) in sites.iter().enumerate() {
         let y = tops[n];
@@ -243,7 +295,15 @@ pub(super) fn draw(picture: &Picture, title: &str) -> Markup {
             &site.spot.label,
             22,
         );
-        out.push_str("</a>");
+        frame(
+            &mut out,
+            &site.spot,
+            SITE_LEFT + 8.0,
+            y,
+            SITE_WIDTH - 8.0,
+            site_height(site),
+        );
+        close(&mut out, &site.spot);
         for (k, inside) in site.inside.iter().enumerate() {
             let x = SITE_LEFT + 22.0 + (k % 2) as f64 * 152.0;
             let y = y + 40.0 + (k / 2) as f64 * 44.0;
@@ -252,7 +312,8 @@ pub(super) fn draw(picture: &Picture, title: &str) -> Markup {
             mark(&mut out, inside.level, x + 14.0, y + 19.0);
             text(&mut out, x + 28.0, y + 17.0, 13, true, &inside.label, 14);
             text(&mut out, x + 28.0, y + 31.0, 11, false, &inside.detail, 18);
-            out.push_str("</a>");
+            frame(&mut out, inside, x, y, 144.0, 38.0);
+            close(&mut out, inside);
         }
     }
     out.push_str("</svg></figure>");
@@ -269,7 +330,24 @@ mod tests {
             detail: "<b>".into(),
             path: "/exchange".into(),
             level,
+            marked: false,
         }
+    }
+
+    #[test]
+    fn what_has_no_page_is_no_link_and_what_it_is_about_is_framed() {
+        let mut other = spot("other", Level::Neutral);
+        other.path = String::new();
+        let mut hit = spot("hit", Level::Bad);
+        hit.marked = true;
+        let picture = Picture {
+            members: vec![other, hit],
+            ..Picture::default()
+        };
+        let html = draw(&picture, "an incident").to_string();
+        assert_eq!(html.matches("<a ").count(), 1);
+        assert_eq!(html.matches("<g>").count(), html.matches("</g>").count());
+        assert_eq!(html.matches("rx=\"10\"").count(), 2, "one frame, doubled");
     }
 
     #[test]
