@@ -5,7 +5,7 @@
 //! | `POST /v1/enrol` | a token's bearer | [`EnrolRequest`] → [`EnrolReply`] |
 //! | `POST /v1/renew` | node | [`RenewRequest`] → [`RenewReply`] |
 //! | `GET /v1/keys` | node | the chain of [`crate::envelope::Handover`] |
-//! | `GET /v1/snapshots/{role}?after=V` | node | waits up to [`POLL_WAIT`]; an envelope, or 204 |
+//! | `GET /v1/snapshots/{role}?after=V&part=P` | node | waits up to [`POLL_WAIT`]; an envelope (of that part), or 204 |
 //! | `POST /v1/snapshots/{role}` | node | [`SnapshotReport`] → 204 |
 //! | `GET /v1/quick/{role}?after=N` | node | endless NDJSON of [`QuickLine`] |
 //! | `POST /v1/quick` | node | list of [`QuickReport`] → 204 |

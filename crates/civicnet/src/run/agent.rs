@@ -54,7 +54,13 @@ pub(super) fn join(
     runtime::crypto::install_provider();
     let site = section.site.clone();
     let accept = move |snapshot: &SiteSnapshot| snapshot.check(&site);
-    let snapshot = follow::<SiteSnapshot>(&mut node.link, Role::Exchange, process, accept)?;
+    let snapshot = follow::<SiteSnapshot>(
+        &mut node.link,
+        Role::Exchange,
+        &section.site,
+        process,
+        accept,
+    )?;
     let tasks = &process.supervisor;
 
     let daemons = Daemons {

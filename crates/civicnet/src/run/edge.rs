@@ -73,7 +73,7 @@ pub(super) fn join(
     load: &LoadGauge,
 ) -> anyhow::Result<()> {
     let section = &config.edge;
-    let snapshot = follow::<EdgeSnapshot>(&mut node.link, Role::Edge, process, |snapshot| {
+    let snapshot = follow::<EdgeSnapshot>(&mut node.link, Role::Edge, "", process, |snapshot| {
         edge::check(snapshot).map_err(|error| runtime::error_chain(&error))
     })?;
     let mut options = EdgeOptions::new(config.node.name.clone());
@@ -162,7 +162,7 @@ fn stop_with(process: &Process, handle: EdgeHandle) {
 /// An edge that is enrolled for dispatch too is one of the observers of all edges.
 fn observe(me: NodeName, process: &Process, node: &mut ManagedNode) {
     let Ok(mut snapshot) =
-        follow::<DispatchSnapshot>(&mut node.link, Role::Dispatch, process, |_| Ok(()))
+        follow::<DispatchSnapshot>(&mut node.link, Role::Dispatch, "", process, |_| Ok(()))
     else {
         tracing::info!("This edge is not enrolled for dispatch, so it observes no others");
         return;

@@ -99,17 +99,18 @@ fn remove(token_file: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("could not remove the used token {}", token_file.display()))
 }
 
-/// Follows the snapshots of `role`, without the envelope that roles need not know.
+/// Follows the snapshots of `role`, of the part that is for this node (empty: for all), without the envelope that roles need not know.
 pub(super) fn follow<T>(
     link: &mut Link,
     role: Role,
+    part: &str,
     process: &Process,
     accept: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
 ) -> anyhow::Result<watch::Receiver<Option<Arc<T>>>>
 where
     T: DeserializeOwned + Clone + Send + Sync + 'static,
 {
-    let mut envelopes = link.snapshots(role, accept)?;
+    let mut envelopes = link.snapshots_of(role, part, accept)?;
     let first = envelopes.borrow_and_update().as_ref().map(value);
     let (sender, receiver) = watch::channel(first);
     let stop = process.supervisor.soft();

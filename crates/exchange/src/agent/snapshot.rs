@@ -23,8 +23,8 @@ pub struct SiteSnapshot {
     pub registered: Vec<Registered>,
     /// Key of the control plane's questions to looking glasses, in hexadecimal digits.
     pub glass_key: String,
-    /// The switches of all sites and whose each port is: each site's collector reads its own
-    /// switches, and knows every member by address.
+    /// The switches and whose each port is: those of all sites where it is made, those of one site where
+    /// its agent is given it ([`Self::for_site`]). A collector knows every member by address.
     #[serde(default, skip_serializing_if = "Plan::is_empty")]
     pub traffic: Plan,
     /// When rules of protection end that end by themselves, in Unix seconds by their ids: a site
@@ -117,6 +117,51 @@ impl SiteSnapshot {
         (document, next.copied())
     }
 
+    /// The same as the agent at `site` is given it: of the switches only the site's own, and of the
+    /// members' secrets only those of routers that have a session there. Who says no site, an agent of an
+    /// earlier version, is given no switch; its sessions stay.
+    #[must_use]
+    pub fn for_site(mut self, site: Option<&str>) -> Self {
+        self.traffic = self.traffic.at(site.unwrap_or_default());
+        let Some(site) = site.and_then(|name| self.document.site(name)).cloned() else {
+            return self;
+        };
+        let document = self.document.clone();
+        for (member, whole) in self.document.members.iter_mut().zip(&document.members) {
+            let mut served = false;
+            for (router, one) in member.routers.iter_mut().zip(&whole.routers) {
+                let is_here = [false, true].into_iter().any(|v6| {
+                    document
+                        .routers_at(&site, whole, v6)
+                        .any(|other| other == one)
+                });
+                served |= is_here;
+                if is_here {
+                    continue;
+                }
+                router.password = None;
+                for terms in [&mut router.session_v4, &mut router.session_v6] {
+                    if let Some(terms) = terms {
+                        terms.password = None;
+                    }
+                }
+            }
+            if !served {
+                member.password = None;
+            }
+        }
+        self
+    }
+
+    /// Cuts out of a snapshot's JSON what the agent at `site` is given.
+    ///
+    /// # Errors
+    /// When it is no snapshot.
+    pub fn cut(payload: &[u8], site: Option<&str>) -> Result<Vec<u8>, String> {
+        let whole: Self = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+        serde_json::to_vec(&whole.for_site(site)).map_err(|error| error.to_string())
+    }
+
     /// What members may announce.
     pub fn allowed(&self) -> AllowedByMember {
         self.registered
@@ -158,6 +203,7 @@ impl SiteSnapshot {
 mod tests {
     use super::*;
     use crate::document::tests::SMALL;
+    use crate::traffic::plan::{Access, Device};
 
     #[test]
     fn a_rule_ends_without_being_told() {
@@ -184,6 +230,58 @@ mod tests {
         assert_eq!(at(100), ("abc".to_owned(), Some(101)));
         assert_eq!(at(101), ("bc".to_owned(), Some(200)));
         assert_eq!(at(200), ("c".to_owned(), None));
+    }
+
+    #[test]
+    fn a_site_is_given_its_own_secrets() {
+        let text = include_str!("../../tests/golden/lab.toml");
+        let document = Document::parse("lab.toml", text).expect("valid");
+        let device = |site: &str| Device {
+            name: format!("{site}-sw1"),
+            site: site.to_owned(),
+            address: [192, 0, 2, 1].into(),
+            port: 161,
+            access: Some(Access::V2c {
+                community: format!("secret-of-{site}"),
+            }),
+            interval_s: 30,
+            agents: Vec::new(),
+            ports: Vec::new(),
+        };
+        let traffic = Plan {
+            devices: document.sites.iter().map(|one| device(&one.name)).collect(),
+            routers: Vec::new(),
+        };
+        let whole = SiteSnapshot::new(document.clone(), &AllowedByMember::new(), "5a".repeat(32))
+            .with_traffic(traffic);
+        let payload = serde_json::to_vec(&whole).expect("written");
+        let told = |site: Option<&str>| {
+            String::from_utf8(SiteSnapshot::cut(&payload, site).expect("cut")).expect("text")
+        };
+        let names: Vec<&str> = document.sites.iter().map(|one| one.name.as_str()).collect();
+        for site in &names {
+            let text = told(Some(site));
+            for other in &names {
+                let secret = format!("secret-of-{other}");
+                assert_eq!(text.contains(&secret), other == site, "{other} at {site}");
+            }
+            // The configuration is the same as from the whole.
+            let cut: SiteSnapshot = serde_json::from_str(&text).expect("read");
+            let mut allowed = AllowedByMember::new();
+            for member in &document.members {
+                for v6 in [false, true] {
+                    allowed.insert((member.asn, v6), Allowed::default());
+                }
+            }
+            assert_eq!(
+                crate::render::bird(&cut.document, site, &allowed).expect("rendered"),
+                crate::render::bird(&document, site, &allowed).expect("rendered")
+            );
+        }
+        let nowhere = told(None);
+        assert!(!nowhere.contains("secret-of-"));
+        assert_eq!(nowhere.contains("lab-secret"), text.contains("lab-secret"));
+        assert!(SiteSnapshot::cut(b"{}", None).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod error;
 mod keys;
 mod nodes;
 mod orders;
+mod parts;
 mod recorder;
 mod schema;
 mod server;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 
 pub use error::{ControlError, EnrolRefusal, NodeRefusal};
 pub use orders::{NodeProgress, OrderStatus};
+pub use parts::Tailor;
 pub use schema::MIGRATIONS;
 pub use server::{EventIngest, IngestError, NoIngest};
 pub use snapshots::Published;
@@ -133,6 +135,9 @@ pub(crate) struct Inner {
     /// When a node was last believed to be ahead of the database, by kind.
     believed: Mutex<BTreeMap<(NodeName, String), Instant>>,
     pub(crate) recorder: Recorder,
+    /// Who cuts parts out of the snapshots of a role.
+    tailors: Mutex<BTreeMap<Role, Tailor>>,
+    ready: Mutex<parts::Ready>,
 }
 
 impl std::fmt::Debug for Control {
@@ -166,6 +171,8 @@ impl Control {
             changes: broadcast::channel(CHANGES_KEPT).0,
             believed: Mutex::default(),
             recorder: Recorder::default(),
+            tailors: Mutex::default(),
+            ready: Mutex::default(),
         }));
         control.refresh().await?;
         Ok(control)

@@ -5,11 +5,18 @@ use store::{Migrations, Step};
 /// The fabric's migrations, for `Db::migrate`.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "fabric",
-    steps: &[Step {
-        version: 1,
-        name: "keys, tokens, nodes, snapshots, orders",
-        sql: TABLES,
-    }],
+    steps: &[
+        Step {
+            version: 1,
+            name: "keys, tokens, nodes, snapshots, orders",
+            sql: TABLES,
+        },
+        Step {
+            version: 2,
+            name: "which part of its roles' snapshots a node is given",
+            sql: "ALTER TABLE fabric_node ADD COLUMN part TEXT;",
+        },
+    ],
 };
 
 const TABLES: &str = "

@@ -215,7 +215,7 @@ impl Control {
              VALUES ($1, $2, 'enrolled', 0, $3, $4, $5, $6)
              ON CONFLICT (name) DO UPDATE SET roles = $2, state = 'enrolled', draining = 0,
                 serial = $3, certificate_until = $4, next_serial = NULL, next_until = NULL,
-                enrolled_at = $5, address = $6",
+                enrolled_at = $5, address = $6, part = NULL",
         )
         .bind(node.as_str())
         .bind(&roles_kept)

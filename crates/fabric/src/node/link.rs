@@ -226,10 +226,28 @@ impl Link {
     where
         T: DeserializeOwned + Send + Sync + 'static,
     {
+        self.snapshots_of(role, "", accept)
+    }
+
+    /// As [`Self::snapshots`], of what is for `part` alone: where the node stands. It is bound to the first
+    /// one that it names until it is enrolled anew.
+    ///
+    /// # Errors
+    /// When the node is not enrolled for `role`.
+    pub fn snapshots_of<T>(
+        &mut self,
+        role: Role,
+        part: &str,
+        accept: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Result<watch::Receiver<Option<Arc<Snapshot<T>>>>, NodeError>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
         self.check_role(role)?;
         let follower = Arc::new(snapshots::Follower::open(
             &self.shared,
             role,
+            part,
             Box::new(accept),
         ));
         let receiver = follower.subscribe();

@@ -43,6 +43,8 @@ type Accept<T> = Box<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
 
 pub(crate) struct Follower<T> {
     role: Role,
+    /// Which part of the role's snapshots; empty: what is for everybody.
+    part: String,
     accept: Accept<T>,
     current: watch::Sender<Option<Arc<Snapshot<T>>>>,
     /// Version of a genuine snapshot whose content this program will never take: only
@@ -69,9 +71,10 @@ enum Refusal {
 
 impl<T: DeserializeOwned + Send + Sync + 'static> Follower<T> {
     /// Begins with the newest good snapshot on disk.
-    pub(crate) fn open(shared: &Shared, role: Role, accept: Accept<T>) -> Self {
+    pub(crate) fn open(shared: &Shared, role: Role, part: &str, accept: Accept<T>) -> Self {
         let follower = Self {
             role,
+            part: part.to_owned(),
             accept,
             current: watch::channel(None).0,
             unacceptable: AtomicU64::new(0),
@@ -122,7 +125,10 @@ impl<T: DeserializeOwned + Send + Sync + 'static> Follower<T> {
             let after = self
                 .version()
                 .max(self.unacceptable.load(Ordering::Relaxed));
-            let path = format!("/v1/snapshots/{}?after={after}", self.role);
+            let mut path = format!("/v1/snapshots/{}?after={after}", self.role);
+            if !self.part.is_empty() {
+                path.push_str(&format!("&part={}", self.part));
+            }
             let refused = match channel
                 .poll(
                     &path,

@@ -289,3 +289,54 @@ async fn a_disk_that_refuses_is_noticed_and_the_node_recovers_by_itself() {
     running.has("two").await;
     world.running("edge-a", 2).await;
 }
+
+#[tokio::test]
+async fn a_node_is_given_its_part_and_no_other() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let world = World::on(backend, std::sync::Arc::new(fabric::control::NoIngest)).await;
+        world.control.tailor(
+            Role::Edge,
+            std::sync::Arc::new(|payload: &[u8], part: Option<&str>| {
+                let whole: State = serde_json::from_slice(payload).map_err(|e| e.to_string())?;
+                let cut = State::new(&format!("{} for {}", whole.text, part.unwrap_or("nobody")));
+                serde_json::to_vec(&cut).map_err(|e| e.to_string())
+            }),
+        );
+        let start = async |node: &str, part: &str| {
+            Running::start_of(world.enrol(node, &[Role::Edge]).await, Role::Edge, part)
+        };
+        let mut here = start("edge-a", "here").await;
+        let mut there = start("edge-b", "there").await;
+        let mut nowhere = start("edge-c", "").await;
+        let publish = async |text| {
+            let state = State::new(text);
+            world.control.publish(Role::Edge, &state).await.unwrap()
+        };
+        publish("one").await;
+        here.has("one for here").await;
+        there.has("one for there").await;
+        nowhere.has("one for nobody").await;
+        // What is kept is the whole.
+        let kept: State = world.control.published(Role::Edge, 1).await.unwrap();
+        assert_eq!(kept, State::new("one"));
+        world.running("edge-a", 1).await;
+
+        // It cannot become another's.
+        here.stop().await;
+        let dir = world.dir("edge-a");
+        let mut thief = Running::start_of(Node::open(&dir).unwrap().unwrap(), Role::Edge, "there");
+        publish("two").await;
+        there.has("two for there").await;
+        nowhere.has("two for nobody").await;
+        assert_eq!(thief.text().as_deref(), Some("one for here"));
+        thief.stop().await;
+        let mut again = Running::start_of(Node::open(&dir).unwrap().unwrap(), Role::Edge, "here");
+        again.has("two for here").await;
+
+        // Enrolled anew it may stand elsewhere.
+        again.stop().await;
+        std::fs::remove_dir_all(&dir).unwrap();
+        let mut moved = start("edge-a", "there").await;
+        moved.has("two for there").await;
+    }
+}

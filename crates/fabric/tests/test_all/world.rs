@@ -220,9 +220,24 @@ impl Running {
         Self::start_at(node, role, Arc::default(), add)
     }
 
+    /// Follows the part `part` of the snapshots of `role`.
+    pub(crate) fn start_of(node: Node, role: Role, part: &str) -> Self {
+        Self::start_part(node, role, part, Arc::default(), |_| {})
+    }
+
     pub(crate) fn start_at(
         node: Node,
         role: Role,
+        clock: Arc<MovedClock>,
+        add: impl FnOnce(&mut Link),
+    ) -> Self {
+        Self::start_part(node, role, "", clock, add)
+    }
+
+    fn start_part(
+        node: Node,
+        role: Role,
+        part: &str,
         clock: Arc<MovedClock>,
         add: impl FnOnce(&mut Link),
     ) -> Self {
@@ -235,7 +250,7 @@ impl Running {
         options.refused_pause_max = Duration::from_millis(500);
         let mut link = node.link(options).unwrap();
         let snapshots = link
-            .snapshots(role, |state: &State| {
+            .snapshots_of(role, part, |state: &State| {
                 if state.text == "poison" {
                     Err("text must not be poison".to_owned())
                 } else if state.text == "panic" {

@@ -102,6 +102,8 @@ pub(super) fn publish(
     vault: &Vault,
     irr: IrrSection,
 ) {
+    // An agent holds the secrets of its own site alone.
+    control.tailor(Role::Exchange, Arc::new(SiteSnapshot::cut));
     let registered = Arc::new(Mutex::new(Registered::new(irr)));
     let key = key_hex(vault);
     let before: Arc<Mutex<Option<SiteSnapshot>>> = Arc::default();

@@ -265,13 +265,15 @@ async fn keys(State(door): State<Door>, _: Node) -> Json<Vec<Handover>> {
 struct After {
     #[serde(default)]
     after: u64,
+    #[serde(default)]
+    part: Option<String>,
 }
 
 async fn snapshot(
     State(door): State<Door>,
     node: Node,
     Path(name): Path<String>,
-    Query(After { after }): Query<After>,
+    Query(After { after, part }): Query<After>,
 ) -> Result<Response, ApiError> {
     let role = role(&name)?;
     node.caller.must_have(role)?;
@@ -289,9 +291,13 @@ async fn snapshot(
     };
     // It may have been revoked while it waited.
     door.control.authorise(&node.identity, Need::Valid).await?;
+    let envelope = door
+        .control
+        .envelope_for(&node.caller.node, role, &latest, part.as_deref())
+        .await?;
     Ok((
         [(header::CONTENT_TYPE, "application/octet-stream")],
-        latest.envelope.clone(),
+        envelope,
     )
         .into_response())
 }
