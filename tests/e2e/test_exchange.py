@@ -117,6 +117,12 @@ def test_a_network_joins_and_protects_itself(country, places, language):
         for part in ("b1", "b2", "203.0.113.", "2001:db8:e2e::", "e2e-sw", "李大華", "tech@net.example", f"Network {short}"):
             assert part in text, part
         assert len(owner.all("#content a[href='/cases/" + case + "']")) == 1, "its request"
+        # The picture: one's own with its pages, of others what is public.
+        picture = "#peering-picture svg"
+        assert owner.one(f"{picture} a[href='/peering/{asn}']") and owner.all(f"{picture} a[href='/glass/e2e-lab']")
+        drawn = owner.one("#peering-picture").get_attribute("innerHTML")
+        assert "Ethernet" in drawn and "AS1659" in drawn, "one's own ports, and that others are there"
+        assert 'href="/exchange' not in drawn and 'href="/peering/1659' not in drawn, "nothing of the house or of others"
         good(owner, "my network")
         owner.go(f"/peering/{asn}/configuration")
         eos = owner.text()

@@ -307,3 +307,5 @@ manrs-protection = Members can ask for protection
 manrs-protection-missing = there is no blackhole next hop
 peering-picture = My place at the exchange
 peering-picture-text = Your ports, routers and the state of your sessions, as the route servers report it. Of other members you see what is public: that they are there.
+peering-vendor-frr = FRRouting
+peering-vendor-bird = BIRD 2

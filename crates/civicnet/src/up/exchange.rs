@@ -112,22 +112,24 @@ fn agent_config(dir: &Path, site: &Site, ports: &Ports) -> anyhow::Result<()> {
     let node_dir = dir.join("nodes").join(&name);
     std::fs::create_dir_all(&node_dir)?;
     let text = format!(
-        "{}\n[admin]\nlisten = \"{}\"\npid_file = {:?}\n\n[agent]\nsite = \"{}\"\nbird_config = {:?}\nbird_socket = {:?}\nlisten = \"{}\"\nopen = true\nprobe_allow = [\"127.0.0.0/8\"]\nwatch_s = 20\nsettle_s = 1\n\n[traffic]\ncollect = true\nlisten_sflow = \"{}\"\n",
+        "{}\n[admin]\nlisten = \"{}\"\npid_file = {:?}\n\n[agent]\nsite = \"{}\"\nbird_config = {:?}\nbird_socket = {:?}\nopenbgpd_config = {:?}\nopenbgpd_socket = {:?}\nlisten = \"{}\"\nopen = true\nprobe_allow = [\"127.0.0.0/8\"]\nwatch_s = 20\nsettle_s = 1\n\n[traffic]\ncollect = true\nlisten_sflow = \"{}\"\n",
         files::node_sections(dir, &name, ports),
         ports.agent_admin(site),
         node_dir.join("pid").display().to_string(),
         site.key,
         node_dir.join("bird.conf").display().to_string(),
-        control_socket(&node_dir).display().to_string(),
+        control_socket(&node_dir, "bird.ctl").display().to_string(),
+        node_dir.join("bgpd.conf").display().to_string(),
+        control_socket(&node_dir, "bgpd.sock").display().to_string(),
         ports.glass(site),
         ports.sflow(site),
     );
     write_file(&node_dir.join("node.toml"), text.as_bytes())
 }
 
-/// Where a BIRD is controlled: in its folder, unless the name would be too long for a socket.
-fn control_socket(dir: &Path) -> PathBuf {
-    let usual = dir.join("bird.ctl");
+/// Where a daemon is controlled: in its folder, unless the name would be too long for a socket.
+fn control_socket(dir: &Path, name: &str) -> PathBuf {
+    let usual = dir.join(name);
     if usual.as_os_str().len() <= SOCKET_BYTES_MAX {
         return usual;
     }
@@ -271,7 +273,7 @@ impl Daemon {
                     .arg("-c")
                     .arg(self.dir.join("bird.conf"))
                     .arg("-s")
-                    .arg(control_socket(&self.dir))
+                    .arg(control_socket(&self.dir, "bird.ctl"))
                     .stdin(Stdio::null())
                     .stdout(log.try_clone()?)
                     .stderr(log)

@@ -150,7 +150,7 @@ impl OpenBgpd {
         more: &[&str],
         each: &mut dyn FnMut(rib::Route) -> ControlFlow<()>,
     ) -> Result<(), EngineError> {
-        let words = [&["-j", "show", "rib", "detail"], more].concat();
+        let words = [&["-j", "show", "rib", "detail"][..], more].concat();
         let refused = |said: String| EngineError::Refused {
             command: words.join(" "),
             said,

@@ -90,7 +90,7 @@ async fn list_drills(
 }
 
 /// Keeps the record of a drill, as `civicnet exchange drill run` writes it. One that is known already stays as it is.
-#[utoipa::path(post, path = "/api/v1/exchange-drills", tag = "exchange", request_body = Object, responses((status = 200, body = DrillView)))]
+#[utoipa::path(post, path = "/api/v1/exchange-drills", tag = "exchange", request_body = serde_json::Value, responses((status = 200, body = DrillView)))]
 async fn keep_drill(
     State(desk): State<Desk>,
     visit: Visit,

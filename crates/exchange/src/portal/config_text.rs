@@ -1,5 +1,5 @@
-//! What a member must configure on its own routers, ready to paste, for two common vendors: Arista's EOS
-//! and Juniper's Junos. Pure text from what was provisioned; whoever pastes it still names the interface.
+//! What a member must configure on its own routers, ready to paste: Arista's EOS, Juniper's Junos, and the
+//! routing programs FRRouting and BIRD 2, which leave interfaces to the operating system. Pure text from what was provisioned; whoever pastes it still names the interface.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -11,17 +11,23 @@ pub enum Vendor {
     Eos,
     /// Juniper Junos.
     Junos,
+    /// FRRouting 8.4 or later.
+    Frr,
+    /// BIRD 2.0.11 or later.
+    Bird,
 }
 
 impl Vendor {
     /// All of them, in the order of the tabs.
-    pub const ALL: [Self; 2] = [Self::Eos, Self::Junos];
+    pub const ALL: [Self; 4] = [Self::Eos, Self::Junos, Self::Frr, Self::Bird];
 
     /// The name in addresses of pages and keys of texts.
     pub const fn tag(self) -> &'static str {
         match self {
             Self::Eos => "eos",
             Self::Junos => "junos",
+            Self::Frr => "frr",
+            Self::Bird => "bird",
         }
     }
 
@@ -69,6 +75,8 @@ pub struct Peering {
     pub is_server: bool,
     /// Watched by BFD.
     pub bfd: bool,
+    /// The role is told (RFC 9234).
+    pub role: bool,
     /// The secret of TCP MD5.
     pub password: Option<String>,
 }
@@ -91,7 +99,121 @@ pub fn text(vendor: Vendor, plan: &RouterPlan) -> String {
     match vendor {
         Vendor::Eos => eos(plan),
         Vendor::Junos => junos(plan),
+        Vendor::Frr => frr(plan),
+        Vendor::Bird => bird(plan),
     }
+}
+
+/// The addresses of the LAN, for programs that leave interfaces alone.
+fn addresses(out: &mut String, plan: &RouterPlan, comment: char) {
+    say!(
+        out,
+        "{comment} {} {} router {} AS{}",
+        plain(&plan.exchange),
+        plain(&plan.site),
+        plain(&plan.name),
+        plan.asn
+    );
+    for (address, length) in &plan.addresses {
+        say!(out, "{comment} interface address: {address}/{length}, MTU {}", plan.mtu);
+    }
+}
+
+/// What this router announces is named by its operator: nothing leaves before that.
+fn frr(plan: &RouterPlan) -> String {
+    let mut out = String::new();
+    addresses(&mut out, plan, '!');
+    say!(out, "! replace OWN-PREFIXES-V4 and OWN-PREFIXES-V6 by what you announce");
+    if plan.sessions.iter().any(|session| session.bfd) {
+        say!(out, "bfd\n profile ix\n  receive-interval 100\n  transmit-interval 100\n  detect-multiplier 3\n exit\nexit");
+    }
+    say!(out, "router bgp {}", plan.asn);
+    say!(out, " no bgp default ipv4-unicast");
+    for session in &plan.sessions {
+        let peer = session.address;
+        say!(out, " neighbor {peer} remote-as {}", session.asn);
+        say!(out, " neighbor {peer} description {}", plain(&session.name));
+        if session.is_server {
+            // A route server does not put its own number into paths (RFC 7947, 2.2.2).
+            say!(out, " no neighbor {peer} enforce-first-as");
+            if session.role {
+                say!(out, " neighbor {peer} local-role rs-client");
+            }
+        }
+        if session.bfd {
+            say!(out, " neighbor {peer} bfd profile ix");
+        }
+        if let Some(password) = &session.password {
+            say!(out, " neighbor {peer} password {}", plain(password));
+        }
+    }
+    for (name, list) in [("ipv4", "OWN-PREFIXES-V4"), ("ipv6", "OWN-PREFIXES-V6")] {
+        let of = plan.sessions.iter().filter(|one| family(one.address) == name);
+        if of.clone().count() == 0 {
+            continue;
+        }
+        say!(out, " address-family {name} unicast");
+        for session in of {
+            let peer = session.address;
+            say!(out, "  neighbor {peer} activate");
+            say!(out, "  neighbor {peer} send-community all");
+            say!(out, "  neighbor {peer} soft-reconfiguration inbound");
+            say!(out, "  neighbor {peer} prefix-list {list} out");
+        }
+        say!(out, " exit-address-family");
+    }
+    say!(out, "exit");
+    out
+}
+
+fn bird(plan: &RouterPlan) -> String {
+    let mut out = String::new();
+    addresses(&mut out, plan, '#');
+    say!(out, "# replace OWN_PREFIXES_V4 and OWN_PREFIXES_V6 by what you announce");
+    if plan.sessions.iter().any(|session| session.bfd) {
+        say!(
+            out,
+            "protocol bfd ix_bfd {{\n  interface \"*\" {{ interval 100 ms; multiplier 3; }};\n}}"
+        );
+    }
+    if plan.flowspec && plan.sessions.iter().any(|session| session.is_server) {
+        say!(out, "flow4 table flowtab4;\nflow6 table flowtab6;");
+    }
+    for (number, session) in plan.sessions.iter().enumerate() {
+        let is_v4 = session.address.is_ipv4();
+        let own = plan.addresses.iter().find(|(own, _)| own.is_ipv4() == is_v4);
+        say!(out, "protocol bgp ix_{} {{", number + 1);
+        say!(out, "  description \"{}\";", plain(&session.name));
+        match own {
+            Some((own, _)) => say!(out, "  local {own} as {};", plan.asn),
+            None => say!(out, "  local as {};", plan.asn),
+        }
+        say!(out, "  neighbor {} as {};", session.address, session.asn);
+        // That a route server does not put its own number into paths (RFC 7947, 2.2.2) is no matter to BIRD.
+        if session.is_server && session.role {
+            say!(out, "  local role rs_client;");
+        }
+        if session.bfd {
+            say!(out, "  bfd on;");
+        }
+        if let Some(password) = &session.password {
+            say!(out, "  password \"{}\";", plain(password));
+        }
+        let (channel, list) = match is_v4 {
+            true => ("ipv4", "OWN_PREFIXES_V4"),
+            false => ("ipv6", "OWN_PREFIXES_V6"),
+        };
+        say!(
+            out,
+            "  {channel} {{ import all; export where net ~ {list}; }};"
+        );
+        if plan.flowspec && session.is_server {
+            let flow = if is_v4 { 4 } else { 6 };
+            say!(out, "  flow{flow} {{ table flowtab{flow}; import all; export none; }};");
+        }
+        say!(out, "}}");
+    }
+    out
 }
 
 fn family(address: IpAddr) -> &'static str {
@@ -308,6 +430,7 @@ mod tests {
                     name: "rs1".into(),
                     is_server: true,
                     bfd: true,
+                    role: true,
                     password: Some("s3cret".into()),
                 },
                 Peering {
@@ -316,11 +439,33 @@ mod tests {
                     name: "EXNET".into(),
                     is_server: false,
                     bfd: false,
+                    role: false,
                     password: None,
                 },
             ],
             flowspec: true,
         }
+    }
+
+    /// BIRD itself reads what it is to be configured with.
+    #[test]
+    fn bird_takes_its_text() {
+        let told = text(Vendor::Bird, &plan());
+        for line in ["  local role rs_client;", "  bfd on;", "  password \"s3cret\";"] {
+            assert!(told.lines().any(|other| other == line), "{line}\n{told}");
+        }
+        let whole = format!(
+            "router id 203.0.113.9;\nprotocol device {{ }}\ndefine OWN_PREFIXES_V4 = [ 192.0.2.0/24 ];\ndefine OWN_PREFIXES_V6 = [ 2001:db8:1::/48 ];\n{told}"
+        );
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("bird.conf");
+        std::fs::write(&file, whole).expect("written");
+        let said = std::process::Command::new("/usr/sbin/bird")
+            .args(["-p", "-c"])
+            .arg(&file)
+            .output()
+            .expect("bird runs: Debian's package bird2");
+        assert!(said.status.success(), "{said:?}\n{told}");
     }
 
     #[test]
@@ -350,6 +495,20 @@ mod tests {
         ] {
             assert!(junos.lines().any(|other| other == line), "{line}\n{junos}");
         }
+        let frr = text(Vendor::Frr, &plan());
+        for line in [
+            "! Lab IX hsinchu router b1 AS64501",
+            "! interface address: 2001:db8::9/64, MTU 1500",
+            " neighbor 203.0.113.1 remote-as 64500",
+            " neighbor 203.0.113.1 local-role rs-client",
+            " no neighbor 203.0.113.1 enforce-first-as",
+            " neighbor 203.0.113.1 bfd profile ix",
+            " neighbor 203.0.113.1 password s3cret",
+            "  neighbor 2001:db8::8 prefix-list OWN-PREFIXES-V6 out",
+        ] {
+            assert!(frr.lines().any(|other| other == line), "{line}\n{frr}");
+        }
+        assert!(!frr.contains("2001:db8::8 local-role"), "{frr}");
         assert!(
             junos
                 .lines()

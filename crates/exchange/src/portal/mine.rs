@@ -398,6 +398,7 @@ impl Portal {
                     address,
                     name: session.far.clone(),
                     is_server,
+                    role: session.session.text("role") != "none",
                     bfd: session.session.values.get("bfd") == Some(&serde_json::Value::Bool(true)),
                     password,
                 });

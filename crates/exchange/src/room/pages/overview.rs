@@ -223,13 +223,12 @@ impl Model {
                 continue;
             };
             if !view.sees(router.text("member")) {
-                let named = |spot: Option<&Spot>| spot.map_or("", |spot| spot.label.as_str());
                 picture.links.push(Link {
                     member,
                     site,
                     spot: Spot {
-                        label: named(picture.members.get(member)).to_owned(),
-                        detail: named(picture.sites.get(site).map(|site| &site.spot)).to_owned(),
+                        label: self.members[member].label.clone(),
+                        detail: self.sites[site].label.clone(),
                         path: String::new(),
                         level: Level::Neutral,
                         marked: false,
