@@ -127,10 +127,14 @@ def test_a_network_joins_and_protects_itself(country, places, language):
         owner.go(f"/peering/{asn}/configuration")
         eos = owner.text()
         assert "203.0.113.1" in eos and "channel-group 1 mode active" in eos and "remote-as 64" in eos
-        secret = re.search(r"password 0 ([0-9a-f]{32})", eos)[1]
+        assert not re.search(r"password 0 [0-9a-f]{32}", eos), "a secret is shown when it is asked for"
+        owner.press(f"#content a[href='/peering/{asn}/configuration?vendor=eos&secrets=shown']")
+        secret = re.search(r"password 0 ([0-9a-f]{32})", owner.text())[1]
         good(owner, "router configuration")
-        owner.go(f"/peering/{asn}/configuration?vendor=junos")
-        assert f'authentication-key "{secret}"' in owner.text()
+        for vendor, line in (("junos", 'authentication-key "{}"'), ("frr", "password {}"), ("bird", 'password "{}";')):
+            owner.go(f"/peering/{asn}/configuration?vendor={vendor}&secrets=shown")
+            assert line.format(secret) in owner.text(), vendor
+        assert "local role rs_client;" in owner.text()
 
         # Somebody else's address is refused with the reason, and nothing is announced before the effect is shown.
         owner.go(f"/peering/protection/new?asn={asn}")
@@ -167,7 +171,7 @@ def test_a_network_joins_and_protects_itself(country, places, language):
         good(officer, "all networks")
         officer.go(f"/peering/{asn}")
         assert "tech@net.example" not in officer.text(), "personal data are not opened for every reader"
-        officer.go(f"/peering/{asn}/configuration")
+        officer.go(f"/peering/{asn}/configuration?secrets=shown")
         assert secret not in officer.text()
         officer.go("/peering/manrs")
         good(officer, "MANRS")

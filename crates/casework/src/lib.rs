@@ -30,8 +30,8 @@ pub mod workflow;
 pub use case::{Case, CaseError, Granted};
 pub use config::CaseworkConfig;
 pub use engine::{
-    CaseLink, Casework, Contact, Filter, Grant, Moved, Opened, Parts, People, Proof, WeakCasework, Who,
-    refuse,
+    CaseLink, Casework, Contact, Filter, Grant, Moved, Opened, Parts, People, Proof, WeakCasework,
+    Who, refuse,
 };
 pub use number::{CaseNumber, NumberError};
 pub use people::AccountPeople;

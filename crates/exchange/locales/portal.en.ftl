@@ -309,3 +309,4 @@ peering-picture = My place at the exchange
 peering-picture-text = Your ports, routers and the state of your sessions, as the route servers report it. Of other members you see what is public: that they are there.
 peering-vendor-frr = FRRouting
 peering-vendor-bird = BIRD 2
+peering-secrets-show = Show the secrets of the sessions

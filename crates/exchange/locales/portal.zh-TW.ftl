@@ -309,3 +309,4 @@ peering-picture = 我在交換中心的位置
 peering-picture-text = 您的埠、路由器與連線狀態，依路由伺服器的回報即時更新。其他會員只顯示公開資料：他們在哪些據點。
 peering-vendor-frr = FRRouting
 peering-vendor-bird = BIRD 2
+peering-secrets-show = 顯示連線密碼

@@ -631,7 +631,10 @@ mod tests {
         assert_eq!((part.verdict, part.findings.len()), (Verdict::Degraded, 2));
         let nowhere = joined(1659, "TANet", 1, vec![of(vec![elsewhere])], &[]);
         assert_eq!(nowhere.findings.len(), 1);
-        assert_eq!(joined(1, "x", 1, Vec::new(), &[]).verdict, Verdict::Degraded);
+        assert_eq!(
+            joined(1, "x", 1, Vec::new(), &[]).verdict,
+            Verdict::Degraded
+        );
     }
 
     #[test]
@@ -643,10 +646,7 @@ mod tests {
             name: "TANet".into(),
             at_s: 1_795_222_800,
             verdict: Verdict::Down,
-            findings: vec![
-                sample(Verdict::Good, "one"),
-                sample(Verdict::Down, "two"),
-            ],
+            findings: vec![sample(Verdict::Good, "one"), sample(Verdict::Down, "two")],
         };
         let text = note(&checked, "here");
         let lines: Vec<&str> = text.lines().collect();

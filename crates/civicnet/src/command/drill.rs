@@ -106,7 +106,10 @@ async fn drill(asked: DrillRun) -> anyhow::Result<Verdict> {
     }
     if let Some(api) = api {
         // The record is on the disk: whoever reads the terminal sends it again.
-        match api.post("exchange-drills", &serde_json::to_value(&record)?).await {
+        match api
+            .post("exchange-drills", &serde_json::to_value(&record)?)
+            .await
+        {
             Ok(_) => crate::out("the record is sent")?,
             Err(error) => crate::complain(&format!("the record is not sent: {error:#}")),
         }

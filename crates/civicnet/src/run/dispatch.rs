@@ -29,13 +29,8 @@ pub(super) fn join(
     node: &mut ManagedNode,
 ) -> anyhow::Result<axum::Router> {
     let section = &config.dispatch;
-    let snapshot = follow::<DispatchSnapshot>(
-        &mut node.link,
-        Role::Dispatch,
-        "",
-        process,
-        acceptable,
-    )?;
+    let snapshot =
+        follow::<DispatchSnapshot>(&mut node.link, Role::Dispatch, "", process, acceptable)?;
     let mut options = DispatchOptions::new(section.listen.clone());
     options.observe_as = Some(config.node.name.clone());
     options.report_listen = section.listen_reports;

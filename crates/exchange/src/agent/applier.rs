@@ -244,11 +244,7 @@ fn attempt(options: &ApplierOptions, snapshot: &SiteSnapshot) -> Applied {
 }
 
 /// A daemon that is not there reads the new file when it starts, if the file is good.
-fn wait_for_start(
-    engine: &mut dyn Engine,
-    running: &Path,
-    text: &str,
-) -> Result<(), EngineError> {
+fn wait_for_start(engine: &mut dyn Engine, running: &Path, text: &str) -> Result<(), EngineError> {
     if std::fs::read(running).is_ok_and(|there| there == text.as_bytes()) {
         return Ok(());
     }

@@ -232,9 +232,9 @@ fn undone(undo: &Undo, end: Instant) -> Result<(), DrillError> {
             .engine()
             .enable(session)
             .map_err(|source| DrillError::Engine {
-                    site: site.clone(),
-                    source,
-                }),
+                site: site.clone(),
+                source,
+            }),
         };
         // A session that the daemon does not know any more needs nothing. OpenBGPD refuses for other
         // reasons too, when it is busy for one.

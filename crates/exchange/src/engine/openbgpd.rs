@@ -16,8 +16,8 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::os::unix::process::CommandExt as _;
 use std::ops::ControlFlow;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -170,7 +170,8 @@ impl OpenBgpd {
         let (done, is_done) = mpsc::channel::<()>();
         // One that hangs is ended, which ends what is read of it.
         let watchman = std::thread::spawn(move || {
-            let is_late = is_done.recv_timeout(TABLE_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout);
+            let is_late =
+                is_done.recv_timeout(TABLE_TIMEOUT) == Err(mpsc::RecvTimeoutError::Timeout);
             // It may have ended by itself.
             child.kill().unwrap_or_default();
             (is_late, child.wait())
@@ -181,8 +182,11 @@ impl OpenBgpd {
         let said = err.map(|pipe| {
             let mut text = String::new();
             // What is no text is no reason either.
-            std::io::Read::read_to_string(&mut std::io::Read::take(pipe, SAID_BYTES_MAX), &mut text)
-                .unwrap_or_default();
+            std::io::Read::read_to_string(
+                &mut std::io::Read::take(pipe, SAID_BYTES_MAX),
+                &mut text,
+            )
+            .unwrap_or_default();
             text.trim().to_owned()
         });
         drop(done);

@@ -66,7 +66,10 @@ pub struct Follower {
 impl Follower {
     /// Of the daemon whose control socket is here; nothing is read yet.
     pub fn new(socket: &Path) -> Self {
-        Self::of(OpenBgpd::new(socket, Path::new(crate::engine::openbgpd::CONFIG)))
+        Self::of(OpenBgpd::new(
+            socket,
+            Path::new(crate::engine::openbgpd::CONFIG),
+        ))
     }
 
     /// Of this daemon.
@@ -103,9 +106,7 @@ impl Follower {
         let patience_s = RESYNC_S.max(self.read_took.as_secs() * RESYNC_SHARE);
         let is_late = now_s.saturating_sub(self.read_at_s) >= patience_s;
         let same = match &self.index {
-            Some(index)
-                if !is_late && !are_fresh && marks == self.marks && sets == self.sets =>
-            {
+            Some(index) if !is_late && !are_fresh && marks == self.marks && sets == self.sets => {
                 index.at_later(now_s, feed::sessions(&states, zone))
             }
             _ => None,
@@ -174,7 +175,9 @@ impl Follower {
     /// it may have changed again within the same second.
     fn sets(&self, now_s: u64) -> Result<(Vec<Set>, bool), FeedError> {
         let told = self.daemon.sets()?;
-        let are_fresh = told.iter().any(|set| (0..=FRESH_S).contains(&set.changed_s_ago));
+        let are_fresh = told
+            .iter()
+            .any(|set| (0..=FRESH_S).contains(&set.changed_s_ago));
         let sets = told.into_iter().enumerate().map(|(at, set)| {
             let age_s = u64::try_from(set.changed_s_ago).unwrap_or(0);
             let changed_s = now_s.saturating_sub(age_s);
@@ -494,7 +497,10 @@ esac
             stage.put("bgpctl.sh", BGPCTL);
             let done = std::process::Command::new("/usr/bin/install")
                 .args(["-m", "755"])
-                .args([stage.0.path().join("bgpctl.sh"), stage.0.path().join("bgpctl")])
+                .args([
+                    stage.0.path().join("bgpctl.sh"),
+                    stage.0.path().join("bgpctl"),
+                ])
                 .status();
             assert!(done.is_ok_and(|status| status.success()));
             stage.put("sessions", &sessions(3, 100));
@@ -510,8 +516,14 @@ esac
                 ]),
             );
             let reason = ", \"large_communities\": [\"64500:1101:9\"]";
-            stage.put("refused", &rib(&[route("192.0.2.0/25", "64496", "192.0.2.1", reason)]));
-            stage.put("out", &rib(&[route("198.51.100.0/24", "64496 64496 9", "192.0.2.2", "")]));
+            stage.put(
+                "refused",
+                &rib(&[route("192.0.2.0/25", "64496", "192.0.2.1", reason)]),
+            );
+            stage.put(
+                "out",
+                &rib(&[route("198.51.100.0/24", "64496 64496 9", "192.0.2.2", "")]),
+            );
             stage
         }
 
@@ -521,7 +533,9 @@ esac
 
         fn tables_read(&self) -> usize {
             let told = std::fs::read_to_string(self.0.path().join("told")).unwrap_or_default();
-            told.lines().filter(|line| *line == "-j show rib detail").count()
+            told.lines()
+                .filter(|line| *line == "-j show rib detail")
+                .count()
         }
 
         fn daemon(&self) -> OpenBgpd {
@@ -550,7 +564,11 @@ esac
             refused.routes[0].reasons(64_500),
             [crate::community::Reason::IrrPrefix]
         );
-        let counts: Vec<(u64, u64)> = look.sessions.iter().map(|s| (s.imported, s.filtered)).collect();
+        let counts: Vec<(u64, u64)> = look
+            .sessions
+            .iter()
+            .map(|s| (s.imported, s.filtered))
+            .collect();
         assert_eq!(counts, [(3, 1), (1, 0), (0, 0)]);
         assert_eq!(look.zone.unix_s(&look.sessions[0].since), Some(900));
         assert!(look.sessions[2].last_error.is_empty() && follower.has_refused());
@@ -564,7 +582,10 @@ esac
         assert_eq!(follower.look(1_002).expect("read").effort, Effort::Whole);
         stage.put("sets", r#"{"sets": [{"name": "RPKI ROA", "type": "ROA", "last_change_sec": 0, "num_IPv4": 2}]}"#);
         assert_eq!(follower.look(1_003).expect("read").effort, Effort::Whole);
-        assert_eq!(follower.look(1_003 + RESYNC_S).expect("read").effort, Effort::Whole);
+        assert_eq!(
+            follower.look(1_003 + RESYNC_S).expect("read").effort,
+            Effort::Whole
+        );
 
         // Another's configuration keeps nothing that it refused.
         stage.put("refused", r#"{"status": "FAILED", "error": "no such RIB"}"#);
@@ -583,7 +604,10 @@ esac
     fn what_goes_to_a_neighbour_and_what_does_not() {
         let stage = Stage::new();
         let daemon = stage.daemon();
-        let now = Follower::of(stage.daemon()).look(1_000).expect("read").index;
+        let now = Follower::of(stage.daemon())
+            .look(1_000)
+            .expect("read")
+            .index;
         let ask = |name: &str, list: Towards, from: usize, limit: usize| {
             let part = towards(&daemon, &now, name, list, None, from, limit, 1_000).expect("read");
             let page = part.index.find(&Question::default(), 0, 10);
@@ -594,7 +618,12 @@ esac
                 .collect();
             (told, part.is_cut)
         };
-        let told = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let told = |texts: &[&str]| {
+            texts
+                .iter()
+                .map(|text| (*text).to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
             ask("two", Towards::Exported, 0, 10),
             (told(&["198.51.100.0/24 one"]), false)

@@ -188,9 +188,10 @@ impl Glass {
     pub fn lacks(&self) -> Vec<&'static str> {
         let state = self.read();
         match &state.feed {
-            Some(Feed::OpenBgpd(_)) if state.keeps_nothing => {
-                bgpd::LACKS.into_iter().chain([bgpd::LACKS_REFUSED]).collect()
-            }
+            Some(Feed::OpenBgpd(_)) if state.keeps_nothing => bgpd::LACKS
+                .into_iter()
+                .chain([bgpd::LACKS_REFUSED])
+                .collect(),
             Some(Feed::OpenBgpd(_)) => bgpd::LACKS.to_vec(),
             _ => Vec::new(),
         }

@@ -77,10 +77,7 @@ impl DrillView {
 
 /// The drills whose records are kept, newest first.
 #[utoipa::path(get, path = "/api/v1/exchange-drills", tag = "exchange", responses((status = 200, body = [DrillView])))]
-async fn list_drills(
-    State(desk): State<Desk>,
-    visit: Visit,
-) -> WebResult<ApiJson<Vec<DrillView>>> {
+async fn list_drills(State(desk): State<Desk>, visit: Visit) -> WebResult<ApiJson<Vec<DrillView>>> {
     let kept = keep::drills(&desk.room.exchange, LISTED)
         .await
         .map_err(desk.room.tell(&visit))?;
@@ -100,7 +97,9 @@ async fn keep_drill(
         .map_err(|error| WebError::field("record", "format", format!("is no record: {error}")))?;
     let is_name = |id: &str| {
         (1..=ID_CHARS_MAX).contains(&id.len())
-            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && id
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     };
     if !is_name(&record.id) {
         return Err(WebError::field(
@@ -109,7 +108,9 @@ async fn keep_drill(
             format!("must be 1 to {ID_CHARS_MAX} letters, digits and hyphens"),
         ));
     }
-    let bytes = serde_json::to_vec(&record).map_err(WebError::internal)?.len();
+    let bytes = serde_json::to_vec(&record)
+        .map_err(WebError::internal)?
+        .len();
     if bytes > keep::RECORD_BYTES_MAX {
         return Err(WebError::field(
             "record",
@@ -148,7 +149,11 @@ async fn overview(State(desk): State<Desk>, visit: Visit) -> WebResult {
         ));
     for one in &kept {
         let record = &one.record;
-        let silence = record.probes.iter().filter_map(|probe| probe.silence_ms).max();
+        let silence = record
+            .probes
+            .iter()
+            .filter_map(|probe| probe.silence_ms)
+            .max();
         table.push(vec![
             Markup::link(
                 format!("/exchange/drills/{}", record.id),
@@ -245,10 +250,7 @@ async fn view(State(desk): State<Desk>, visit: Visit, Path(id): Path<String>) ->
             Markup::text(step.words(zh)),
             Markup::text(ms(done.map(|done| done.from_ms))),
             Markup::text(ms(lasted)),
-            Markup::text(done.map_or_else(
-                || visit.t("op-not-done"),
-                |done| done.done.join(", "),
-            )),
+            Markup::text(done.map_or_else(|| visit.t("op-not-done"), |done| done.done.join(", "))),
         ]);
     }
     let mut probes = Table::new(visit.t("op-probes"))

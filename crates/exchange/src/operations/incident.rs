@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use base::{CaseId, Timestamp};
+use casework::Case;
 use casework::body::{Body, hidden, show};
 use casework::room::{case_id, who};
-use casework::Case;
 use serde::Deserialize;
 use uuid::Uuid;
 use web::ui::{self, Column, Field, Icon, Markup, Table};
@@ -132,10 +132,7 @@ async fn view(State(desk): State<Desk>, visit: Visit, Path(case): Path<String>) 
         .group(
             "actions",
             [
-                ui::button_link(
-                    format!("/cases/{}", subject.case.id),
-                    visit.t("op-to-case"),
-                ),
+                ui::button_link(format!("/cases/{}", subject.case.id), visit.t("op-to-case")),
                 ui::button_link("/exchange", visit.t("op-to-exchange")),
             ],
         )
@@ -152,13 +149,9 @@ async fn view(State(desk): State<Desk>, visit: Visit, Path(case): Path<String>) 
             None => Body::new().text(visit.t("op-broken-none")),
         },
     );
-    let kept = keep::checks(
-        &desk.room.exchange,
-        Some(subject.case.id),
-        CHECKS_SHOWN,
-    )
-    .await
-    .map_err(desk.room.tell(&visit))?;
+    let kept = keep::checks(&desk.room.exchange, Some(subject.case.id), CHECKS_SHOWN)
+        .await
+        .map_err(desk.room.tell(&visit))?;
     let mut found = Body::new().add(checks::list(&desk, &visit, &kept).await);
     if visit.principal.could("exchange:check") {
         let form = checks::form(&desk, &visit, &frame, Some(subject.case.id)).await?;
@@ -167,12 +160,7 @@ async fn view(State(desk): State<Desk>, visit: Visit, Path(case): Path<String>) 
     show(frame, body.section(visit.t("op-checks"), found))
 }
 
-async fn affected(
-    desk: &Desk,
-    visit: &Visit,
-    frame: &Frame,
-    subject: &Subject,
-) -> WebResult<Body> {
+async fn affected(desk: &Desk, visit: &Visit, frame: &Frame, subject: &Subject) -> WebResult<Body> {
     let may = visit.principal.could("exchange:incident");
     let mut table = Table::new(visit.t("op-affected"))
         .column(Column::text(visit.t("op-thing")))
@@ -273,7 +261,11 @@ async fn mark(
     keep::mark(room, &by(&visit)?, subject.case.id, &thing, is_affected)
         .await
         .map_err(desk.room.tell(&visit))?;
-    let key = if is_affected { "op-marked" } else { "op-unmarked" };
+    let key = if is_affected {
+        "op-marked"
+    } else {
+        "op-unmarked"
+    };
     Ok(visit.done(&subject.path(), key))
 }
 

@@ -177,12 +177,11 @@ pub(super) async fn checks(
 
 /// One check.
 pub(super) async fn check(room: &Exchange, id: Uuid) -> Result<KeptCheck, RoomError> {
-    let row = sqlx::query(
-        "SELECT id, case_id, body, made_by, made_at FROM exchange_check WHERE id = $1",
-    )
-    .bind(id.to_string())
-    .fetch_optional(room.db().pool())
-    .await?;
+    let row =
+        sqlx::query("SELECT id, case_id, body, made_by, made_at FROM exchange_check WHERE id = $1")
+            .bind(id.to_string())
+            .fetch_optional(room.db().pool())
+            .await?;
     check_of(&row.ok_or_else(|| RoomError::not_found("check", id))?)
 }
 

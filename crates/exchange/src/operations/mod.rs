@@ -72,16 +72,8 @@ pub fn room(exchange: &Exchange, casework: &Casework, doors: Arc<dyn Doors>) -> 
         .merge(drills::pages(desk.clone()));
     room.api = drills::router(desk);
     room.api_permissions = vec![
-        RoutePermission::new(
-            Method::GET,
-            "/api/v1/exchange-drills",
-            "exchange:view",
-        ),
-        RoutePermission::new(
-            Method::POST,
-            "/api/v1/exchange-drills",
-            "exchange:drill",
-        ),
+        RoutePermission::new(Method::GET, "/api/v1/exchange-drills", "exchange:view"),
+        RoutePermission::new(Method::POST, "/api/v1/exchange-drills", "exchange:drill"),
     ];
     room.locales = Some(LOCALES);
     room.policy = Some(POLICY);

@@ -115,7 +115,11 @@ fn addresses(out: &mut String, plan: &RouterPlan, comment: char) {
         plan.asn
     );
     for (address, length) in &plan.addresses {
-        say!(out, "{comment} interface address: {address}/{length}, MTU {}", plan.mtu);
+        say!(
+            out,
+            "{comment} interface address: {address}/{length}, MTU {}",
+            plan.mtu
+        );
     }
 }
 
@@ -123,9 +127,15 @@ fn addresses(out: &mut String, plan: &RouterPlan, comment: char) {
 fn frr(plan: &RouterPlan) -> String {
     let mut out = String::new();
     addresses(&mut out, plan, '!');
-    say!(out, "! replace OWN-PREFIXES-V4 and OWN-PREFIXES-V6 by what you announce");
+    say!(
+        out,
+        "! replace OWN-PREFIXES-V4 and OWN-PREFIXES-V6 by what you announce"
+    );
     if plan.sessions.iter().any(|session| session.bfd) {
-        say!(out, "bfd\n profile ix\n  receive-interval 100\n  transmit-interval 100\n  detect-multiplier 3\n exit\nexit");
+        say!(
+            out,
+            "bfd\n profile ix\n  receive-interval 100\n  transmit-interval 100\n  detect-multiplier 3\n exit\nexit"
+        );
     }
     say!(out, "router bgp {}", plan.asn);
     say!(out, " no bgp default ipv4-unicast");
@@ -148,7 +158,10 @@ fn frr(plan: &RouterPlan) -> String {
         }
     }
     for (name, list) in [("ipv4", "OWN-PREFIXES-V4"), ("ipv6", "OWN-PREFIXES-V6")] {
-        let of = plan.sessions.iter().filter(|one| family(one.address) == name);
+        let of = plan
+            .sessions
+            .iter()
+            .filter(|one| family(one.address) == name);
         if of.clone().count() == 0 {
             continue;
         }
@@ -169,7 +182,10 @@ fn frr(plan: &RouterPlan) -> String {
 fn bird(plan: &RouterPlan) -> String {
     let mut out = String::new();
     addresses(&mut out, plan, '#');
-    say!(out, "# replace OWN_PREFIXES_V4 and OWN_PREFIXES_V6 by what you announce");
+    say!(
+        out,
+        "# replace OWN_PREFIXES_V4 and OWN_PREFIXES_V6 by what you announce"
+    );
     if plan.sessions.iter().any(|session| session.bfd) {
         say!(
             out,
@@ -181,7 +197,10 @@ fn bird(plan: &RouterPlan) -> String {
     }
     for (number, session) in plan.sessions.iter().enumerate() {
         let is_v4 = session.address.is_ipv4();
-        let own = plan.addresses.iter().find(|(own, _)| own.is_ipv4() == is_v4);
+        let own = plan
+            .addresses
+            .iter()
+            .find(|(own, _)| own.is_ipv4() == is_v4);
         say!(out, "protocol bgp ix_{} {{", number + 1);
         say!(out, "  description \"{}\";", plain(&session.name));
         match own {
@@ -209,7 +228,10 @@ fn bird(plan: &RouterPlan) -> String {
         );
         if plan.flowspec && session.is_server {
             let flow = if is_v4 { 4 } else { 6 };
-            say!(out, "  flow{flow} {{ table flowtab{flow}; import all; export none; }};");
+            say!(
+                out,
+                "  flow{flow} {{ table flowtab{flow}; import all; export none; }};"
+            );
         }
         say!(out, "}}");
     }
@@ -451,7 +473,11 @@ mod tests {
     #[test]
     fn bird_takes_its_text() {
         let told = text(Vendor::Bird, &plan());
-        for line in ["  local role rs_client;", "  bfd on;", "  password \"s3cret\";"] {
+        for line in [
+            "  local role rs_client;",
+            "  bfd on;",
+            "  password \"s3cret\";",
+        ] {
             assert!(told.lines().any(|other| other == line), "{line}\n{told}");
         }
         let whole = format!(

@@ -548,6 +548,9 @@ async fn requests(desk: &Desk, visit: &Visit, org: Option<base::OrgId>) -> WebRe
 struct Query {
     #[serde(default)]
     vendor: Option<String>,
+    /// Present: with the sessions' secrets.
+    #[serde(default)]
+    secrets: Option<String>,
 }
 
 async fn configuration(
@@ -558,7 +561,26 @@ async fn configuration(
 ) -> WebResult {
     let network = network(&desk, &visit, &asn, None).await?;
     let org: Option<base::OrgId> = network.member.text("org").parse().ok();
-    let secrets = org.is_some_and(|org| visit.principal.may("peering:secrets", org));
+    let may = org.is_some_and(|org| visit.principal.may("peering:secrets", org));
+    // Over somebody's shoulder nothing is read that was not asked for; what was asked for is audited.
+    let secrets = may && query.secrets.is_some();
+    if secrets {
+        let by = by(&visit)?;
+        let mut entry = store::AuditEntry::new(
+            by.actor.clone(),
+            "exchange.secret.read",
+            format!("exchange-member:{}", network.member.id),
+        )
+        .detail(serde_json::json!({ "asn": network.asn() }));
+        entry.org = org;
+        entry.request_id.clone_from(&by.request);
+        desk.portal
+            .exchange
+            .db()
+            .audit_read(entry)
+            .await
+            .map_err(|e| told(e.into(), &visit))?;
+    }
     let plans = desk
         .portal
         .plans(&network, secrets)
@@ -574,7 +596,11 @@ async fn configuration(
         .into_iter()
         .map(|vendor| {
             (
-                format!("{path}?vendor={}", vendor.tag()),
+                format!(
+                    "{path}?vendor={}{}",
+                    vendor.tag(),
+                    if secrets { "&secrets=shown" } else { "" }
+                ),
                 visit.t(&format!("peering-vendor-{}", vendor.tag())),
                 vendor == chosen,
             )
@@ -595,11 +621,20 @@ async fn configuration(
             .iter()
             .any(|plan| plan.sessions.iter().any(|s| s.password.is_some()))
     {
-        body = body.add(ui::notice(
-            Level::Info,
-            visit.t("peering-secrets-hidden"),
-            visit.t("peering-secrets-hidden-text"),
-        ));
+        body = match may {
+            true => body.group(
+                "actions",
+                [ui::button_link(
+                    format!("{path}?vendor={}&secrets=shown", chosen.tag()),
+                    visit.t("peering-secrets-show"),
+                )],
+            ),
+            false => body.add(ui::notice(
+                Level::Info,
+                visit.t("peering-secrets-hidden"),
+                visit.t("peering-secrets-hidden-text"),
+            )),
+        };
     }
     if plans.is_empty() {
         body = body.add(ui::empty(

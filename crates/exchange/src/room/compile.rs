@@ -12,7 +12,8 @@ use super::things::{
 };
 use super::{Exchange, RoomError};
 use crate::document::{
-    self, BilateralSession, Document, EngineKind, MaxPrefix, Policy, PreferredSite, Secret, SessionTerms,
+    self, BilateralSession, Document, EngineKind, MaxPrefix, Policy, PreferredSite, Secret,
+    SessionTerms,
 };
 
 /// A document and what stands in its way.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::Timestamp;
-use exchange::engine::daemon::Daemons;
 use exchange::agent::{Applier, ApplierOptions, ApplyState, SiteSnapshot};
 use exchange::document::{Document, Protection};
+use exchange::engine::daemon::Daemons;
 use exchange::irr::{self, rpsl::Files};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -250,3 +250,74 @@ async fn pages_for_everybody_and_more_for_members() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_is_checked_by_the_sites_agents() {
+    use exchange::agent::{Checker, SiteSnapshot};
+    use exchange::document::Document;
+    use exchange::engine::daemon::Daemons;
+    use exchange::glass::api::router_of;
+    use exchange::health::Verdict;
+    use exchange::operations::ask_agents;
+
+    let document = Document::parse("lab.toml", crate::rendering::LAB).expect("valid");
+    let allowed = crate::rendering::registered(&document, "hsinchu");
+    let snapshot = SiteSnapshot::new(document, &allowed, "5a".repeat(32));
+    let dir = tempfile::tempdir().expect("a directory");
+    let daemons = Daemons {
+        bird: (dir.path().join("none.ctl"), dir.path().join("bird.conf")),
+        openbgpd: (dir.path().join("none.sock"), dir.path().join("bgpd.conf")),
+    };
+    let (_tell, told) = tokio::sync::watch::channel(Some(Arc::new(snapshot)));
+    let key = Key::from_hex(&"5a".repeat(32)).expect("a key");
+    let (_key, keys) = tokio::sync::watch::channel(Some(key.clone()));
+    let glass = Glass::new(GlassOptions {
+        feed: Feed::Bird(dir.path().join("none.ctl")),
+        every: Duration::from_secs(1),
+        asn: tokio::sync::watch::channel(64500).1,
+        rpki: None,
+    });
+    let guard = Guard {
+        open: true,
+        key: Some(keys),
+        ..Guard::default()
+    };
+    let checker = Checker::new("hsinchu", daemons, told);
+    let agents = Agents {
+        router: router_of(glass, None, Some(checker), guard),
+        key,
+        member: None,
+    };
+    // Open to everybody is the glass, not what makes the agent work.
+    let asked = axum::http::Request::post("/glass/health")
+        .header("content-type", "application/json")
+        .body(axum::body::Body::from("{\"asn\": 1659}"))
+        .expect("a request");
+    let answer = tower::ServiceExt::oneshot(agents.router.clone(), asked)
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status().as_u16(), 403);
+    let doors: Arc<dyn Doors> = Arc::new(agents);
+    let checked = ask_agents(&doors, 1659, "TANet", 7).await;
+    assert_eq!(
+        checked.verdict,
+        Verdict::Down,
+        "the daemon is dead: {checked:?}"
+    );
+    let of = |check: &str| {
+        checked
+            .findings
+            .iter()
+            .filter(|one| one.check == check)
+            .count()
+    };
+    assert_eq!((of("route-server"), of("agent")), (1, 1), "{checked:?}");
+    let nobody = ask_agents(&doors, 65_000, "nobody", 7).await;
+    assert!(
+        nobody
+            .findings
+            .iter()
+            .any(|one| one.seen.contains("no member")),
+        "{nobody:?}"
+    );
+}

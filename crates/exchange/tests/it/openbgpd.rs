@@ -625,7 +625,12 @@ fn the_looking_glass_shows_what_it_took_what_it_refused_and_why() {
     }
     let lab = Lab::start(&lab(), &members());
     let mut follower = Follower::of(lab.engine());
-    let now_s = || std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+    let now_s = || {
+        std::time::UNIX_EPOCH
+            .elapsed()
+            .expect("after 1970")
+            .as_secs()
+    };
     let of = |name: &str, fate: Fate, index: &Index| Question {
         session: index.session(name),
         fate: Some(fate),
@@ -635,7 +640,8 @@ fn the_looking_glass_shows_what_it_took_what_it_refused_and_why() {
     until("every route", || {
         look = follower.look(now_s()).expect("read");
         let all = |name: &str| {
-            let (best, accepted, refused) = look.index.counts(look.index.session(name).expect("there"));
+            let (best, accepted, refused) =
+                look.index.counts(look.index.session(name).expect("there"));
             (best + accepted, refused)
         };
         let family = |is_v6: bool| {
@@ -647,11 +653,21 @@ fn the_looking_glass_shows_what_it_took_what_it_refused_and_why() {
         };
         all("as7539_b1_v4") == family(false) && all("as7539_b1_v6") == family(true)
     });
-    let mut refused = shown(&look.index, &of("as7539_b1_v4", Fate::Filtered, &look.index));
-    refused.extend(shown(&look.index, &of("as7539_b1_v6", Fate::Filtered, &look.index)));
+    let mut refused = shown(
+        &look.index,
+        &of("as7539_b1_v4", Fate::Filtered, &look.index),
+    );
+    refused.extend(shown(
+        &look.index,
+        &of("as7539_b1_v6", Fate::Filtered, &look.index),
+    ));
     for (prefix, _, _, reason) in bad() {
         let told = refused.iter().find(|(one, ..)| one == prefix);
-        assert_eq!(told.map(|told| &told.2[..]), Some(&[reason][..]), "{prefix}");
+        assert_eq!(
+            told.map(|told| &told.2[..]),
+            Some(&[reason][..]),
+            "{prefix}"
+        );
     }
     let session = look.sessions.iter().find(|one| one.name == "as7539_b1_v4");
     let session = session.expect("there");
@@ -670,15 +686,23 @@ fn the_looking_glass_shows_what_it_took_what_it_refused_and_why() {
         };
         let part = towards(&asked, name, list, None, 0, 1_000, now_s()).expect("told");
         let told = shown(&part.index, &Question::default());
-        told.into_iter().map(|(prefix, ..)| prefix).collect::<Vec<_>>()
+        told.into_iter()
+            .map(|(prefix, ..)| prefix)
+            .collect::<Vec<_>>()
     };
     until("what is announced", || {
         list("as1659_b1_v4", Towards::Exported).contains(&"140.110.19.0/24".to_owned())
     });
     let exported = list("as1659_b1_v4", Towards::Exported);
     let withheld = list("as1659_b1_v4", Towards::Withheld);
-    assert!(exported.contains(&"140.110.0.0/16".to_owned()), "{exported:?}");
-    assert!(withheld.contains(&"140.110.10.0/24".to_owned()), "{withheld:?}");
+    assert!(
+        exported.contains(&"140.110.0.0/16".to_owned()),
+        "{exported:?}"
+    );
+    assert!(
+        withheld.contains(&"140.110.10.0/24".to_owned()),
+        "{withheld:?}"
+    );
     assert!(exported.iter().all(|one| !withheld.contains(one)));
 
     // Nothing moved: the tables are not read again. A route that goes is seen.
@@ -715,7 +739,10 @@ async fn an_agent_drives_it_and_goes_back_by_itself() {
     let (applier, mut applied) = Applier::new(ApplierOptions {
         site: SITE.to_owned(),
         daemons: Daemons {
-            bird: (lab.dir.path().join("none.ctl"), lab.dir.path().join("bird.conf")),
+            bird: (
+                lab.dir.path().join("none.ctl"),
+                lab.dir.path().join("bird.conf"),
+            ),
             openbgpd: (lab.socket(), lab.running()),
         },
         watch: Duration::from_secs(4),
@@ -726,7 +753,8 @@ async fn an_agent_drives_it_and_goes_back_by_itself() {
     let _stop = stop.clone().drop_guard();
     tokio::spawn(applier.run(told, stop));
     let mut wait = async |state: ApplyState| {
-        let waited = tokio::time::timeout(PATIENCE, applied.wait_for(|now| now.state == state)).await;
+        let waited =
+            tokio::time::timeout(PATIENCE, applied.wait_for(|now| now.state == state)).await;
         waited.expect("in time").expect("running").clone()
     };
     let first = wait(ApplyState::Running).await;

@@ -80,12 +80,11 @@ impl Control {
 
     async fn bind_part(&self, node: &NodeName, named: &str) -> Result<String, ControlError> {
         let mut tx = self.0.db.begin().await?;
-        let done =
-            sqlx::query("UPDATE fabric_node SET part = $2 WHERE name = $1 AND part IS NULL")
-                .bind(node.as_str())
-                .bind(named)
-                .execute(&mut *tx)
-                .await?;
+        let done = sqlx::query("UPDATE fabric_node SET part = $2 WHERE name = $1 AND part IS NULL")
+            .bind(node.as_str())
+            .bind(named)
+            .execute(&mut *tx)
+            .await?;
         let bound: Option<String> =
             sqlx::query_scalar("SELECT part FROM fabric_node WHERE name = $1")
                 .bind(node.as_str())
@@ -142,9 +141,7 @@ impl Control {
             .0
             .retain(|one| one.0 != role || one.1 >= latest.version);
         if ready.0.len() < READY_MAX {
-            ready
-                .0
-                .push((role, latest.version, part, envelope.clone()));
+            ready.0.push((role, latest.version, part, envelope.clone()));
         }
         Ok(envelope)
     }

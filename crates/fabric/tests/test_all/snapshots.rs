@@ -324,7 +324,7 @@ async fn a_node_is_given_its_part_and_no_other() {
         // It cannot become another's.
         here.stop().await;
         let dir = world.dir("edge-a");
-        let mut thief = Running::start_of(Node::open(&dir).unwrap().unwrap(), Role::Edge, "there");
+        let thief = Running::start_of(Node::open(&dir).unwrap().unwrap(), Role::Edge, "there");
         publish("two").await;
         there.has("two for there").await;
         nowhere.has("two for nobody").await;

@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 
 use base::Prefix;
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use crate::community::LargeCommunity;
 use crate::mrt::attributes::PATH_ASNS_MAX;

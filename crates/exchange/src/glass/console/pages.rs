@@ -121,10 +121,7 @@ async fn overview(State(desk): State<Desk>, visit: Visit) -> WebResult {
     )
 }
 
-async fn asked(
-    desk: &Desk,
-    door: &Door,
-) -> Result<(StatusView, Vec<SessionView>), AskError> {
+async fn asked(desk: &Desk, door: &Door) -> Result<(StatusView, Vec<SessionView>), AskError> {
     let (status, sessions) = futures::future::join(desk.status(door), desk.sessions(door)).await;
     Ok((status?, sessions?))
 }

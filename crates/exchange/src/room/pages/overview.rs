@@ -512,9 +512,8 @@ impl Model {
                 about.contains(&router.id)
                     || is_about(router.text("member"))
                     || is_about(router.text("site"))
-            }) || server.is_some_and(|server| {
-                about.contains(&server.id) || is_about(server.text("site"))
-            })
+            }) || server
+                .is_some_and(|server| about.contains(&server.id) || is_about(server.text("site")))
         })
     }
 

@@ -436,7 +436,7 @@ async fn quick(
     State(door): State<Door>,
     node: Node,
     Path(name): Path<String>,
-    Query(After { after }): Query<After>,
+    Query(After { after, .. }): Query<After>,
 ) -> Result<Response, ApiError> {
     let role = role(&name)?;
     node.caller.must_have(role)?;
