@@ -33,6 +33,10 @@ def good(console, what):
     assert not missing, f"{what}: {missing}"
 
 
+def member_of(api, asn):
+    return next(one for one in api.get("/exchange/members")["items"] if one["fields"]["asn"] == asn)
+
+
 @pytest.fixture(scope="module")
 def case(country):
     """A case of a member of the sandbox, sent in."""
@@ -55,8 +59,7 @@ def test_an_incident_is_seen_on_the_picture_and_a_member_checked_for_it(country,
         good(operator, "an incident's picture")
         framed = len(operator.all(FRAMES))
         assert framed, "the member of the case's organisation"
-        options = {one.text.split(": ", 1)[1]: one.get_attribute("value") for one in operator.all("#content select[name='thing'] option")}
-        chosen = next(value for label, value in options.items() if label == "AS1659" or "1659" in label)
+        chosen = member_of(Api(country, "operator"), 1659)["id"]
         form = f"#content form[action='/exchange/incidents/{case}/affected']"
         operator.driver.execute_script("arguments[0].value = arguments[1]", operator.one(f"{form} select[name='thing']"), chosen)
         operator.press(f"{form}:has(select) button")
@@ -98,10 +101,12 @@ def test_the_picture_follows_the_sessions(country, case):
     with window(country, "operator", "en") as operator:
         operator.go(f"/exchange/incidents/{case}")
         before = operator.one("#incident-picture").get_attribute("innerHTML")
-        session = next(one for one in Api(country, "operator").get("/exchange/sessions")["items"] if one["fields"]["type"] == "route-server"
-                       and one["fields"]["wanted"] == "up" and "1659" in one["label"])
-        path = f"/exchange/sessions/{session['id']}"
         api = Api(country, "operator")
+        member = member_of(api, 1659)["id"]
+        routers = {one["id"] for one in api.get("/exchange/routers", params={"member": member})["items"]}
+        session = next(one for one in api.get("/exchange/sessions", params={"type": "route-server", "limit": 200})["items"]
+                       if one["fields"]["router"] in routers and one["fields"]["family"] == "ipv4")
+        path = f"/exchange/sessions/{session['id']}"
         api.call("PATCH", path, 200, json={"wanted": "down"})
         try:
             wait_for(lambda: operator.one("#incident-picture").get_attribute("innerHTML") != before, 40, "the picture's change")
@@ -119,7 +124,7 @@ def test_a_drills_record_comes_from_the_command_and_is_shown(country, tmp_path, 
     (tmp_path / "places.toml").write_text(f'[[places]]\nsite = "tainan"\nsocket = "{socket}"\nconfig = "{conf}"\n')
     (tmp_path / "plan.toml").write_text(
         f'title = "{title}"\ntitle_zh = "演練 {title}"\nmax_s = 60\n'
-        '[[steps]]\ndo = "disable"\nsite = "tainan"\nsessions = ["as1659_*"]\n'
+        '[[steps]]\ndo = "disable"\nsite = "tainan"\nsessions = ["as*_v4"]\n'
         '[[steps]]\ndo = "wait"\nseconds = 1\n[[steps]]\ndo = "restore"\n')
     token = tmp_path / "token"
     token.write_text(make_token(country, "operator"))
@@ -135,7 +140,7 @@ def test_a_drills_record_comes_from_the_command_and_is_shown(country, tmp_path, 
         assert title in operator.text() and "civicnet exchange drill run" in operator.text()
         good(operator, "drills")
         operator.press(f"#content a[href='/exchange/drills/{record['id']}']")
-        assert "tainan" in operator.text() and "as1659_" in operator.text()
+        assert "tainan" in operator.text() and "_v4" in operator.text()
         good(operator, "a drill")
     with window(country, "operator", language, PHONE) as operator:
         operator.go(f"/exchange/drills/{record['id']}")
