@@ -184,9 +184,9 @@ struct Engine<'e, 'w, C> {
     writer: &'e mut Writer<'w>,
     found: Found,
     current: Current,
-    /// Record sets followed already, with the length of the name they stood for: a
-    /// wildcard may be met again under another name.
-    visited: [(*const RrSet, usize); CHAIN_MAX],
+    /// Record sets followed already, with [`name_hash`] of the name they stood for: a
+    /// wildcard or a DNAME may be met again under another name.
+    visited: [(*const RrSet, u64); CHAIN_MAX],
     steps: usize,
 }
 
@@ -228,8 +228,10 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
         if self.kind == Kind::ANY {
             return self.any(zone, node).map(|()| Next::End);
         }
+        // RRSIG and NSEC may stand beside a CNAME (RFC 4035 section 2.5): what is
+        // asked for and there is the answer.
         if let Some(cname) = node.set(Kind::CNAME)
-            && self.kind != Kind::CNAME
+            && node.set(self.kind).is_none()
         {
             if self.has_come_round(cname) {
                 return Ok(Next::End);
@@ -240,7 +242,7 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
         match node.set(self.kind) {
             Some(set) => {
                 self.put(Section::Answer, set)?;
-                self.additional(zone, set, false, None)?;
+                self.additional(zone, set, None)?;
             }
             None => self.deny(zone)?,
         }
@@ -293,7 +295,7 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
 
     /// Whether the chain has been here already: then it ends, as long as it is.
     fn has_come_round(&self, via: &RrSet) -> bool {
-        let here = (std::ptr::from_ref(via), self.current.length);
+        let here = (std::ptr::from_ref(via), name_hash(self.current.get()));
         self.visited[..self.steps].contains(&here)
     }
 
@@ -302,7 +304,7 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
         if self.steps == CHAIN_MAX {
             return Next::End;
         }
-        self.visited[self.steps] = (std::ptr::from_ref(via), self.current.length);
+        self.visited[self.steps] = (std::ptr::from_ref(via), name_hash(self.current.get()));
         self.steps += 1;
         self.current.set(target);
         Next::Follow
@@ -314,9 +316,15 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
         if self.has_come_round(dname) {
             return Ok(Next::End);
         }
-        let owner = &self.current.get()[at..];
-        self.writer
-            .rrset(Section::Answer, owner, Kind::DNAME, dname.ttl, dname.iter())?;
+        // A chain may pass the same DNAME under several names: the record is written once.
+        let written = self.visited[..self.steps]
+            .iter()
+            .any(|(via, _)| std::ptr::eq(*via, dname));
+        if !written {
+            let owner = &self.current.get()[at..];
+            self.writer
+                .rrset(Section::Answer, owner, Kind::DNAME, dname.ttl, dname.iter())?;
+        }
         let target = &dname.rdatas[0];
         if at + target.len() > NAME_BYTES_MAX {
             self.found.rcode = rcode::YXDOMAIN;
@@ -352,7 +360,7 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
         )
     }
 
-    fn refer(&mut self, zone: &Zone, at: usize, ns: &RrSet) -> Result<(), Full> {
+    fn refer(&mut self, zone: &'e Zone, at: usize, ns: &RrSet) -> Result<(), Full> {
         self.found.referral = true;
         let mut cut = [0; NAME_BYTES_MAX];
         let length = self.current.length - at;
@@ -360,23 +368,19 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
         let cut = &cut[..length];
         self.writer
             .rrset(Section::Authority, cut, Kind::NS, ns.ttl, ns.iter())?;
-        self.additional(zone, ns, true, Some(cut))
+        self.additional(zone, ns, Some(cut))
     }
 
-    /// Addresses of the names that `set` mentions. What does not fit is left out,
-    /// except glue that a referral cannot do without: then the answer is truncated
-    /// (RFC 9471 section 3).
-    fn additional(
-        &mut self,
-        zone: &Zone,
-        set: &RrSet,
-        glue: bool,
-        cut: Option<&[u8]>,
-    ) -> Result<(), Full> {
-        let mut done = [std::ptr::null::<Node>(); ADDITIONAL_TARGETS_MAX];
+    /// What RFC 1034 section 4.3.2 step 6 wants of the names that `set` mentions: their
+    /// addresses, and for SVCB and HTTPS the records of the same type (RFC 9460 section
+    /// 4.1). What does not fit is left out, except glue that a referral cannot do
+    /// without: then the answer is truncated (RFC 9471 section 3).
+    fn additional(&mut self, zone: &'e Zone, set: &RrSet, cut: Option<&[u8]>) -> Result<(), Full> {
+        let mut done = [0_u64; ADDITIONAL_TARGETS_MAX];
         let mut used = 0;
         let owner = self.current.bytes;
         let owner = &owner[..self.current.length];
+        let service = matches!(set.kind, Kind::SVCB | Kind::HTTPS);
         for rdata in set.iter() {
             let Some(target) = additional_target(set.kind, owner, rdata) else {
                 continue;
@@ -385,12 +389,12 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
             lower[..target.len()].copy_from_slice(target);
             lower[..target.len()].make_ascii_lowercase();
             let lower = &lower[..target.len()];
-            let other = || self.zones.find(lower).and_then(|zone| zone.find(lower));
-            let Some(node) = zone.find(lower).or_else(other) else {
+            let Some(node) = self.target_node(zone, lower) else {
                 continue;
             };
-            let here = std::ptr::from_ref(node);
-            if (node.below_cut && !glue) || done[..used].contains(&here) {
+            // By name: a wildcard stands for several.
+            let here = name_hash(lower);
+            if done[..used].contains(&here) {
                 continue;
             }
             if used == ADDITIONAL_TARGETS_MAX {
@@ -399,16 +403,18 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
             done[used] = here;
             used += 1;
             let needed = cut.is_some_and(|cut| lower.ends_with(cut));
-            for kind in [Kind::A, Kind::AAAA] {
-                let Some(addresses) = node.set(kind) else {
+            // The owner's own set is the answer already.
+            let own_kind = (service && lower != owner).then_some(set.kind);
+            for kind in [Kind::A, Kind::AAAA].into_iter().chain(own_kind) {
+                let Some(records) = node.set(kind) else {
                     continue;
                 };
                 let put = self.writer.rrset(
                     Section::Additional,
                     target,
                     kind,
-                    addresses.ttl,
-                    addresses.iter(),
+                    records.ttl,
+                    records.iter(),
                 );
                 if put.is_err() && needed {
                     self.found.truncated = true;
@@ -417,6 +423,38 @@ impl<'e, C: Chooser> Engine<'e, '_, C> {
         }
         Ok(())
     }
+
+    /// The node of a name that `zone` mentions, glue included: there, else in another
+    /// of our zones.
+    fn target_node(&self, zone: &'e Zone, name: &[u8]) -> Option<&'e Node> {
+        let within = suffixes(name).any(|at| &name[at..] == zone.apex().as_wire());
+        within
+            .then(|| known_or_wildcard(zone, name))
+            .flatten()
+            .or_else(|| {
+                let other = self.zones.find(name)?;
+                (!std::ptr::eq(other, zone))
+                    .then(|| known_or_wildcard(other, name))
+                    .flatten()
+            })
+    }
+}
+
+/// The node of a name at or below the zone's apex, below cuts too, or the wildcard
+/// that stands for it.
+fn known_or_wildcard<'z>(zone: &'z Zone, name: &[u8]) -> Option<&'z Node> {
+    zone.find(name).or_else(|| match walk(zone, name, Kind::A) {
+        Step::Node(node) => Some(node),
+        Step::Cut { .. } | Step::Dname { .. } | Step::Nothing => None,
+    })
+}
+
+/// Tells the names of one answer apart (FNV-1a, 64 bits). Whoever makes two alike loses
+/// no more than the end of that one answer.
+fn name_hash(name: &[u8]) -> u64 {
+    name.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Goes from the apex towards `name`, one label at a time.

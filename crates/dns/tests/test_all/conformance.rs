@@ -35,6 +35,11 @@ fn rfc_6672() {
     check(include_str!("../conformance/rfc6672.txt"));
 }
 
+#[test]
+fn additional_data() {
+    check(include_str!("../conformance/additional.txt"));
+}
+
 fn check(file: &str) {
     let mut zones = Vec::new();
     let mut steps: Vec<(Name, Kind, Expected)> = Vec::new();
