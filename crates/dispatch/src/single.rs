@@ -1,11 +1,13 @@
 //! One zone file, served alone: for trying, measuring, and comparing.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base::event::{EventSink, NoEvents};
-use dns::master::ZoneProblem;
+use dns::master::{FILE_BYTES_MAX, Source, ZoneProblem};
 use dns::{DispatchTable, EdgeState, Name, Served, Zone};
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +108,7 @@ async fn reload_on_hangup(
 }
 
 fn load(path: &Path) -> Result<Arc<DispatchTable>, DispatchError> {
-    let text = std::fs::read(path).map_err(|source| DispatchError::ReadZone {
+    let text = read(path).map_err(|source| DispatchError::ReadZone {
         path: path.to_owned(),
         source,
     })?;
@@ -114,16 +116,15 @@ fn load(path: &Path) -> Result<Arc<DispatchTable>, DispatchError> {
         path: path.to_owned(),
         problems,
     };
-    let zone = match origin_from(path, &text) {
-        Some(origin) => Zone::load(&origin, &text, &[]),
-        None => Zone::load_alone(&text),
-    }
-    .map_err(refused)?;
+    let source = Source { path, read: &read };
+    let origin = origin_from(&text, source);
+    let zone = Zone::load_file(origin.as_ref(), &text, source).map_err(refused)?;
     for warning in zone.warnings() {
         tracing::warn!(zone = %zone.apex(), %warning, "doubtful zone data");
     }
     let table = DispatchTable::of_zones(vec![zone]).map_err(|problem| {
         refused(vec![ZoneProblem {
+            file: None,
             line: 0,
             column: 0,
             message: problem.to_string(),
@@ -132,24 +133,34 @@ fn load(path: &Path) -> Result<Arc<DispatchTable>, DispatchError> {
     Ok(Arc::new(table))
 }
 
+/// Reads the zone's file, or one that it includes, and no more than is allowed: a device
+/// may have no end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let limit = FILE_BYTES_MAX as u64 + 1;
+    File::open(path)?.take(limit).read_to_end(&mut text)?;
+    Ok(text)
+}
+
 /// A file that never says where it belongs, with all names relative, belongs where
 /// its name says: `example.org.zone`, `db.example.org`.
-fn origin_from(path: &Path, text: &[u8]) -> Option<Name> {
+fn origin_from(text: &[u8], source: Source<'_>) -> Option<Name> {
     let says = |line: &[u8]| {
         line.len() >= 7 && line[..7].eq_ignore_ascii_case(b"$ORIGIN") || line.starts_with(b".")
     };
     if text.split(|byte| *byte == b'\n').any(says) {
         return None;
     }
-    let soa_is_relative = dns::master::parse(&Name::root(), text)
+    let soa_is_relative = dns::master::parse_file(&Name::root(), text, source)
         .ok()?
+        .records
         .iter()
         .find(|record| record.kind == dns::Kind::SOA)
         .is_some_and(|record| record.owner == Name::root());
     if !soa_is_relative {
         return None;
     }
-    let file = path.file_name()?.to_str()?;
+    let file = source.path.file_name()?.to_str()?;
     let stem = file.strip_prefix("db.").unwrap_or(file);
     let stem = [".zone", ".db", ".txt"]
         .iter()
@@ -166,7 +177,11 @@ mod tests {
     fn a_relative_file_takes_its_origin_from_its_name() {
         let text = b"@ 60 IN SOA ns h 1 1 1 1 1\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
         let origin = |path: &str, text: &[u8]| {
-            origin_from(Path::new(path), text).map(|name| name.to_string())
+            let source = Source {
+                path: Path::new(path),
+                read: &read,
+            };
+            origin_from(text, source).map(|name| name.to_string())
         };
         assert_eq!(
             origin("/x/example.org.zone", text).as_deref(),
@@ -180,5 +195,34 @@ mod tests {
         assert_eq!(origin("other.zone", absolute), None);
         let directed = [b"$ORIGIN example.\n".as_slice(), text].concat();
         assert_eq!(origin("other.zone", &directed), None);
+    }
+
+    #[test]
+    fn a_zone_may_lie_in_several_files() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).expect("to write");
+            path
+        };
+        let main = write(
+            "example.org.zone",
+            "$TTL 60\n@ SOA ns h 1 1 1 1 1\n@ NS ns\n$INCLUDE hosts in\nwww A 192.0.2.1\n",
+        );
+        let hosts = write(
+            "hosts",
+            "a A 192.0.2.2\n$ORIGIN example.org.\nns A 192.0.2.3\n",
+        );
+        load(&main).expect("a table");
+        write("hosts", "a A 192.0.2.2\n  A 1.2.3\n");
+        let error = load(&main).expect_err("wrong").to_string();
+        let place = format!("{}, line 2, column 5: \"1.2.3\"", hosts.display());
+        assert!(error.contains(&place), "{error}");
+        std::fs::remove_file(&hosts).expect("to remove");
+        let error = load(&main).expect_err("gone").to_string();
+        assert!(
+            error.contains("line 4, column 10: $INCLUDE \"hosts\": "),
+            "{error}"
+        );
     }
 }

@@ -35,18 +35,52 @@ kinds! {
     A = 1,
     /// RFC 1035
     NS = 2,
+    /// RFC 1035, obsolete
+    MD = 3,
+    /// RFC 1035, obsolete
+    MF = 4,
     /// RFC 1035
     CNAME = 5,
     /// RFC 1035
     SOA = 6,
     /// RFC 1035
+    MB = 7,
+    /// RFC 1035
+    MG = 8,
+    /// RFC 1035
+    MR = 9,
+    /// RFC 1035
+    NULL = 10,
+    /// RFC 1035
+    WKS = 11,
+    /// RFC 1035
     PTR = 12,
     /// RFC 1035
     HINFO = 13,
     /// RFC 1035
+    MINFO = 14,
+    /// RFC 1035
     MX = 15,
     /// RFC 1035
     TXT = 16,
+    /// RFC 1183
+    RP = 17,
+    /// RFC 1183
+    AFSDB = 18,
+    /// RFC 1183
+    X25 = 19,
+    /// RFC 1183
+    ISDN = 20,
+    /// RFC 1183
+    RT = 21,
+    /// RFC 2535
+    SIG = 24,
+    /// RFC 2535
+    KEY = 25,
+    /// RFC 2163
+    PX = 26,
+    /// RFC 1712
+    GPOS = 27,
     /// RFC 3596
     AAAA = 28,
     /// RFC 1876
@@ -55,26 +89,76 @@ kinds! {
     SRV = 33,
     /// RFC 3403
     NAPTR = 35,
+    /// RFC 2230
+    KX = 36,
+    /// RFC 4398
+    CERT = 37,
     /// RFC 6672
     DNAME = 39,
     /// RFC 6891
     OPT = 41,
+    /// RFC 3123
+    APL = 42,
     /// RFC 4034
     DS = 43,
     /// RFC 4255
     SSHFP = 44,
+    /// RFC 4025
+    IPSECKEY = 45,
     /// RFC 4034
     RRSIG = 46,
     /// RFC 4034
     NSEC = 47,
     /// RFC 4034
     DNSKEY = 48,
+    /// RFC 4701
+    DHCID = 49,
+    /// RFC 5155
+    NSEC3 = 50,
+    /// RFC 5155
+    NSEC3PARAM = 51,
     /// RFC 6698
     TLSA = 52,
+    /// RFC 8162
+    SMIMEA = 53,
+    /// RFC 8005
+    HIP = 55,
+    /// Draft, IANA 2008
+    NINFO = 56,
+    /// Draft, IANA 2008
+    RKEY = 57,
+    /// Draft, IANA 2010
+    TALINK = 58,
+    /// RFC 7344
+    CDS = 59,
+    /// RFC 7344
+    CDNSKEY = 60,
+    /// RFC 7929
+    OPENPGPKEY = 61,
+    /// RFC 7477
+    CSYNC = 62,
+    /// RFC 8976
+    ZONEMD = 63,
     /// RFC 9460
     SVCB = 64,
     /// RFC 9460
     HTTPS = 65,
+    /// RFC 9859
+    DSYNC = 66,
+    /// RFC 7208, obsolete
+    SPF = 99,
+    /// RFC 6742
+    NID = 104,
+    /// RFC 6742
+    L32 = 105,
+    /// RFC 6742
+    L64 = 106,
+    /// RFC 6742
+    LP = 107,
+    /// RFC 7043
+    EUI48 = 108,
+    /// RFC 7043
+    EUI64 = 109,
     /// RFC 8945
     TKEY = 249,
     /// RFC 8945
@@ -89,8 +173,18 @@ kinds! {
     MAILA = 254,
     /// RFC 1035, RFC 8482
     ANY = 255,
+    /// RFC 7553
+    URI = 256,
     /// RFC 8659
     CAA = 257,
+    /// Cisco, IANA 2016
+    AVC = 258,
+    /// RFC 9606
+    RESINFO = 261,
+    /// IANA 2005
+    TA = 32768,
+    /// RFC 4431, obsolete
+    DLV = 32769,
 }
 
 impl Kind {
@@ -131,6 +225,8 @@ impl fmt::Debug for Kind {
 
 /// Class IN (RFC 1035 section 3.2.4).
 pub const CLASS_IN: u16 = 1;
+/// Any class, as QCLASS (RFC 1035 section 3.2.5).
+pub const CLASS_ANY: u16 = 255;
 
 /// Response codes, extended ones included (RFC 6895 section 2.3).
 pub mod rcode {

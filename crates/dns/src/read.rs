@@ -94,6 +94,12 @@ pub fn rdata_plain(message: &[u8], record: &Seen) -> Option<Vec<u8>> {
     };
     match record.kind {
         Kind::NS | Kind::CNAME | Kind::PTR | Kind::DNAME => Some(lower(record.data)?.0),
+        // Others compress them, as RFC 1035 allows.
+        Kind::MB | Kind::MD | Kind::MF | Kind::MG | Kind::MR => Some(lower(record.data)?.0),
+        Kind::MINFO => {
+            let (mailbox, second) = lower(record.data)?;
+            Some([mailbox, lower(second)?.0].concat())
+        }
         Kind::MX => Some([&raw[..2.min(raw.len())], &lower(record.data + 2)?.0].concat()),
         Kind::SRV => Some([raw.get(..6)?, &lower(record.data + 6)?.0].concat()),
         Kind::SOA => {

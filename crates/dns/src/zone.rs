@@ -1,9 +1,11 @@
 //! A zone as a tree of names, checked when it is built (RFC 1034 section 4.2,
 //! RFC 2181 sections 5.2 and 10.1, RFC 6672 section 2.4).
 
+use std::path::PathBuf;
+
 use crate::bytemap::ByteMap;
 use crate::kind::Kind;
-use crate::master::{self, Record, ZoneProblem};
+use crate::master::{self, Contents, Place, Record, Source, ZoneProblem};
 use crate::name::{Name, suffixes, wire_length};
 
 /// Records of one type at one name.
@@ -15,7 +17,7 @@ pub struct RrSet {
     pub ttl: u32,
     /// RDATA of each record, names uncompressed.
     pub rdatas: Vec<Box<[u8]>>,
-    line: u32,
+    place: Place,
 }
 
 impl RrSet {
@@ -66,7 +68,7 @@ impl Zone {
         text: &[u8],
         policies: &[(Name, u32)],
     ) -> Result<Self, Vec<ZoneProblem>> {
-        Self::build(origin, master::parse(origin, text)?, policies)
+        Self::build(origin, master::parse(origin, text)?.into(), policies)
     }
 
     /// Reads a master file whose zone is the owner of its SOA record: for a file
@@ -75,17 +77,38 @@ impl Zone {
     /// # Errors
     /// Every problem found, with its place.
     pub fn load_alone(text: &[u8]) -> Result<Self, Vec<ZoneProblem>> {
-        let records = master::parse(&Name::root(), text)?;
-        let soa = records.iter().find(|record| record.kind == Kind::SOA);
+        Self::alone(master::parse(&Name::root(), text)?.into())
+    }
+
+    /// Reads a master file that may include others. The zone is `origin`, or without
+    /// one the owner of the SOA record, as in [`Zone::load_alone`].
+    ///
+    /// # Errors
+    /// Every problem found, with its file and place.
+    pub fn load_file(
+        origin: Option<&Name>,
+        text: &[u8],
+        source: Source<'_>,
+    ) -> Result<Self, Vec<ZoneProblem>> {
+        match origin {
+            Some(origin) => Self::build(origin, master::parse_file(origin, text, source)?, &[]),
+            None => Self::alone(master::parse_file(&Name::root(), text, source)?),
+        }
+    }
+
+    fn alone(contents: Contents) -> Result<Self, Vec<ZoneProblem>> {
+        let mut records = contents.records.iter();
+        let soa = records.find(|record| record.kind == Kind::SOA);
         let Some(origin) = soa.map(|soa| soa.owner.clone()) else {
-            return Err(vec![whole("the zone has no SOA record".to_owned())]);
+            let message = "the zone has no SOA record".to_owned();
+            return Err(vec![problem_at(&contents.files, Place::WHOLE, message)]);
         };
-        Self::build(&origin, records, &[])
+        Self::build(&origin, contents, &[])
     }
 
     fn build(
         origin: &Name,
-        records: Vec<Record>,
+        contents: Contents,
         policies: &[(Name, u32)],
     ) -> Result<Self, Vec<ZoneProblem>> {
         let mut builder = Builder {
@@ -94,9 +117,10 @@ impl Zone {
             nodes: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            files: contents.files,
         };
         builder.node(origin.lowercase().as_wire());
-        for record in records {
+        for record in contents.records {
             builder.add(record);
         }
         for (name, policy) in policies {
@@ -159,16 +183,14 @@ struct Builder {
     nodes: Vec<Node>,
     problems: Vec<ZoneProblem>,
     warnings: Vec<ZoneProblem>,
+    files: Vec<PathBuf>,
 }
 
-fn whole(message: String) -> ZoneProblem {
-    at_line(0, message)
-}
-
-fn at_line(line: u32, message: String) -> ZoneProblem {
+fn problem_at(files: &[PathBuf], place: Place, message: String) -> ZoneProblem {
     ZoneProblem {
-        line,
-        column: u32::from(line > 0),
+        file: place.included_in(files),
+        line: place.line,
+        column: u32::from(place.line > 0),
         message,
     }
 }
@@ -193,10 +215,13 @@ impl Builder {
             ttl,
             kind,
             rdata,
-            line,
+            place,
         } = record;
         if !owner.is_within(&self.apex) {
-            self.problem(line, format!("{owner}: must lie in the zone {}", self.apex));
+            self.problem(
+                place,
+                format!("{owner}: must lie in the zone {}", self.apex),
+            );
             return;
         }
         let index = self.node(owner.lowercase().as_wire());
@@ -206,13 +231,14 @@ impl Builder {
                 kind,
                 ttl,
                 rdatas: vec![rdata],
-                line,
+                place,
             });
             return;
         };
         if set.ttl != ttl {
-            self.warnings.push(at_line(
-                line,
+            self.warnings.push(problem_at(
+                &self.files,
+                place,
                 format!("{owner} {kind}: TTL {ttl} differs from {} of the same set, the lower one is used (RFC 2181 section 5.2)", set.ttl),
             ));
             set.ttl = set.ttl.min(ttl);
@@ -224,7 +250,10 @@ impl Builder {
 
     fn add_policy(&mut self, name: &Name, policy: u32) {
         if !name.is_within(&self.apex) {
-            self.problem(0, format!("{name}: must lie in the zone {}", self.apex));
+            self.problem(
+                Place::WHOLE,
+                format!("{name}: must lie in the zone {}", self.apex),
+            );
             return;
         }
         let index = self.node(name.lowercase().as_wire());
@@ -239,15 +268,15 @@ impl Builder {
                 "{name} {}: a name answered by policy must not have such records too",
                 set.kind
             );
-            self.problem(set.line, message);
+            self.problem(set.place, message);
         } else if self.nodes[index].policy.replace(policy).is_some() {
-            self.problem(0, format!("{name}: is answered by two policies"));
+            self.problem(Place::WHOLE, format!("{name}: is answered by two policies"));
         }
     }
 
-    fn problem(&mut self, line: u32, message: String) {
+    fn problem(&mut self, place: Place, message: String) {
         if self.problems.len() < master::PROBLEMS_MAX {
-            self.problems.push(at_line(line, message));
+            self.problems.push(problem_at(&self.files, place, message));
         }
     }
 
@@ -273,14 +302,20 @@ impl Builder {
         let apex = self.apex.clone();
         let has_ns = self.nodes[0].set(Kind::NS).is_some();
         let Some(soa) = self.nodes[0].set(Kind::SOA).cloned() else {
-            self.problem(0, format!("{apex}: the zone has no SOA record at its apex"));
+            self.problem(
+                Place::WHOLE,
+                format!("{apex}: the zone has no SOA record at its apex"),
+            );
             return None;
         };
         if !has_ns {
-            self.problem(0, format!("{apex}: the zone has no NS record at its apex"));
+            self.problem(
+                Place::WHOLE,
+                format!("{apex}: the zone has no NS record at its apex"),
+            );
         }
         if soa.rdatas.len() > 1 {
-            self.problem(soa.line, format!("{apex} SOA: there must be only one"));
+            self.problem(soa.place, format!("{apex} SOA: there must be only one"));
         }
         let minimum = soa.rdatas[0].last_chunk::<4>().copied().unwrap_or_default();
         let ttl = soa.ttl.min(u32::from_be_bytes(minimum));
@@ -296,11 +331,14 @@ impl Builder {
             };
             for set in &node.sets {
                 if set.kind == Kind::SOA && index != 0 {
-                    found.push((set.line, format!("{name} SOA: must stand at the apex only")));
+                    found.push((
+                        set.place,
+                        format!("{name} SOA: must stand at the apex only"),
+                    ));
                 }
                 if matches!(set.kind, Kind::CNAME | Kind::DNAME) && set.rdatas.len() > 1 {
                     found.push((
-                        set.line,
+                        set.place,
                         format!("{name} {}: there must be only one", set.kind),
                     ));
                 }
@@ -312,7 +350,7 @@ impl Builder {
                     .find(|set| !matches!(set.kind, Kind::CNAME | Kind::RRSIG | Kind::NSEC))
             {
                 found.push((
-                    cname.line.max(other.line),
+                    cname.place.max(other.place),
                     format!("{name} CNAME: must stand alone, and {} stands beside it (RFC 1034 section 3.6.2)", other.kind),
                 ));
             }
@@ -322,8 +360,9 @@ impl Builder {
                     .iter()
                     .find(|set| matches!(set.kind, Kind::NS | Kind::DNAME))
             {
-                self.warnings.push(at_line(
-                    set.line,
+                self.warnings.push(problem_at(
+                    &self.files,
+                    set.place,
                     format!(
                         "{name} {}: has no defined meaning at a wildcard (RFC 4592 section 4)",
                         set.kind
@@ -331,17 +370,17 @@ impl Builder {
                 ));
             }
             if !node.sets.is_empty() || node.policy.is_some() {
-                let line = node.sets.first().map_or(0, |set| set.line);
+                let place = node.sets.first().map_or(Place::WHOLE, |set| set.place);
                 if let Some(dname) = self.dname_above(key) {
                     found.push((
-                        line,
+                        place,
                         format!("{name}: must not exist below the DNAME of {dname} (RFC 6672 section 2.4)"),
                     ));
                 }
             }
         }
-        for (line, message) in found {
-            self.problem(line, message);
+        for (place, message) in found {
+            self.problem(place, message);
         }
     }
 
@@ -385,7 +424,7 @@ impl Builder {
         }
         for name in policies_below {
             self.problem(
-                0,
+                Place::WHOLE,
                 format!("{name}: a name answered by policy must not be delegated"),
             );
         }
@@ -421,8 +460,9 @@ impl Builder {
                             || node.set(Kind::AAAA).is_some()
                     });
                 if !has_address {
-                    missing.push(at_line(
-                        set.line,
+                    missing.push(problem_at(
+                        &self.files,
+                        set.place,
                         format!("NS {target}: lies in the zone but has no address there"),
                     ));
                 }
@@ -433,15 +473,15 @@ impl Builder {
 }
 
 /// The name inside RDATA that additional data is looked up for (RFC 1035 section
-/// 3.3, RFC 2782, RFC 9460 section 4.1).
+/// 3.3, RFC 1183, RFC 2230, RFC 2782, RFC 9460 section 4.1).
 pub(crate) fn additional_target<'r>(
     kind: Kind,
     owner: &'r [u8],
     rdata: &'r [u8],
 ) -> Option<&'r [u8]> {
     let name = match kind {
-        Kind::NS => rdata,
-        Kind::MX => rdata.get(2..)?,
+        Kind::NS | Kind::MB => rdata,
+        Kind::MX | Kind::AFSDB | Kind::RT | Kind::KX => rdata.get(2..)?,
         Kind::SRV => rdata.get(6..)?,
         Kind::SVCB | Kind::HTTPS => {
             let target = rdata.get(2..)?;

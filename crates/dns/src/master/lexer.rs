@@ -119,13 +119,20 @@ impl<'t> Lexer<'t> {
         let mut at = start;
         loop {
             match self.text.get(at) {
-                None | Some(b'\n') => {
-                    return Err(self.fail("a quoted string is not closed on its line"));
-                }
+                None => return Err(self.fail("a quoted string is not closed")),
                 Some(b'"') => break,
-                Some(b'\\') if self.text.get(at + 1) != Some(&b'\n') => at += 2,
+                Some(b'\\') => at += 2,
                 Some(_) => at += 1,
             }
+        }
+        // RFC 1035 section 5.1: any character can occur inside quotes, so lines end there
+        // too.
+        while let Some(end) = self.text[self.at..at]
+            .iter()
+            .position(|byte| *byte == b'\n')
+        {
+            self.at += end;
+            self.newline();
         }
         self.at = at + 1;
         Ok(Token {
@@ -187,6 +194,7 @@ impl<'t> Lexer<'t> {
 
     fn problem(&self, message: &str) -> ZoneProblem {
         ZoneProblem {
+            file: None,
             line: self.line,
             column: self.column(),
             message: message.to_owned(),

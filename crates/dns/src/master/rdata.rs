@@ -1,13 +1,12 @@
 //! RDATA from its text form, type by type.
 
 use std::fmt::Display;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::lexer::Token;
-use super::{Wrong, loc, parse_ttl, svcb};
+use super::{Wrong, loc, parse_time, shape, special, svcb};
 use crate::kind::Kind;
-use crate::name::{Name, unescape, wire_length};
+use crate::name::{Name, unescape};
 
 /// Bytes of the longest RDATA.
 const RDATA_BYTES_MAX: usize = 65_535;
@@ -61,100 +60,22 @@ pub(super) fn parse(kind: Kind, tokens: &[Token<'_>], origin: &Name) -> Result<V
 }
 
 fn known(kind: Kind, f: &mut Fields<'_, '_>, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    if let Some(fields) = shape::of(kind) {
+        return fields.iter().try_for_each(|field| field.parse(f, out));
+    }
     match kind {
-        Kind::A => out.extend(f.parse::<Ipv4Addr>("an IPv4 address")?.octets()),
-        Kind::AAAA => out.extend(f.parse::<Ipv6Addr>("an IPv6 address")?.octets()),
-        Kind::NS | Kind::CNAME | Kind::PTR | Kind::DNAME => f.name(out)?,
-        Kind::SOA => {
-            f.name(out)?;
-            f.name(out)?;
-            out.extend(f.parse::<u32>("a serial number")?.to_be_bytes());
-            for field in ["REFRESH", "RETRY", "EXPIRE", "MINIMUM"] {
-                out.extend(f.seconds(field)?.to_be_bytes());
-            }
-        }
-        Kind::MX => {
-            out.extend(f.parse::<u16>("a preference of 0 to 65535")?.to_be_bytes());
-            f.name(out)?;
-        }
-        Kind::TXT => {
-            f.string(out)?;
-            while f.more() {
-                f.string(out)?;
-            }
-        }
-        Kind::HINFO => {
-            f.string(out)?;
-            f.string(out)?;
-        }
-        Kind::SRV => {
-            for field in ["a priority", "a weight", "a port"] {
-                out.extend(f.parse::<u16>(field)?.to_be_bytes());
-            }
-            f.name(out)?;
-        }
-        Kind::LOC => loc::parse(f, out)?,
-        Kind::CAA => caa(f, out)?,
-        Kind::SVCB | Kind::HTTPS => svcb::parse(f, out)?,
-        Kind::TLSA => {
-            for field in ["a certificate usage", "a selector", "a matching type"] {
-                out.push(f.parse::<u8>(field)?);
-            }
-            f.hex_to_end(out)?;
-        }
-        Kind::SSHFP => {
-            out.push(f.parse::<u8>("an algorithm")?);
-            out.push(f.parse::<u8>("a fingerprint type")?);
-            f.hex_to_end(out)?;
-        }
-        Kind::DS => {
-            out.extend(f.parse::<u16>("a key tag")?.to_be_bytes());
-            out.push(f.parse::<u8>("an algorithm")?);
-            out.push(f.parse::<u8>("a digest type")?);
-            f.hex_to_end(out)?;
-        }
-        Kind::DNSKEY => {
-            out.extend(f.parse::<u16>("flags")?.to_be_bytes());
-            out.push(f.parse::<u8>("a protocol")?);
-            out.push(f.parse::<u8>("an algorithm")?);
-            f.base64_to_end(out)?;
-        }
-        Kind::NAPTR => {
-            out.extend(f.parse::<u16>("an order")?.to_be_bytes());
-            out.extend(f.parse::<u16>("a preference")?.to_be_bytes());
-            for _ in 0..3 {
-                f.string(out)?;
-            }
-            f.name(out)?;
-        }
-        _ => {
-            return Err((
-                0,
-                format!("type {kind}: its RDATA must be given as \\# LENGTH HEX (RFC 3597)"),
-            ));
-        }
+        Kind::LOC => loc::parse(f, out),
+        Kind::CAA => special::caa(f, out),
+        Kind::SVCB | Kind::HTTPS => svcb::parse(f, out),
+        Kind::WKS => special::wks(f, out),
+        Kind::APL => special::apl(f, out),
+        Kind::IPSECKEY => special::ipseckey(f, out),
+        Kind::HIP => special::hip(f, out),
+        _ => Err((
+            0,
+            format!("type {kind}: its RDATA must be given as \\# LENGTH HEX (RFC 3597)"),
+        )),
     }
-    Ok(())
-}
-
-/// RFC 8659 section 4.1.1.
-fn caa(f: &mut Fields<'_, '_>, out: &mut Vec<u8>) -> Result<(), Wrong> {
-    out.push(f.parse::<u8>("flags of 0 to 255")?);
-    let tag = f.next("a property tag")?;
-    if tag.text.is_empty()
-        || tag.text.len() > 255
-        || !tag.text.iter().all(u8::is_ascii_alphanumeric)
-    {
-        return Err((
-            f.at - 1,
-            format!("CAA tag {:?}: must be letters and digits", tag.lossy()),
-        ));
-    }
-    out.push(tag.text.len() as u8);
-    out.extend(tag.text);
-    let value = f.next("a value")?;
-    out.extend(unescape_all(value.text).ok_or_else(|| f.bad_escape(value))?);
-    Ok(())
 }
 
 /// RFC 3597 section 5: `\# LENGTH HEX…`.
@@ -169,31 +90,13 @@ fn generic(f: &mut Fields<'_, '_>, out: &mut Vec<u8>) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Whether RDATA in wire form has the fields that the rest of the house relies on.
+/// Whether RDATA in wire form has the fields of its type; the rest of the house relies
+/// on the names in it.
 pub(crate) fn is_well_formed(kind: Kind, rdata: &[u8]) -> bool {
-    let name_fills = |from: usize| {
-        rdata
-            .get(from..)
-            .is_some_and(|rest| wire_length(rest) == Some(rest.len()))
-    };
-    match kind {
-        Kind::A => rdata.len() == 4,
-        Kind::AAAA => rdata.len() == 16,
-        Kind::NS | Kind::CNAME | Kind::PTR | Kind::DNAME => name_fills(0),
-        Kind::MX => name_fills(2),
-        Kind::SRV => name_fills(6),
-        Kind::SOA => wire_length(rdata)
-            .and_then(|first| Some(first + wire_length(&rdata[first..])?))
-            .is_some_and(|names| rdata.len() == names + 20),
-        Kind::SVCB | Kind::HTTPS => svcb::is_well_formed(rdata),
-        Kind::TXT => {
-            let mut at = 0;
-            while let Some(length) = rdata.get(at) {
-                at += 1 + usize::from(*length);
-            }
-            at == rdata.len() && at > 0
-        }
-        _ => true,
+    match (shape::of(kind), kind) {
+        (Some(fields), _) => shape::fits(fields, rdata),
+        (None, Kind::SVCB | Kind::HTTPS) => svcb::is_well_formed(rdata),
+        (None, _) => true,
     }
 }
 
@@ -232,17 +135,37 @@ impl<'t> Fields<'_, 't> {
             .ok_or_else(|| self.wrong(format!("{:?} is not {what}", token.lossy())))
     }
 
-    fn seconds(&mut self, what: &str) -> Result<u32, Wrong> {
+    /// SOA numbers are 32 bits wide, whatever RFC 2181 says of TTLs.
+    pub(super) fn seconds(&mut self, what: &str) -> Result<u32, Wrong> {
         let token = self.next(what)?;
         let text = token.as_str().unwrap_or("");
-        // SOA numbers are 32 bits wide, whatever RFC 2181 says of TTLs.
-        parse_ttl(text)
-            .or_else(|| text.parse().ok())
-            .ok_or_else(|| {
-                self.wrong(format!(
-                    "{what} {text:?}: must be seconds, or a time like 1h30m"
-                ))
-            })
+        parse_time(text).ok_or_else(|| {
+            self.wrong(format!(
+                "{what} {text:?}: must be seconds, or a time like 1h30m"
+            ))
+        })
+    }
+
+    /// One word that stands for some bytes.
+    pub(super) fn word(
+        &mut self,
+        what: &str,
+        out: &mut Vec<u8>,
+        read: impl Fn(&str) -> Option<Vec<u8>>,
+    ) -> Result<(), Wrong> {
+        let token = self.next(what)?;
+        let bytes = token
+            .as_str()
+            .and_then(read)
+            .ok_or_else(|| self.wrong(format!("{:?} is not {what}", token.lossy())))?;
+        out.extend(bytes);
+        Ok(())
+    }
+
+    /// The bytes of one token, as long as they are.
+    pub(super) fn text(&mut self, what: &str) -> Result<Vec<u8>, Wrong> {
+        let token = self.next(what)?;
+        unescape_all(token.text).ok_or_else(|| self.bad_escape(token))
     }
 
     pub(super) fn name(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
@@ -254,7 +177,7 @@ impl<'t> Fields<'_, 't> {
     }
 
     /// A character-string (RFC 1035 section 3.3).
-    fn string(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    pub(super) fn string(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
         let token = self.next("a character string")?;
         let bytes = unescape_all(token.text).ok_or_else(|| self.bad_escape(token))?;
         let length = u8::try_from(bytes.len()).map_err(|_| {
@@ -268,7 +191,7 @@ impl<'t> Fields<'_, 't> {
         Ok(())
     }
 
-    fn hex_to_end(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    pub(super) fn hex_to_end(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
         let mut high: Option<u8> = None;
         let first = self.next("hexadecimal data")?;
         let mut token = first;
@@ -295,7 +218,7 @@ impl<'t> Fields<'_, 't> {
         Ok(())
     }
 
-    fn base64_to_end(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
+    pub(super) fn base64_to_end(&mut self, out: &mut Vec<u8>) -> Result<(), Wrong> {
         let mut text = self.next("base64 data")?.text.to_vec();
         while self.more() {
             text.extend(self.next("base64 data")?.text);
@@ -397,6 +320,64 @@ mod tests {
                 b"\0\x12\x16\x13\x80\0\0\0\xa6\x9f\xb2\0\0\x98\x96\x80",
             ),
             ("DNAME other.example.", b"\x05other\x07example\0"),
+            ("MB b", b"\x01b\x07example\0"),
+            ("MINFO . b.", b"\0\x01b\0"),
+            ("NULL \\# 1 00", b"\0"),
+            ("WKS 192.0.2.1 TCP 7 smtp", &[192, 0, 2, 1, 6, 1, 0, 0, 0x40]),
+            ("WKS 192.0.2.1 17", &[192, 0, 2, 1, 17]),
+            ("RP host. .", b"\x04host\0\0"),
+            ("AFSDB 1 x.", b"\0\x01\x01x\0"),
+            ("X25 311061700956", b"\x0c311061700956"),
+            ("ISDN 150862028003217", b"\x0f150862028003217"),
+            ("ISDN 1 004", b"\x011\x03004"),
+            ("RT 1 b.", b"\0\x01\x01b\0"),
+            ("PX 1 b. .", b"\0\x01\x01b\0\0"),
+            ("KX 1 b.", b"\0\x01\x01b\0"),
+            ("KEY 256 3 RSASHA1 AQID", b"\x01\0\x03\x05\x01\x02\x03"),
+            ("KEY 49152 3 0", b"\xc0\0\x03\0"),
+            ("CERT PKIX 2 RSASHA1 AQID", b"\0\x01\0\x02\x05\x01\x02\x03"),
+            ("CERT 65535 0 0 AQID", b"\xff\xff\0\0\0\x01\x02\x03"),
+            ("CDS 0 0 0 00", &[0; 5]),
+            ("CDNSKEY 0 3 0 AA==", &[0, 0, 3, 0, 0]),
+            ("DS 1 ECDSAP256SHA256 2 ff", &[0, 1, 13, 2, 0xff]),
+            ("SMIMEA 3 1 1 ab", b"\x03\x01\x01\xab"),
+            ("OPENPGPKEY AQ ID", b"\x01\x02\x03"),
+            ("DHCID AQID", b"\x01\x02\x03"),
+            ("SPF \"v=spf1\"", b"\x06v=spf1"),
+            ("URI 10 1 \"http://x/\"", b"\0\x0a\0\x01http://x/"),
+            ("EUI48 00-00-5e-00-53-2a", &[0, 0, 0x5e, 0, 0x53, 0x2a]),
+            ("EUI64 00-00-5e-ef-10-00-00-2a", &[0, 0, 0x5e, 0xef, 0x10, 0, 0, 0x2a]),
+            ("NID 10 14:4fff:ff20:ee64", &[0, 10, 0, 0x14, 0x4f, 0xff, 0xff, 0x20, 0xee, 0x64]),
+            ("L32 10 10.1.2.0", &[0, 10, 10, 1, 2, 0]),
+            ("LP 10 l.", b"\0\x0a\x01l\0"),
+            (
+                "ZONEMD 1 1 1 000102030405060708090a0b",
+                &[0, 0, 0, 1, 1, 1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+            ),
+            // The example of RFC 4034 section 4.3.
+            (
+                "NSEC host.example.com. ( A MX RRSIG NSEC TYPE1234 )",
+                b"\x04host\x07example\x03com\0\0\x06\x40\x01\0\0\0\x03\
+                  \x04\x1b\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x20",
+            ),
+            (
+                "RRSIG A 5 3 86400 20030322173103 1048354263 2642 example. AQID",
+                b"\0\x01\x05\x03\0\x01\x51\x80\x3e\x7c\x9d\xd7\x3e\x7c\x9d\xd7\x0a\x52\x07example\0\x01\x02\x03",
+            ),
+            ("NSEC3PARAM 1 0 12 aabb", &[1, 0, 0, 12, 2, 0xaa, 0xbb]),
+            ("NSEC3PARAM 1 0 0 -", &[1, 0, 0, 0, 0]),
+            ("NSEC3 1 1 12 - CPNMU A", &[1, 1, 0, 12, 0, 3, 0x66, 0x6f, 0x6f, 0, 1, 0x40]),
+            ("CSYNC 66 3 A NS AAAA", &[0, 0, 0, 66, 0, 3, 0, 4, 0x60, 0, 0, 8]),
+            (
+                "APL 1:192.168.32.0/21 !2:2001:db8::/32 1:0.0.0.0/0",
+                &[0, 1, 21, 3, 192, 168, 32, 0, 2, 32, 0x84, 0x20, 1, 0x0d, 0xb8, 0, 1, 0, 0],
+            ),
+            ("APL", b""),
+            ("IPSECKEY 10 1 2 192.0.2.38 AQID", &[10, 1, 2, 192, 0, 2, 38, 1, 2, 3]),
+            ("IPSECKEY 10 0 0 .", &[10, 0, 0]),
+            ("IPSECKEY 10 3 2 g. AQID", b"\x0a\x03\x02\x01g\0\x01\x02\x03"),
+            ("HIP 2 2001 AQID r.", b"\x02\x02\0\x03\x20\x01\x01\x02\x03\x01r\0"),
+            ("DSYNC CDS 1 5300 d.", b"\0\x3b\x01\x14\xb4\x01d\0"),
             ("TYPE65280 \\# 3 01 0203", b"\x01\x02\x03"),
             ("TYPE65280 \\# 0", b""),
             ("A \\# 4 c0000201", &[192, 0, 2, 1]),
@@ -419,6 +400,30 @@ mod tests {
             ("NS \\# 2 c00c", "not that of type NS"),
             ("TXT \\300", "three digits"),
             ("DNSKEY 256 3 5 A", "base64"),
+            ("DNSKEY 256 3 RSA", "\"RSA\" is not an algorithm"),
+            ("MINFO a", "is missing"),
+            ("NULL a", "RFC 3597"),
+            ("WKS 192.0.2.1 SCTP 1", "\"SCTP\" is not a protocol"),
+            ("WKS 192.0.2.1 6 65536", "\"65536\" is not a port"),
+            ("CERT PKCS 1 1 AQID", "is not a certificate type"),
+            ("URI 1 1 \"\"", "must not be empty"),
+            ("EUI48 00-00-5e-00-53", "is not bytes like"),
+            ("EUI64 00-00-5e-00-53-2a", "is not bytes like"),
+            ("NID 10 1:2:3", "is not four groups"),
+            ("ZONEMD 1 1 1 0001", "must be at least 12"),
+            ("NSEC b A FOO", "\"FOO\" is not a record type"),
+            ("NSEC \\# 3 00 00 00", "not that of type NSEC"),
+            ("RRSIG A 5 3 1 20230229000000 1 1 . AQID", "is not a date"),
+            ("NSEC3PARAM 1 0 0 abc", "is not a salt"),
+            ("NSEC3 1 0 0 - =", "is not a hash"),
+            ("APL 1:192.0.2.0/33", "is not an address prefix"),
+            ("APL 3:192.0.2.0/24", "is not an address prefix"),
+            ("IPSECKEY 1 4 1 . AQID", "must be 0 to 3"),
+            ("IPSECKEY 1 0 1 a AQID", "must be \".\""),
+            ("IPSECKEY 1 0 1 .", "is missing"),
+            ("HIP 2 200 AQID", "host identity tag"),
+            ("MB \\# 2 01 61", "not that of type MB"),
+            ("SPF \\# 2 05 61", "not that of type SPF"),
             ("CAA 0 iss-ue x", "letters and digits"),
             ("LOC 91 N 0 E 0", "0 to 90"),
             ("LOC 90 0 1 N 0 E 0", "at most 90"),

@@ -7,7 +7,7 @@ use super::Wrong;
 use super::rdata::{Fields, base64, unescape_all};
 use crate::name::wire_length;
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 9] = [
     "mandatory",
     "alpn",
     "no-default-alpn",
@@ -15,6 +15,8 @@ const KEYS: [&str; 7] = [
     "ipv4hint",
     "ech",
     "ipv6hint",
+    "dohpath",
+    "ohttp",
 ];
 
 /// Reads `PRIORITY TARGET key=value…`.
@@ -92,7 +94,7 @@ fn parse_value(key: u16, value: &[u8]) -> Result<Vec<u8>, String> {
             Ok(keys.into_iter().flat_map(u16::to_be_bytes).collect())
         }
         1 => alpn(value),
-        2 => match value {
+        2 | 8 => match value {
             [] => Ok(Vec::new()),
             _ => Err("must have no value".to_owned()),
         },
@@ -117,8 +119,27 @@ fn parse_value(key: u16, value: &[u8]) -> Result<Vec<u8>, String> {
         5 => base64(value)
             .filter(|bytes| !bytes.is_empty())
             .ok_or_else(|| "must be base64".to_owned()),
+        7 => unescape_all(value)
+            .filter(|path| is_dns_template(path))
+            .ok_or_else(|| "must be a relative URI template with the variable \"dns\"".to_owned()),
         _ => unescape_all(value).ok_or_else(|| "has a bad escape".to_owned()),
     }
+}
+
+/// RFC 9461 section 5: a URI template (RFC 6570) in relative form with a variable `dns`.
+fn is_dns_template(path: &[u8]) -> bool {
+    let Ok(path) = std::str::from_utf8(path) else {
+        return false;
+    };
+    let expressions = path.split('{').skip(1).map(|rest| rest.split_once('}'));
+    path.starts_with('/')
+        && expressions.clone().all(|expression| expression.is_some())
+        && expressions.flatten().any(|(expression, _)| {
+            expression
+                .trim_start_matches(['?', '&', '/', ';', '+', '#', '.'])
+                .split(',')
+                .any(|variable| variable == "dns")
+        })
 }
 
 fn list(text: &str, parse: impl Fn(&str) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
@@ -221,6 +242,22 @@ mod tests {
         ];
         for (text, wire) in cases {
             assert_eq!(rdata(text).as_deref(), Ok(*wire), "{text}");
+        }
+    }
+
+    #[test]
+    fn resolvers_are_described() {
+        let wire = b"\0\x01\0\0\x07\0\x08/q{?dns}\0\x08\0\0".as_slice();
+        assert_eq!(rdata("1 . dohpath=/q{?dns} ohttp").as_deref(), Ok(wire));
+        for bad in [
+            "dohpath",
+            "dohpath=/q",
+            "dohpath=q{?dns}",
+            "dohpath=/q{?dns",
+            "dohpath=/q{?dn}",
+            "ohttp=1",
+        ] {
+            assert!(rdata(&format!("1 . {bad}")).is_err(), "{bad}");
         }
     }
 
