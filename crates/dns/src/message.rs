@@ -14,6 +14,9 @@ pub const OPTION_SUBNET: u16 = 8;
 pub const OPTION_COOKIE: u16 = 10;
 /// Records allowed in a query's additional section; more is an attack or a mistake.
 pub const QUERY_ADDITIONAL_MAX: u16 = 8;
+/// Questions and records stepped over to find the OPT record of a message that is not a
+/// query that can be looked up; behind more it is not looked for.
+const RECORDS_BEFORE_OPT_MAX: u32 = 64;
 
 /// A query with one question.
 #[derive(Debug, Clone)]
@@ -85,6 +88,20 @@ pub struct Edns {
     pub subnet: Option<Subnet>,
     /// Cookie (RFC 7873).
     pub cookie: Option<Cookie>,
+}
+
+impl Edns {
+    /// What stands before the options: type, class, TTL and length of the OPT record.
+    #[inline]
+    const fn of_fixed(fixed: &[u8; 10]) -> Self {
+        Self {
+            udp_size: u16::from_be_bytes([fixed[2], fixed[3]]),
+            version: fixed[5],
+            dnssec_ok: fixed[6] & 0x80 != 0,
+            subnet: None,
+            cookie: None,
+        }
+    }
 }
 
 /// A Client Subnet option (RFC 7871 section 6).
@@ -261,13 +278,7 @@ fn read_additional(packet: &[u8], count: u16, query: &mut Query<'_>) -> Result<(
                 if !root || query.edns.is_some() {
                     return Err(rcode::FORMERR);
                 }
-                let mut edns = Edns {
-                    udp_size: u16::from_be_bytes([fixed[2], fixed[3]]),
-                    version: fixed[5],
-                    dnssec_ok: fixed[6] & 0x80 != 0,
-                    subnet: None,
-                    cookie: None,
-                };
+                let mut edns = Edns::of_fixed(fixed);
                 // Options of a version that we do not know may mean anything.
                 if edns.version == 0 {
                     read_options(rdata, &mut edns)?;
@@ -287,6 +298,43 @@ fn read_additional(packet: &[u8], count: u16, query: &mut Query<'_>) -> Result<(
         return Err(rcode::NOTAUTH);
     }
     Ok(())
+}
+
+/// The OPT record of a message that [`read_query`] could not make a query of, so that an
+/// error carries one too (RFC 6891 section 6.1.1), and where its record ends; without
+/// options if those are malformed. Nothing else of the message need be right.
+#[cold]
+pub fn sent_opt(packet: &[u8]) -> Option<(Edns, usize)> {
+    let count = |at: usize| {
+        let bytes = packet.get(at..at + 2)?;
+        Some(u32::from(u16::from_be_bytes([bytes[0], bytes[1]])))
+    };
+    let (questions, before) = (count(4)?, count(6)? + count(8)?);
+    let additional = count(10)?.min(u32::from(QUERY_ADDITIONAL_MAX));
+    if questions + before > RECORDS_BEFORE_OPT_MAX {
+        return None;
+    }
+    let mut at = HEADER_BYTES;
+    for _ in 0..questions {
+        at = skip_name(packet, at)?.1 + 4;
+    }
+    for index in 0..before + additional {
+        let (root, fields) = skip_name(packet, at)?;
+        let fixed = packet.get(fields..)?.first_chunk::<10>()?;
+        let data = fields + 10;
+        let end = data + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+        let rdata = packet.get(data..end)?;
+        if index >= before && root && fixed[..2] == Kind::OPT.0.to_be_bytes() {
+            let bare = Edns::of_fixed(fixed);
+            let mut edns = bare;
+            if edns.version != 0 || read_options(rdata, &mut edns).is_err() {
+                edns = bare;
+            }
+            return Some((edns, end));
+        }
+        at = end;
+    }
+    None
 }
 
 /// Steps over a name of a query's later sections: whether it is the root, and where
@@ -469,6 +517,37 @@ mod tests {
             read_query(&response, &mut LowerName::default()).err(),
             Some(Unreadable::Silent)
         );
+    }
+
+    #[test]
+    fn the_opt_record_of_what_is_no_query_is_found() {
+        let cookie = opt(b"\0\x0a\0\x08ABCDEFGH");
+        let mut notify = query(&cookie, 1);
+        notify[2] |= 4 << 3;
+        let (edns, end) = sent_opt(&notify).expect("an OPT record");
+        assert_eq!(end, notify.len());
+        assert_eq!(edns.cookie.map(|cookie| cookie.client), Some(*b"ABCDEFGH"));
+        // A zone and two records to change stand before it.
+        let mut update = query(
+            b"\xc0\x0c\0\x01\0\xff\0\0\0\0\0\0\x01a\0\0\x01\0\x01\0\0\0\0\0\x01x",
+            1,
+        );
+        update.extend(&cookie);
+        update[9] = 2;
+        assert!(sent_opt(&update).is_some());
+        // Malformed options are as good as none, a malformed record is none.
+        let (edns, _) = sent_opt(&query(&opt(b"\0\x0a\0\x07ABCDEFG"), 1)).expect("an OPT record");
+        assert_eq!((edns.udp_size, edns.cookie), (1232, None));
+        assert_eq!(sent_opt(&query(&cookie[..cookie.len() - 1], 1)), None);
+        assert_eq!(
+            sent_opt(&query(&[&b"\x01a"[..], &cookie].concat(), 1)),
+            None
+        );
+        assert_eq!(sent_opt(&query(&cookie, 0)), None);
+        assert_eq!(sent_opt(&[0; 11]), None);
+        let mut many = query(&cookie, 1);
+        many[5] = 65;
+        assert_eq!(sent_opt(&many), None);
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use crate::answer::{Chooser, Chosen, answer};
 use crate::cookie::{CookieSecret, CookieState, SERVER_COOKIE_BYTES};
-use crate::kind::{CLASS_IN, Kind, flag, rcode};
+use crate::kind::{CLASS_ANY, CLASS_IN, Kind, flag, rcode};
 use crate::message::{
     Edns, HEADER_BYTES, LowerName, OPTION_COOKIE, OPTION_SUBNET, Query, Subnet, Unreadable,
-    read_query,
+    read_query, sent_opt,
 };
 use crate::policy::NO_EDGE;
 use crate::ready::ReadyAnswer;
@@ -114,7 +114,7 @@ pub fn respond(
         Err(Unreadable::Answer {
             rcode,
             question_end,
-        }) => return Some(refuse(asked.packet, rcode, question_end, out)),
+        }) => return Some(refuse(secret, &asked, rcode, question_end, out)),
     };
     let question_end = query.question_end;
     out[..question_end].copy_from_slice(&asked.packet[..question_end]);
@@ -148,6 +148,10 @@ pub fn respond(
     };
     let mut flags = flag::QR | (query.flags & flag::RD);
     let (counts, scope) = fill(served, &query, &asked, &mut flags, limit, out, &mut reply);
+    if query.class != CLASS_IN {
+        // Other classes are not ours to speak for (RFC 1035 section 6.2).
+        flags &= !flag::AA;
+    }
     out[2..4].copy_from_slice(&(flags | (reply.rcode & 0xf)).to_be_bytes());
     put_counts(out, counts);
     reply.opt_start = reply.length;
@@ -247,7 +251,7 @@ fn not_answered(query: &Query<'_>) -> Option<u16> {
     if query.edns.as_ref().is_some_and(|edns| edns.version > 0) {
         return Some(rcode::BADVERS);
     }
-    if query.class != CLASS_IN {
+    if query.class != CLASS_IN && query.class != CLASS_ANY {
         return Some(rcode::REFUSED);
     }
     match query.kind {
@@ -278,17 +282,20 @@ fn put_counts(out: &mut [u8], counts: [u16; 3]) {
     out[10..12].copy_from_slice(&counts[2].to_be_bytes());
 }
 
-/// An error to something that is not a query.
-fn refuse(packet: &[u8], code: u16, question_end: Option<usize>, out: &mut [u8]) -> Reply {
+/// An error to something that is not a query; or, to a question for a cookie alone, that
+/// cookie (RFC 7873 section 5.4).
+#[cold]
+fn refuse(
+    secret: &CookieSecret,
+    asked: &Asked<'_>,
+    code: u16,
+    question_end: Option<usize>,
+    out: &mut [u8],
+) -> Reply {
+    let packet = asked.packet;
     let end = question_end.unwrap_or(HEADER_BYTES);
     out[..end].copy_from_slice(&packet[..end]);
-    let flags = u16::from_be_bytes([packet[2], packet[3]]) & (flag::OPCODE | flag::RD);
-    out[2..4].copy_from_slice(&(flag::QR | flags | code).to_be_bytes());
-    put_counts(out, [0; 3]);
-    if question_end.is_none() {
-        out[4..6].copy_from_slice(&[0, 0]);
-    }
-    Reply {
+    let mut reply = Reply {
         length: end,
         rcode: code,
         kind: Kind(0),
@@ -299,7 +306,33 @@ fn refuse(packet: &[u8], code: u16, question_end: Option<usize>, out: &mut [u8])
         client: None,
         edge: NO_EDGE,
         truncated: false,
+    };
+    put_counts(out, [0; 3]);
+    if question_end.is_none() {
+        out[4..6].copy_from_slice(&[0, 0]);
     }
+    if let Some((edns, opt_end)) = sent_opt(packet) {
+        let opt = Opt::new(&edns, secret, asked, &mut reply);
+        let query = packet[2] & (flag::OPCODE >> 8) as u8 == 0;
+        let nothing_else = packet[4..10] == [0; 6] && opt_end == packet.len();
+        if let Some(cookie) = &edns.cookie
+            && query
+            && nothing_else
+        {
+            let wrong = cookie.server_length > 0 && reply.cookie != CookieState::Valid;
+            reply.rcode = if wrong {
+                rcode::BADCOOKIE
+            } else {
+                rcode::NOERROR
+            };
+            reply.class = Class::Negative;
+        }
+        reply.length = opt.put(out, end, 0, reply.rcode);
+        out[10..12].copy_from_slice(&1_u16.to_be_bytes());
+    }
+    let flags = u16::from_be_bytes([packet[2], packet[3]]) & (flag::OPCODE | flag::RD);
+    out[2..4].copy_from_slice(&(flag::QR | flags | (reply.rcode & 0xf)).to_be_bytes());
+    reply
 }
 
 /// How a response is made short, for a client that asks too much by UDP.
@@ -450,5 +483,143 @@ impl Opt {
             record[to + 12..to + 28].copy_from_slice(server);
         }
         at + length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::table::DispatchTable;
+    use crate::zone::Zone;
+
+    const HEADER: [u8; 12] = [0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    const QUESTION: &[u8] = b"\x02ns\x07example\0\0\x01\0\x01";
+    const COOKIE: &[u8] = b"\0\x0a\0\x08ABCDEFGH";
+
+    fn opt(options: &[u8]) -> Vec<u8> {
+        let mut record = vec![0, 0, 41, 0x04, 0xd0, 0, 0, 0, 0];
+        record.extend((options.len() as u16).to_be_bytes());
+        record.extend(options);
+        record
+    }
+
+    /// Sends a header, changed, with what follows; gives the response.
+    fn ask(change: impl Fn(&mut [u8; 12]), rest: &[&[u8]]) -> (Reply, Vec<u8>) {
+        let text = b"$ORIGIN example.\n$TTL 60\n@ SOA ns h 1 1 1 1 1\n@ NS ns\nns A 192.0.2.1\n";
+        let table = DispatchTable::of_zones(vec![Zone::load_alone(text).expect("a zone")]);
+        let served = Served::new(Arc::new(table.expect("zones")), Vec::new());
+        let mut header = HEADER;
+        change(&mut header);
+        let packet = [&header[..], &rest.concat()].concat();
+        let asked = Asked {
+            packet: &packet,
+            source: IpAddr::from([192, 0, 2, 200]),
+            tcp: false,
+            now_s: 1_795_000_000,
+        };
+        let mut out = vec![0; UDP_BYTES_MAX];
+        let secret = CookieSecret::new([1; 16]);
+        let reply = respond(&served, &secret, asked, &mut out).expect("an answer");
+        out.truncate(reply.length);
+        (reply, out)
+    }
+
+    #[test]
+    fn errors_carry_an_opt_record_when_the_query_did() {
+        let with_opt = |header: &mut [u8; 12]| header[11] = 1;
+        let notify = |header: &mut [u8; 12]| {
+            header[2] |= 4 << 3;
+            header[11] = 1;
+        };
+        let bad_cookie = opt(b"\0\x0a\0\x04ABCD");
+        let bad_subnet = opt(b"\0\x08\0\x04\0\x01\x30\0");
+        for (what, (reply, out), code) in [
+            (
+                "NOTIFY",
+                ask(notify, &[QUESTION, &opt(COOKIE)]),
+                rcode::NOTIMP,
+            ),
+            (
+                "TSIG",
+                ask(
+                    |header| header[11] = 2,
+                    &[QUESTION, &opt(b""), b"\x01k\0\0\xfa\0\xff\0\0\0\0\0\0"],
+                ),
+                rcode::NOTAUTH,
+            ),
+            (
+                "cookie",
+                ask(with_opt, &[QUESTION, &bad_cookie]),
+                rcode::FORMERR,
+            ),
+            (
+                "subnet",
+                ask(with_opt, &[QUESTION, &bad_subnet]),
+                rcode::FORMERR,
+            ),
+            (
+                "two",
+                ask(|header| header[11] = 2, &[QUESTION, &opt(b""), &opt(b"")]),
+                rcode::FORMERR,
+            ),
+        ] {
+            assert_eq!(reply.rcode, code, "{what}");
+            assert_eq!(u16::from(out[3] & 0xf), code, "{what}");
+            assert_eq!(out[10..12], [0, 1], "{what}");
+            assert_eq!(
+                out[reply.opt_start..reply.opt_start + 3],
+                [0, 0, 41],
+                "{what}"
+            );
+        }
+        let (reply, out) = ask(notify, &[QUESTION, &opt(COOKIE)]);
+        assert_eq!(
+            out.len() - reply.opt_start,
+            OPT_BYTES + 28,
+            "the cookie comes back"
+        );
+        let (_, bare) = ask(|header| header[2] |= 4 << 3, &[QUESTION]);
+        assert_eq!(
+            (bare.len(), bare[10..12].to_vec()),
+            (12, vec![0, 0]),
+            "no OPT, none back"
+        );
+    }
+
+    /// RFC 7873 section 5.4.
+    #[test]
+    fn a_cookie_can_be_asked_for_without_a_question() {
+        let no_question = |header: &mut [u8; 12]| {
+            header[5] = 0;
+            header[11] = 1;
+        };
+        let (reply, out) = ask(no_question, &[&opt(COOKIE)]);
+        assert_eq!((reply.rcode, out[3] & 0xf, reply.opt_start), (0, 0, 12));
+        assert_eq!(out[4..12], [0, 0, 0, 0, 0, 0, 0, 1]);
+        // What was given is good, and anything else is not.
+        let given = &out[12 + OPT_BYTES..];
+        assert_eq!(given[..12], *b"\0\x0a\0\x18ABCDEFGH");
+        let (again, _) = ask(no_question, &[&opt(given)]);
+        assert_eq!((again.rcode, again.cookie), (0, CookieState::Valid));
+        let wrong = [&given[..given.len() - 1], &[!given[given.len() - 1]]].concat();
+        let (bad, out) = ask(no_question, &[&opt(&wrong)]);
+        assert_eq!(bad.rcode, rcode::BADCOOKIE);
+        assert_eq!((out[3] & 0xf, out[12 + 5]), (7, 1), "23, in two parts");
+        // Without a cookie it is a query without a question.
+        for rest in [&opt(b"")[..], &[&opt(COOKIE)[..], b"x"].concat()] {
+            assert_eq!(ask(no_question, &[rest]).0.rcode, rcode::FORMERR);
+        }
+    }
+
+    #[test]
+    fn any_class_is_answered_without_authority() {
+        let (reply, out) = ask(|_| {}, &[b"\x02ns\x07example\0\0\x01\0\xff"]);
+        assert_eq!((reply.rcode, out[2] & 4, out[7]), (0, 0, 1));
+        let (reply, out) = ask(|_| {}, &[QUESTION]);
+        assert_eq!((reply.rcode, out[2] & 4, out[7]), (0, 4, 1));
+        let (chaos, _) = ask(|_| {}, &[b"\x02ns\x07example\0\0\x01\0\x03"]);
+        assert_eq!(chaos.rcode, rcode::REFUSED);
     }
 }

@@ -75,7 +75,12 @@ fn dig_sees_every_kind_of_refusal() {
         (&["example", "AXFR"], "Transfer failed"),
         (&["www.example", "A", "+opcode=notify"], "NOTIMP"),
         (&["www.example", "A", "+opcode=update"], "NOTIMP"),
-        (&["www.example", "A", "+header-only"], "FORMERR"),
+        (
+            &["www.example", "A", "+header-only", "+nocookie"],
+            "FORMERR",
+        ),
+        // A question for a cookie alone (RFC 7873 section 5.4).
+        (&["www.example", "A", "+header-only", "+cookie"], "(good)"),
         (&["nothing.example", "A"], "NXDOMAIN"),
         (&["www.dnlong.example", "A"], "NXDOMAIN"),
         (&["example", "MAILA"], "NOTIMP"),
