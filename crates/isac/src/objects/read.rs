@@ -70,6 +70,10 @@ pub struct Row {
 /// A row as it is read: number, object, version, source, text.
 type Columns = (i64, String, i64, String, String);
 
+/// A step of the feed as it is read: number, collection, type, object, place, source, text,
+/// whether it was there already.
+type Step = (i64, i64, i64, String, i64, String, String, i64);
+
 /// Part of a collection, in the order of adding.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
@@ -490,13 +494,12 @@ impl Objects {
                (SELECT seq, collection, kind, id FROM isac_gone WHERE seq > $1 AND seq <= $3 {wanted} ORDER BY seq LIMIT $2) AS gone
              ORDER BY seq LIMIT $2"
         );
-        let rows: Vec<(i64, i64, i64, String, i64, String, String, i64)> =
-            sqlx::query_as(AssertSqlSafe(sql))
-                .bind(after)
-                .bind(i64::from(limit))
-                .bind(to)
-                .fetch_all(self.inner.db.pool())
-                .await?;
+        let rows: Vec<Step> = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(after)
+            .bind(i64::from(limit))
+            .bind(to)
+            .fetch_all(self.inner.db.pool())
+            .await?;
         let changes = rows.into_iter().map(|row| Change {
             seq: row.0,
             collection: row.1,
