@@ -440,6 +440,18 @@ impl Builder {
         }
     }
 
+    /// The node of a name, or the wildcard that stands for it (RFC 4592 section 3.3.1).
+    fn known_or_wildcard(&self, name: &[u8]) -> Option<&Node> {
+        let (at, index) = suffixes(name).find_map(|at| Some((at, self.names.get(&name[at..])?)))?;
+        let node = &self.nodes[index];
+        if at == 0 {
+            return Some(node);
+        }
+        let at_cut = index != 0 && node.set(Kind::NS).is_some();
+        let wildcard = node.wildcard.filter(|_| !node.below_cut && !at_cut)?;
+        Some(&self.nodes[wildcard as usize])
+    }
+
     fn check_glue(&mut self) {
         let mut missing = Vec::new();
         for node in &self.nodes {
@@ -451,9 +463,7 @@ impl Builder {
                     continue;
                 }
                 let has_address = self
-                    .names
-                    .get(target.lowercase().as_wire())
-                    .map(|index| &self.nodes[index])
+                    .known_or_wildcard(target.lowercase().as_wire())
                     .is_some_and(|node| {
                         node.policy.is_some()
                             || node.set(Kind::A).is_some()
@@ -550,6 +560,14 @@ mod tests {
         .expect("a zone");
         let text: Vec<_> = zone.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(text.len(), 3, "{text:?}");
+        let wild = "*.w 60 A 192.0.2.1\nb 60 NS x.w\nc 60 NS ns.c\n*.c 60 A 192.0.2.2";
+        let wild = load(wild).expect("a zone");
+        let text: Vec<_> = wild.warnings().iter().map(ToString::to_string).collect();
+        assert_eq!(text.len(), 1, "{text:?}");
+        assert!(
+            text[0].contains("NS ns.c.example.: lies in the zone"),
+            "{text:?}"
+        );
         let a = zone.find(b"\x01a\x07example\0").expect("there");
         assert_eq!((a.sets[0].ttl, a.sets[0].rdatas.len()), (30, 2));
     }
