@@ -190,7 +190,7 @@ pub fn other_errors(
             format!(
                 "<li>{}: {}</li>",
                 ui::escape(&error.field),
-                ui::escape(&error.message)
+                web::said(error).markup()
             )
         })
         .collect();

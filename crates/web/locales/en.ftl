@@ -257,3 +257,80 @@ org-deactivated = The organisation is deactivated.
 org-activate = Activate the organisation
 org-activate-text = The people of { $org } get their roles back.
 org-activated = The organisation is active again.
+error-back = Back to correct it
+error-stale-form = This form is no longer good
+error-stale-form-text = It was open for too long, or no page of ours sent it. Go back, load the page again and send it once more; nothing has been changed.
+said-required = must not be empty
+said-length-between = must have { $least } to { $most } { $unit ->
+    [bytes] bytes
+    [entries] entries
+   *[characters] characters
+ }
+said-length-least = must have at least { $least } { $unit ->
+    [bytes] bytes
+    [entries] entries
+   *[characters] characters
+ }
+said-length-most = must have at most { $most } { $unit ->
+    [bytes] bytes
+    [entries] entries
+   *[characters] characters
+ }
+said-range-between = must be { $least } to { $most }
+said-range-least = must be at least { $least }
+said-range-most = must be at most { $most }
+said-length = is too short or too long
+said-range = is out of range
+said-format = is not written as it must be
+said-format-email = must be an e-mail address, such as name@host
+said-choice = must be one of the choices
+said-enum = must be one of the choices
+said-type = is not a value for this field
+said-number = must be a whole number
+said-json = is not JSON
+said-rule = breaks a rule
+said-policy = breaks a rule of policies
+said-target = is nothing that can be used here (address, prefix, name or URL)
+said-limit = is more than allowed
+said-conflict = has changed meanwhile
+said-taken = is taken
+said-wrong = is wrong
+said-wrong-old = is not the present password
+said-unknown = is not known
+said-file = is not a file that can be used
+said-characters = holds characters that are not allowed
+said-other = breaks a rule
+second-lost = The set-up was interrupted: scan the new secret and enter its code.
+landing-open = Public information and alerts
+landing-report = Report an incident
+landing-glass = Looking glass
+landing-public = Without an account
+field-email = E-mail
+field-password = Password
+field-old = Present password
+field-new = New password
+field-days = Days
+field-hours = Hours
+field-scopes = Actions
+field-org = Organisation
+field-roles = Roles
+field-role = Role
+field-active = State
+field-target = Target
+field-targets = Targets
+field-reason = Reason
+field-asn = AS number
+field-prefix = Prefix
+field-level = Level
+field-score = Score
+field-since = Since
+field-until = Until
+field-limit = Entries
+field-code = Code
+field-comment = Comment
+field-file = File
+field-title = Title
+field-text = Text
+field-document = Document
+field-url = URL
+field-version = Version

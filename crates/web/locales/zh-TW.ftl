@@ -251,3 +251,80 @@ org-deactivated = 機關已停用。
 org-activate = 重新啟用機關
 org-activate-text = { $org } 的成員將恢復原有角色。
 org-activated = 機關已重新啟用。
+error-back = 返回修正
+error-stale-form = 表單已失效
+error-stale-form-text = 這份表單開啟太久，或不是由本系統的頁面送出。請返回重新載入後再送一次；內容沒有變更。
+said-required = 不可空白
+said-length-between = 須有 { $least } 到 { $most } { $unit ->
+    [bytes] 個位元組
+    [entries] 項
+   *[characters] 個字元
+ }
+said-length-least = 至少 { $least } { $unit ->
+    [bytes] 個位元組
+    [entries] 項
+   *[characters] 個字元
+ }
+said-length-most = 最多 { $most } { $unit ->
+    [bytes] 個位元組
+    [entries] 項
+   *[characters] 個字元
+ }
+said-range-between = 須為 { $least } 到 { $most }
+said-range-least = 不可小於 { $least }
+said-range-most = 不可大於 { $most }
+said-length = 長度不符合規定
+said-range = 超出允許的範圍
+said-format = 格式不正確
+said-format-email = 須為電子郵件地址，例如 name@host
+said-choice = 請從選項中選擇
+said-enum = 請從選項中選擇
+said-type = 不是這個欄位可以填的值
+said-number = 須填整數
+said-json = 不是正確的 JSON
+said-rule = 不符合規則
+said-policy = 不符合政策的規則
+said-target = 不是可以使用的對象（位址、網段、網域或網址）
+said-limit = 超過數量上限
+said-conflict = 資料已有變動
+said-taken = 已有人使用
+said-wrong = 不正確
+said-wrong-old = 目前的密碼不正確
+said-unknown = 查無此項
+said-file = 不是可以使用的檔案
+said-characters = 含有不允許的字元
+said-other = 不符合規則
+second-lost = 設定過程已中斷：請掃描新的金鑰，再輸入驗證碼。
+landing-open = 公開資訊與警訊
+landing-report = 通報資安事件
+landing-glass = 路由觀測
+landing-public = 不必登入
+field-email = 電子郵件
+field-password = 密碼
+field-old = 目前的密碼
+field-new = 新密碼
+field-days = 天數
+field-hours = 小時數
+field-scopes = 可進行的操作
+field-org = 組織
+field-roles = 角色
+field-role = 角色
+field-active = 狀態
+field-target = 對象
+field-targets = 對象
+field-reason = 理由
+field-asn = AS 編號
+field-prefix = 網段
+field-level = 等級
+field-score = 分數
+field-since = 起點
+field-until = 終點
+field-limit = 筆數
+field-code = 驗證碼
+field-comment = 意見
+field-file = 檔案
+field-title = 標題
+field-text = 內容
+field-document = 文件
+field-url = 網址
+field-version = 版本

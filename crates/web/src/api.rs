@@ -74,11 +74,7 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WebError> {
     serde_path_to_error::deserialize(objects::Objects(value)).map_err(|error| {
         let message = error.inner().to_string();
         let path = error.path().to_string();
-        // A field that is missing or unknown has no path of its own.
-        let name = ["missing field `", "unknown field `"]
-            .iter()
-            .find_map(|begin| message.strip_prefix(begin)?.split('`').next())
-            .filter(|name| name.len() <= FIELD_BYTES_MAX);
+        let name = named(&message);
         let known = name.is_some_and(|name| path == name || path.ends_with(&format!(".{name}")));
         let field = match (path.as_str(), name) {
             (".", None) => "body".to_owned(),
@@ -89,6 +85,14 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WebError> {
         let field: String = field.chars().take(PATH_CHARS_MAX).collect();
         WebError::invalid(vec![FieldError::new(field, "type", message)])
     })
+}
+
+/// The field that a message names: one that is missing or unknown has no path of its own.
+fn named(message: &str) -> Option<&str> {
+    ["missing field `", "unknown field `"]
+        .iter()
+        .find_map(|begin| message.strip_prefix(begin)?.split('`').next())
+        .filter(|name| name.len() <= FIELD_BYTES_MAX)
 }
 
 /// Bytes of a field's name that are repeated.
@@ -136,7 +140,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for ApiPath
     }
 }
 
-/// Parameters in the query. Unknown ones are ignored; a wrong one is a 400.
+/// Parameters in the query. Unknown ones are ignored; a wrong one is a 400. On pages, where
+/// the query is a form sent by GET, an empty one is as good as none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ApiQuery<T>(pub T);
 
@@ -150,9 +155,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ApiQuery<T> {
                 "the query must not hold the character U+0000",
             ));
         }
-        axum::extract::Query::<T>::try_from_uri(&parts.uri)
-            .map(|axum::extract::Query(value)| Self(value))
-            .map_err(|error| WebError::bad_request(format!("query: {}", cut(&error.body_text()))))
+        let error = match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(value)) => return Ok(Self(value)),
+            Err(error) => WebError::bad_request(format!("query: {}", cut(&error.body_text()))),
+        };
+        let page = parts
+            .extensions
+            .get::<crate::Visit>()
+            .is_some_and(|visit| !visit.path.starts_with("/api/"));
+        match page.then(|| parse_form::<T>(query.as_bytes())) {
+            None => Err(error),
+            Some(Ok(value)) => Ok(Self(value)),
+            Some(Err(wrong)) => Err(error.with_unread(wrong.unread)),
+        }
     }
 }
 
@@ -195,10 +210,39 @@ pub fn parse_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WebError> {
     {
         return Err(WebError::bad_request("a field holds the character U+0000"));
     }
-    let deserializer = FormDeserializer::new(pairs);
-    T::deserialize(deserializer)
-        .map_err(|error| WebError::bad_request(format!("form: {}", cut(&error.to_string()))))
+    let deserializer = FormDeserializer::new(pairs.clone());
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        let message = cut(&error.inner().to_string());
+        let path = error.path().to_string();
+        let field = match named(&message) {
+            Some(name) => name,
+            None => path.split(['.', '[']).next().unwrap_or_default(),
+        };
+        let empty = pairs
+            .filter(|(name, _)| name == field)
+            .all(|(_, value)| value.trim().is_empty());
+        let rule = match () {
+            () if field.is_empty() => None,
+            () if empty => Some("required"),
+            () if WHOLE.iter().any(|kind| message.ends_with(kind)) => Some("number"),
+            () => Some("type"),
+        };
+        let unread = rule.map(|rule| FieldError::new(field, rule, message.clone()));
+        WebError::bad_request(format!("form: {message}")).with_unread(unread.into_iter().collect())
+    })
 }
+
+/// How a refusal ends when a whole number is wanted.
+const WHOLE: [&str; 8] = [
+    "expected i8",
+    "expected i16",
+    "expected i32",
+    "expected i64",
+    "expected u8",
+    "expected u16",
+    "expected u32",
+    "expected u64",
+];
 
 /// Reads pairs into a struct; a name that comes several times becomes a list where
 /// the field is one.
@@ -478,6 +522,25 @@ mod tests {
         for bad in ["", "name=x&count=-1", "name=x&soft=maybe", "name=x%00"] {
             let error = parse_form::<Sample>(bad.as_bytes()).expect_err(bad);
             assert_eq!(error.code, Code::BadRequest, "{bad}");
+        }
+        #[derive(Debug, Deserialize)]
+        struct Hours {
+            #[serde(rename = "hours")]
+            _hours: u32,
+        }
+        for (sent, rule) in [
+            ("hours=", "required"),
+            ("hours=x", "number"),
+            ("", "required"),
+        ] {
+            let error = parse_form::<Hours>(sent.as_bytes()).expect_err(sent);
+            let unread = error.unread.first().expect("the field");
+            assert_eq!(
+                (unread.field.as_str(), &*unread.rule),
+                ("hours", rule),
+                "{sent}"
+            );
+            assert!(error.problem(None).errors.is_empty());
         }
         let many = "a=1&".repeat(FORM_FIELDS_MAX + 1);
         assert!(parse_form::<FormPairs>(many.as_bytes()).is_err());

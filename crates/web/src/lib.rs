@@ -40,6 +40,7 @@ mod principal;
 pub mod problem;
 mod rest;
 mod room;
+mod said;
 mod serve;
 #[doc(hidden)]
 pub mod testing;
@@ -61,5 +62,6 @@ pub use room::{
     Alert, Alerts, Badges, Level, NavEntry, NavGroup, Pages, Room, RoutePermission, Search,
     SearchHit,
 };
+pub use said::{Said, said};
 pub use serve::serve_router;
 pub use visit::{Flash, Frame, NavItem, NavPart, Theme, Visit, local_path, page, page_with};

@@ -35,6 +35,8 @@ pub(crate) struct Plain {
 #[template(path = "landing.html")]
 struct Landing {
     frame: Frame,
+    /// What is open to everybody: path and text.
+    doors: Vec<(&'static str, String)>,
 }
 
 #[derive(askama::Template)]
@@ -184,9 +186,24 @@ pub(crate) fn refusal(frame: &Frame, errors: &[FieldError]) -> Markup {
             frame.t("form-refused"),
             errors
                 .iter()
-                .map(|error| Markup::text(format!("{}: {} ", error.field, error.message)))
+                .map(|error| {
+                    Markup::new(format!(
+                        "<p>{}: {}</p>",
+                        label(frame, &error.field).as_str(),
+                        crate::said(error).markup().as_str()
+                    ))
+                })
                 .collect::<Markup>(),
         ),
+    }
+}
+
+/// A field by its label, where the texts know one, or by its name as it was sent.
+fn label(frame: &Frame, field: &str) -> Markup {
+    let key = format!("field-{field}");
+    match frame.visit.house().catalog.has(&key) {
+        true => Markup::text(frame.t(&key)),
+        false => Markup::code(field),
     }
 }
 
@@ -198,7 +215,20 @@ async fn landing(visit: Visit) -> WebResult {
         return plain(visit.frame("home-title"), [content]);
     }
     let frame = visit.frame("landing-title").plain();
-    page(&Landing { frame })
+    // Other rooms' pages: only those that this console has.
+    let doors = [
+        ("/open", "landing-open"),
+        ("/public/report", "landing-report"),
+        ("/glass", "landing-glass"),
+    ]
+    .into_iter()
+    .filter(|(path, _)| {
+        let routes = visit.house().table.get(path);
+        routes.is_some_and(|all| all.iter().any(|(_, action)| visit.principal.could(action)))
+    })
+    .map(|(path, key)| (path, frame.t(key)))
+    .collect();
+    page(&Landing { frame, doors })
 }
 
 async fn openapi(visit: Visit) -> Response {
@@ -337,7 +367,7 @@ async fn organisation(visit: Visit, PageForm(form): PageForm<Chosen>) -> WebResu
 }
 
 /// A failure as a page, in the frame where there is one.
-pub(crate) fn error(
+pub(crate) async fn error(
     house: &Arc<House>,
     visit: Option<&Visit>,
     lang: Lang,
@@ -345,33 +375,17 @@ pub(crate) fn error(
     request_id: &str,
 ) -> Response {
     let lang = visit.map_or(lang, |visit| visit.lang);
-    let key = format!("error-{}", error.code.name());
+    let key = match error.words {
+        Some(key) => key.to_owned(),
+        None => format!("error-{}", error.code.name()),
+    };
     let title = house.catalog.text(lang, &key, &[]);
     let text = house.catalog.text(lang, &format!("{key}-text"), &[]);
-    // In the frame, what the failure says of itself stands below the kind's text.
     let html = match visit {
+        // The frame's layer, which knows the reader, has been left.
         Some(visit) => {
-            let frame = visit.frame_titled(title.clone()).plain();
-            let mut parts = vec![Markup::new(format!("<p>{}</p>", escape(&text)))];
-            if error.code != Code::Internal {
-                parts.push(Markup::new(format!(
-                    "<p class=\"soft\">{}</p>",
-                    escape(&error.detail)
-                )));
-            }
-            if !error.fields.is_empty() {
-                parts.push(refusal(&frame, &error.fields));
-            }
-            parts.push(Markup::new(format!(
-                "<p class=\"soft\">{} <code>{}</code></p><p><a class=\"button\" href=\"/\">{}</a></p>",
-                escape(&frame.t("error-request")),
-                escape(request_id),
-                escape(&frame.t("error-home"))
-            )));
-            askama::Template::render(&Plain {
-                frame,
-                body: parts.into_iter().collect(),
-            })
+            let render = async { framed(visit, title, &text, error, request_id) };
+            crate::said::reading(house.catalog.clone(), lang, render).await
         }
         None => askama::Template::render(&Bare {
             lang,
@@ -387,5 +401,70 @@ pub(crate) fn error(
             tracing::error!(%failure, "could not render an error page");
             (error.code.status(), error.code.name()).into_response()
         }
+    }
+}
+
+/// The kind's text, the fields, a way back; what the failure says of itself, small and last.
+fn framed(
+    visit: &Visit,
+    title: String,
+    text: &str,
+    error: &WebError,
+    request_id: &str,
+) -> Result<String, askama::Error> {
+    let frame = visit.frame_titled(title).plain();
+    let mut parts = vec![Markup::new(format!("<p>{}</p>", escape(text)))];
+    let fields = match error.fields.as_slice() {
+        [] => &error.unread,
+        fields => fields,
+    };
+    parts.push(refusal(&frame, fields));
+    let mut ways = format!(
+        "<a class=\"button\" href=\"/\">{}</a>",
+        escape(&frame.t("error-home"))
+    );
+    if let Some(back) = way_back(visit, error) {
+        ways = format!(
+            "<a class=\"button button-primary\" href=\"{}\">{}</a> {ways}",
+            escape(&back),
+            escape(&frame.t("error-back"))
+        );
+    }
+    parts.push(Markup::new(format!("<p class=\"actions\">{ways}</p>")));
+    // Fields say it already, in the reader's language.
+    if error.code != Code::Internal && fields.is_empty() {
+        let english = error.detail.is_ascii();
+        parts.push(Markup::new(format!(
+            "<p class=\"soft\"><small{}>{}</small></p>",
+            if english { " lang=\"en\"" } else { "" },
+            escape(&error.detail)
+        )));
+    }
+    parts.push(Markup::new(format!(
+        "<p class=\"soft\">{} <code>{}</code></p>",
+        escape(&frame.t("error-request")),
+        escape(request_id),
+    )));
+    askama::Template::render(&Plain {
+        frame,
+        body: parts.into_iter().collect(),
+    })
+}
+
+/// Where what was refused can be corrected: the page that it was sent from, or this one
+/// without its query.
+fn way_back(visit: &Visit, error: &WebError) -> Option<String> {
+    let correctable = matches!(
+        error.code,
+        Code::BadRequest | Code::Invalid | Code::Conflict | Code::TooLarge | Code::TooMany
+    ) || error.words.is_some();
+    if !correctable {
+        return None;
+    }
+    match (visit.method == http::Method::GET, &visit.back) {
+        (true, _) if !visit.query.is_empty() => Some(visit.path.clone()),
+        (_, back) => back
+            .clone()
+            .filter(|back| *back != visit.path || visit.method != http::Method::GET),
     }
 }

@@ -193,6 +193,10 @@ pub struct WebError {
     pub retry_after_s: Option<u32>,
     /// Methods that the path has (405).
     pub allow: Option<String>,
+    /// Fields that could not be read at all: for pages. The API's document says it in `detail`.
+    pub(crate) unread: Vec<FieldError>,
+    /// The texts (`KEY`, `KEY-text`) that a page shows in place of the kind's.
+    pub(crate) words: Option<&'static str>,
     /// For the log only.
     inside: Option<String>,
 }
@@ -209,6 +213,8 @@ impl WebError {
             fields: Vec::new(),
             retry_after_s: None,
             allow: None,
+            unread: Vec::new(),
+            words: None,
             inside: None,
         }
     }
@@ -297,6 +303,20 @@ impl WebError {
     #[must_use]
     pub fn with_inside(mut self, cause: impl std::fmt::Display) -> Self {
         self.inside = Some(cause.to_string());
+        self
+    }
+
+    /// With fields that could not be read, which a page names.
+    #[must_use]
+    pub(crate) fn with_unread(mut self, fields: Vec<FieldError>) -> Self {
+        self.unread = fields;
+        self
+    }
+
+    /// With texts of its own for a page: title `key`, sentence `key-text`.
+    #[must_use]
+    pub fn with_words(mut self, key: &'static str) -> Self {
+        self.words = Some(key);
         self
     }
 

@@ -77,6 +77,8 @@ pub struct Visit {
     pub query: String,
     pub(crate) method: Method,
     pub(crate) house: Arc<House>,
+    /// The page of ours that led here, if the browser tells.
+    pub(crate) back: Option<String>,
     pub(crate) csrf: String,
     pub(crate) flash: Option<Flash>,
     pub(crate) alerts: Vec<Alert>,

@@ -11,6 +11,8 @@ use web::{By, HouseRole, NewUser, PasswordConfig, Web, WebConfig};
 
 #[path = "all/console.rs"]
 mod console;
+#[path = "all/said.rs"]
+mod said;
 #[path = "all/signin.rs"]
 mod signin;
 

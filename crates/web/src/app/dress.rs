@@ -78,7 +78,7 @@ pub(super) async fn dress(
         response = if api || wants_json {
             problem(&error, &request_id)
         } else {
-            crate::pages::error(&house, slot.get(), lang, &error, &request_id)
+            crate::pages::error(&house, slot.get(), lang, &error, &request_id).await
         };
         for name in [
             header::ALLOW,

@@ -18,7 +18,7 @@ use crate::house::House;
 use crate::lang::Lang;
 use crate::principal::Principal;
 use crate::problem::{Code, WebError};
-use crate::visit::{Theme, Visit};
+use crate::visit::{Theme, Visit, local_path};
 
 /// Pages below this path are the same for everybody: they get no cookie, hold no form
 /// that needs one, and may be kept by caches.
@@ -35,7 +35,12 @@ pub(super) async fn enter(
 ) -> Response {
     match admit(&house, request).await {
         Ok((request, cookies)) => {
-            let mut response = next.run(request).await;
+            let lang = request
+                .extensions()
+                .get::<Visit>()
+                .map_or_else(Lang::default, |visit| visit.lang);
+            let answer = next.run(request);
+            let mut response = crate::said::reading(house.catalog.clone(), lang, answer).await;
             for cookie in cookies {
                 if let Ok(value) = HeaderValue::from_str(&cookie) {
                     response.headers_mut().append(header::SET_COOKIE, value);
@@ -145,6 +150,7 @@ async fn admit(
             .unwrap_or_default(),
         query: request.uri().query().unwrap_or_default().to_owned(),
         method: request.method().clone(),
+        back: came_from(house, request.headers()),
         house: Arc::clone(house),
         csrf: house.cookies.csrf(&bound_to),
         alerts: Vec::new(),
@@ -220,6 +226,17 @@ async fn admit(
         }
     }
     Ok((request, cookies))
+}
+
+/// The page of ours that led here, as `Referer` says.
+fn came_from(house: &House, headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(header::REFERER)?.to_str().ok()?;
+    if !ours(house, headers, text) {
+        return None;
+    }
+    let url = Url::parse(text).ok()?;
+    let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    (local_path(path) == path).then(|| path.to_owned())
 }
 
 fn sign_in(request: &Request) -> Refused {
@@ -309,6 +326,7 @@ async fn from_our_page(
         WebError::forbidden(format!(
             "this form was not sent by a page of ours: {why}; load the page again"
         ))
+        .with_words("error-stale-form")
         .into()
     };
     if headers

@@ -322,6 +322,12 @@ async fn second_set(visit: Visit, PageForm(given): PageForm<SecondCode>) -> WebR
             let text = visit.t("second-wrong");
             second_page(&visit, error.code.status(), Some(&given.secret), Some(text)).await
         }
+        // Without the secret that was shown there is nothing to prove: another one is shown.
+        Err(error) if error.code == crate::Code::BadRequest => {
+            let text = visit.t("second-lost");
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            second_page(&visit, status, None, Some(text)).await
+        }
         Err(error) => Err(error),
     }
 }

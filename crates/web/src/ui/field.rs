@@ -20,7 +20,7 @@ pub struct Field {
     kind: Kind,
     value: String,
     help: Option<String>,
-    error: Option<String>,
+    error: Option<crate::Said>,
     required: bool,
     attributes: Vec<(&'static str, String)>,
     optional_text: Option<String>,
@@ -112,18 +112,19 @@ impl Field {
     /// What is wrong with the value.
     #[must_use]
     pub fn error(mut self, text: Option<impl Into<String>>) -> Self {
-        self.error = text.map(Into::into);
+        self.error = text.map(crate::Said::plain);
         self
     }
 
-    /// Takes the message for this field out of the errors of a refused form.
+    /// Takes what is wrong with this field out of the errors of a refused form, and says it
+    /// in the reader's language ([`crate::said`]).
     #[must_use]
     pub fn errors(self, errors: &[crate::FieldError]) -> Self {
-        let message = errors
+        let error = errors
             .iter()
             .find(|error| error.field == self.name)
-            .map(|error| error.message.clone());
-        self.error(message)
+            .map(crate::said);
+        Self { error, ..self }
     }
 
     /// Must be filled in.
@@ -199,8 +200,9 @@ impl Field {
         let help = self.help.as_ref().map_or(String::new(), |text| {
             format!("<p class=\"help\" id=\"{id}-help\">{}</p>", escape(text))
         });
-        let error = self.error.as_ref().map_or(String::new(), |text| {
-            format!("<p class=\"error\" id=\"{id}-error\">{}</p>", escape(text))
+        let error = self.error.as_ref().map_or(String::new(), |said| {
+            let said = said.markup();
+            format!("<p class=\"error\" id=\"{id}-error\">{}</p>", said.as_str())
         });
         match &self.kind {
             Kind::Input(kind) => {

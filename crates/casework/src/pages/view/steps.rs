@@ -95,7 +95,7 @@ fn confirm_body(
             format!(
                 "<li>{}: {}</li>",
                 ui::escape(&error.field),
-                ui::escape(&error.message)
+                web::said(error).markup()
             )
         })
         .collect();
