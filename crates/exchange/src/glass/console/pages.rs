@@ -191,19 +191,16 @@ async fn site(State(desk): State<Desk>, visit: Visit, Path(site): Path<String>) 
         }
     }
     if desk.is_member(&visit).await {
-        body = body.group(
-            "actions",
-            [
-                ui::button_link(
-                    format!("/glass/{}/changes", parts::quoted(&site)),
-                    visit.t("glass-changes"),
-                ),
-                ui::button_link(
-                    format!("/glass/{}/probe", parts::quoted(&site)),
-                    visit.t("glass-probe"),
-                ),
-            ],
-        );
+        let link = |page: &str, text: &str| {
+            let path = format!("/glass/{}/{page}", parts::quoted(&site));
+            ui::button_link(path, visit.t(text))
+        };
+        let mut doors = vec![link("changes", "glass-changes")];
+        // Auditors read what members read, and send nothing into the network.
+        if visit.principal.could("glass:probe") {
+            doors.push(link("probe", "glass-probe"));
+        }
+        body = body.group("actions", doors);
     }
     show(frame, body)
 }
