@@ -210,7 +210,7 @@ async fn keep(State(desk): State<Desk>, visit: Visit, PageForm(form): PageForm<K
             let told = tell(error, visit.lang);
             let path = format!("/alerts/{}", form.case);
             match told.fields.first() {
-                Some(field) => Ok(visit.to_with(&path, web::Level::Warn, &field.message)),
+                Some(field) => Ok(visit.to_with(&path, web::Level::Warn, &web::said(field).text)),
                 None => Err(told),
             }
         }

@@ -49,7 +49,11 @@ pub(super) fn tabs(visit: &Visit, here: &str) -> Markup {
         ("/sharing/alerts", "sharing-alerts", may("share:view")),
         ("/sharing/beliefs", "sharing-beliefs", may("share:view")),
         ("/sharing/decay", "decay-title", may("share:view")),
-        ("/sharing/consent", "sharing-consent", true),
+        (
+            "/sharing/consent",
+            "sharing-consent",
+            visit.principal.could("share:consent"),
+        ),
         ("/sharing/proofs", "sharing-proofs", may("share:proofs")),
     ];
     let shown: Vec<(String, String, bool)> = all
@@ -492,10 +496,10 @@ async fn set_consent(
     visit: Visit,
     PageForm(form): PageForm<Consenting>,
 ) -> WebResult {
-    let org: OrgId = form
-        .org
-        .parse()
-        .map_err(|_| WebError::not_found("organisation", &form.org))?;
+    let org: OrgId = form.org.parse().map_err(|_| match form.org.trim() {
+        "" => WebError::field("org", "required", "must not be empty"),
+        _ => WebError::not_found("organisation", &form.org),
+    })?;
     visit.principal.require("share:consent", org)?;
     let consents = Consents {
         up: form.up.is_some(),

@@ -234,8 +234,7 @@ pub(super) async fn save(
     let policy: Policy = match serde_json::from_str(&save.document) {
         Ok(policy) => policy,
         Err(error) => {
-            let path = format!("line {} column {}", error.line(), error.column());
-            return again(&[wrong(&path, error.to_string())]);
+            return again(&[FieldError::new("document", "json", error.to_string())]);
         }
     };
     let problems: Vec<FieldError> = policy

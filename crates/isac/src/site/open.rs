@@ -272,12 +272,10 @@ async fn advisory(
 async fn entries(desk: &Desk, visit: &Visit, tag: &str) -> WebResult<(About, Vec<Entry>)> {
     let told = |e| tell(e, visit.lang);
     let many = PageRequest::first(FEED_ENTRIES);
-    let house = desk
-        .casework
-        .config()
-        .console_url
-        .trim_end_matches('/')
-        .to_owned();
+    let house = address(
+        &visit.house().config.open_hosts,
+        &desk.casework.config().console_url,
+    );
     let language = visit.lang.tag();
     let alerts = desk.cert.public_alerts(&many).await.map_err(told)?;
     let articles = desk.cert.articles(None, false, &many).await.map_err(told)?;
@@ -309,6 +307,15 @@ async fn entries(desk: &Desk, visit: &Visit, tag: &str) -> WebResult<(About, Vec
     Ok((about, entries))
 }
 
+/// Where the public site is reached: by its own name where it has one, wherever the feed is
+/// read, so that an entry has one id.
+fn address(open_hosts: &[String], console: &str) -> String {
+    match open_hosts.first() {
+        Some(host) => format!("https://{host}"),
+        None => console.trim_end_matches('/').to_owned(),
+    }
+}
+
 async fn atom(State(desk): State<Desk>, mut visit: Visit, Path(lang): Path<String>) -> WebResult {
     let tag = language(&mut visit, &lang)?;
     let (about, entries) = entries(&desk, &visit, tag).await?;
@@ -327,4 +334,17 @@ async fn rss(State(desk): State<Desk>, mut visit: Visit, Path(lang): Path<String
         (header::CACHE_CONTROL, CACHE),
     ];
     Ok((kind, feed::rss(&about, &entries)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn feeds_carry_the_public_sites_name_where_it_has_one() {
+        let console = "https://console.cert.test/";
+        assert_eq!(address(&[], console), "https://console.cert.test");
+        let hosts = ["www.cert.test".to_owned(), "cert.test".to_owned()];
+        assert_eq!(address(&hosts, console), "https://www.cert.test");
+    }
 }

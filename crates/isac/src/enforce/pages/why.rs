@@ -119,7 +119,11 @@ async fn answer(desk: &Desk, visit: &Visit, mut body: Body, why: &Why) -> WebRes
         body = body.add(ui::notice(
             Level::Info,
             visit.t("enforce-protected"),
-            protected.as_str(),
+            Markup::new(format!(
+                "<p>{}</p><p class=\"soft\"><small lang=\"en\">{}</small></p>",
+                ui::escape(&visit.t("enforce-protected-text")),
+                ui::escape(protected)
+            )),
         ));
     }
     let empty = ui::empty(
