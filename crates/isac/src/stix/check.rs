@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use super::extra;
 use super::json::{Node, Value};
 use super::spec::{Kind, Rule, SPEC, Shape};
 use super::time;
@@ -13,6 +14,8 @@ use super::tlp::Tlp;
 
 /// Characters of an identifier.
 pub const ID_CHARS_MAX: usize = 287;
+/// Characters of a type's name at least (STIX 2.1 part 3.1).
+pub const TYPE_CHARS_MIN: usize = 3;
 /// Characters of a type's or property's name (STIX 2.1 part 3.1).
 pub const NAME_CHARS_MAX: usize = 250;
 
@@ -68,7 +71,7 @@ pub fn check<'a, 'n>(node: &'n Node<'a>) -> Result<Object<'a, 'n>, Wrong> {
         return Err(top.wrong("must be an object"));
     };
     let kind = top.needed(node, "type")?;
-    if !name_is_good(kind, b'-') {
+    if kind.len() < TYPE_CHARS_MIN || !name_is_good(kind, b'-') {
         return Err(top
             .name("type")
             .wrong("must be 3 to 250 of a-z, 0-9 and hyphens"));
@@ -123,6 +126,7 @@ pub fn check<'a, 'n>(node: &'n Node<'a>) -> Result<Object<'a, 'n>, Wrong> {
     if let Some(shape) = shape {
         check_shape(&top, node, shape)?;
     }
+    extra::check(&top, node, kind)?;
     if kind == "indicator" && node.text_of("pattern_type") == Some("stix") {
         let pattern = node.text_of("pattern").unwrap_or_default();
         if let Err(error) = super::pattern::parse(pattern) {
@@ -180,13 +184,17 @@ fn family_of(kind: &str, node: &Node<'_>) -> Family {
     if kind == "marking-definition" {
         return Family::Created;
     }
-    // An extension may define cyber-observables of its own.
+    // An extension may define cyber-observables of its own, and so may a custom type (STIX 2.1
+    // part 11.2): without any time it can be nothing else.
     let new_sco = || {
-        node.get("extensions")
-            .and_then(Node::map)
-            .unwrap_or_default()
-            .iter()
-            .any(|(_, extension)| extension.text_of("extension_type") == Some("new-sco"))
+        let timeless = node.get("created").is_none() && node.text_of("spec_version") == Some("2.1");
+        timeless
+            || node
+                .get("extensions")
+                .and_then(Node::map)
+                .unwrap_or_default()
+                .iter()
+                .any(|(_, extension)| extension.text_of("extension_type") == Some("new-sco"))
     };
     if is_observable(kind)
         || (!SPEC.types.contains_key(kind) && node.get("modified").is_none() && new_sco())
@@ -197,20 +205,20 @@ fn family_of(kind: &str, node: &Node<'_>) -> Family {
 }
 
 /// A place in an object; printed only when something is wrong there.
-struct At<'p>(Option<&'p At<'p>>, Step<'p>);
+pub(super) struct At<'p>(Option<&'p At<'p>>, Step<'p>);
 
-enum Step<'p> {
+pub(super) enum Step<'p> {
     Top,
     Name(&'p str),
     Item(usize),
 }
 
 impl<'p> At<'p> {
-    fn name<'q>(&'q self, name: &'q str) -> At<'q> {
+    pub(super) fn name<'q>(&'q self, name: &'q str) -> At<'q> {
         At(Some(self), Step::Name(name))
     }
 
-    fn item(&self, index: usize) -> At<'_> {
+    pub(super) fn item(&self, index: usize) -> At<'_> {
         At(Some(self), Step::Item(index))
     }
 
@@ -231,7 +239,7 @@ impl<'p> At<'p> {
         }
     }
 
-    fn wrong(&self, rule: impl Into<String>) -> Wrong {
+    pub(super) fn wrong(&self, rule: impl Into<String>) -> Wrong {
         let mut path = String::new();
         self.write(&mut path);
         Wrong {
@@ -274,6 +282,9 @@ fn check_id(at: &At<'_>, id: &str, types: &[&str]) -> Result<(), Wrong> {
     }
     if !types.is_empty() && !types.contains(&kind) {
         return Err(at.wrong(format!("must refer to {}", types.join(" or "))));
+    }
+    if kind == "bundle" {
+        return Err(at.wrong("must not be or refer to a bundle: it is no object"));
     }
     Ok(())
 }
@@ -456,6 +467,8 @@ fn check_extensions(at: &At<'_>, node: &Node<'_>) -> Result<(), Wrong> {
         {
             check_value(&at, value, &Kind::Nested(known))?;
             continue;
+        } else if !name.ends_with("-ext") {
+            return Err(at.wrong("must be named by an extension-definition, or end with -ext"));
         }
         check_custom(&at, value)?;
     }
@@ -587,7 +600,17 @@ mod tests {
             said(
                 r#"{"type":"x-own","id":"x-own--ff26c055-6336-5bc5-b98d-13d6226742dd","spec_version":"2.1"}"#
             ),
+            "good"
+        );
+        assert_eq!(
+            said(
+                r#"{"type":"x-own","id":"x-own--ff26c055-6336-5bc5-b98d-13d6226742dd","spec_version":"2.1","modified":"2026-01-01T00:00:00Z"}"#
+            ),
             "created: is required"
+        );
+        assert!(
+            said(r#"{"type":"xx","id":"xx--ff26c055-6336-5bc5-b98d-13d6226742dd","spec_version":"2.1"}"#)
+                .starts_with("type: must be 3 to 250")
         );
     }
 

@@ -12,6 +12,7 @@
 
 pub mod check;
 pub mod explain;
+mod extra;
 pub mod json;
 pub mod matching;
 pub mod pattern;
