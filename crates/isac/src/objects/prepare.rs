@@ -7,7 +7,7 @@ use crate::stix::json::{self, JsonError, Node};
 use crate::stix::{Tlp, Wrong};
 
 /// Objects in one envelope.
-pub const OBJECTS_MAX: usize = 20_000;
+pub const OBJECTS_MAX: usize = 100_000;
 /// Bytes of one object.
 pub const OBJECT_BYTES_MAX: usize = 4 << 20;
 

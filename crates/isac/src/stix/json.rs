@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Depth of lists and maps within each other.
 pub const DEPTH_MAX: u32 = 64;
 /// Values in one text; each costs up to 64 bytes of memory.
-pub const VALUES_MAX: u32 = 2_000_000;
+pub const VALUES_MAX: u32 = 4_000_000;
 /// From so many names on, duplicates are looked for in a set.
 const NAMES_FEW: usize = 24;
 

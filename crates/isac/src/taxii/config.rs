@@ -40,7 +40,7 @@ impl Default for TaxiiConfig {
             public_url: "http://127.0.0.1:8006".into(),
             title: "civicnet".into(),
             contact: String::new(),
-            content_bytes_max: 32 << 20,
+            content_bytes_max: 64 << 20,
             burst: 2_000,
             tls: None,
             oidc: None,

@@ -36,6 +36,8 @@ use crate::stix::time;
 
 /// Bodies that are read and checked at once; more wait.
 const BODIES_MAX: usize = 8;
+/// KiB of all of them together: a body takes several times its length while it is checked.
+const BODIES_KIB_MAX: u32 = 256 << 10;
 /// Of these, what one caller may hold: whoever sends slowly does not keep others out.
 const BODIES_BY_CALLER_MAX: usize = 2;
 /// Time that a push waits for its turn.
@@ -62,6 +64,8 @@ struct Inner {
     /// Who makes more of objects that come.
     intake: std::sync::OnceLock<Arc<dyn Intake>>,
     bodies: Semaphore,
+    /// Room for the bytes of bodies, in KiB.
+    room: Semaphore,
     /// Turns of those who push at present.
     turns: Mutex<HashMap<String, Arc<Semaphore>>>,
     rates: Limiter<String>,
@@ -134,6 +138,7 @@ impl Taxii {
                 callers,
                 intake: std::sync::OnceLock::new(),
                 bodies: Semaphore::new(BODIES_MAX),
+                room: Semaphore::new(BODIES_KIB_MAX as usize),
                 turns: Mutex::default(),
                 rates: Limiter::new(rate, CALLERS_MAX),
                 strangers: Limiter::new(tries, CALLERS_MAX),
@@ -516,7 +521,10 @@ impl Taxii {
         let own = self.turns_of(&asked.caller.name());
         let turn = async {
             let own = own.acquire().await?;
-            Ok::<_, AcquireError>((own, inner.bodies.acquire().await?))
+            let body = inner.bodies.acquire().await?;
+            // What does not say its length may be as long as any.
+            let room = kib(announced.unwrap_or(bytes_max));
+            Ok::<_, AcquireError>((own, body, inner.room.acquire_many(room).await?))
         };
         let _turn = tokio::time::timeout(TURN_TIME_MAX, turn)
             .await
@@ -604,6 +612,11 @@ async fn serve(State(taxii): State<Taxii>, request: Request) -> Response {
     );
     tracing::info!(target: "taxii::access", %method, path, status, milliseconds, "request");
     response
+}
+
+/// The room that so many bytes take; what is longer than all of it has it alone.
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1 << 10)).map_or(BODIES_KIB_MAX, |kib| kib.min(BODIES_KIB_MAX))
 }
 
 fn json_answer(body: impl Into<Body>) -> Response {
