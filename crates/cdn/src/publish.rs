@@ -60,6 +60,21 @@ impl Cdn {
         )?)
     }
 
+    /// Where the content of each site in service comes from: its label, and the URLs of its
+    /// origins.
+    ///
+    /// # Errors
+    /// [`CdnError`] when the model cannot be read.
+    pub async fn origins(&self) -> Result<Vec<(String, Vec<String>)>, CdnError> {
+        let sites = self.models().await?.into_iter();
+        Ok(sites
+            .map(|site| {
+                let origins = site.config.origins.origins.into_iter();
+                (site.slug, origins.map(|origin| origin.url).collect())
+            })
+            .collect())
+    }
+
     async fn draining(&self) -> Result<Vec<NodeName>, CdnError> {
         Ok(self
             .drains()

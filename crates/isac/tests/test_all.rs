@@ -42,3 +42,5 @@ mod separation;
 mod server;
 #[path = "it/sharing.rs"]
 mod sharing;
+#[path = "it/words.rs"]
+mod words;

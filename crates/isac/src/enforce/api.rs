@@ -54,7 +54,7 @@ struct EnforcementView {
     reason: String,
     /// 0 to 100.
     confidence: u8,
-    /// `proposed`, `active`, `lifted` or `rejected`.
+    /// `proposed`, `active`, `ended` (its time is over), `lifted` or `rejected`.
     state: String,
     /// Whether it is in force now.
     in_force: bool,
@@ -91,7 +91,10 @@ fn view(decided: Decided, hits: Hits, now: Timestamp) -> EnforcementView {
         source: decided.source,
         reason: decided.reason,
         confidence: decided.confidence,
-        state: decided.state.name().to_owned(),
+        state: match decided.state {
+            State::Active if !decided.rule.is_in_force(now) => "ended".to_owned(),
+            state => state.name().to_owned(),
+        },
         until: decided.rule.until.map(Timestamp::micros),
         policy: decided.policy,
         made_by: decided.made_by,
@@ -144,7 +147,7 @@ struct Decision {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Wanted {
-    /// `active` (the default), `proposed`, `lifted`, `rejected`, or `doubted`: in force, though its indicator
+    /// `active` (the default: in force), `proposed`, `lifted`, `rejected`, `ended` (its time is over), or `doubted`: in force, though its indicator
     /// is no longer believed.
     #[serde(default)]
     #[param(max_length = 20)]
@@ -268,21 +271,23 @@ async fn list_enforcements(
     ApiQuery(paging): ApiQuery<Paging>,
 ) -> WebResult<ApiJson<Listing<EnforcementView>>> {
     let name = wanted.state.as_deref().unwrap_or("active");
-    let doubted = name == "doubted";
-    let state = match doubted {
-        true => State::Active,
-        false => State::from_name(name).ok_or_else(|| {
+    let (doubted, ended) = (name == "doubted", name == "ended");
+    let state = match (doubted, ended) {
+        (true, _) => Some(State::Active),
+        (_, true) => None,
+        _ => Some(State::from_name(name).ok_or_else(|| {
             WebError::field(
                 "state",
                 "state",
-                "must be active, proposed, lifted, rejected or doubted",
+                "must be active, proposed, lifted, rejected, ended or doubted",
             )
-        })?,
+        })?),
     };
     let request: PageRequest = page_request(&paging)?;
     let wanted = super::manage::Wanted {
-        state: Some(state),
+        state,
         doubted,
+        ended,
         ..super::manage::Wanted::default()
     };
     let page = desk.search(&wanted, &request).await.map_err(tell)?;

@@ -136,8 +136,12 @@ impl Enforcements {
         found.truncate(DECISIONS_MAX);
         let hits = self.hits(&found).await?;
         let (_, policy) = self.policy().await?;
+        let own = self.own().await?;
         Ok(Why {
-            forbidden: policy.permits(&target).err(),
+            forbidden: policy
+                .permits(&target)
+                .and_then(|()| own.permits(&target))
+                .err(),
             target,
             decisions: found.into_iter().zip(hits).collect(),
         })

@@ -31,6 +31,8 @@ pub(super) struct Made {
     pub(super) has: bool,
     /// Whether the house itself has.
     pub(super) as_house: bool,
+    /// When this source's newest word was said that was acted on.
+    pub(super) heard: i64,
     /// Targets that were lifted since the indicator is not believed, by whomever it was
     /// sent, and when it had said so.
     spent: Vec<(String, i64)>,
@@ -91,7 +93,15 @@ impl Enforcements {
         .bind(ROWS_MAX)
         .fetch_all(self.inner.db.pool())
         .await?;
-        let mut made = Made::default();
+        let heard: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(said_at) FROM enforce_rule WHERE source = $1")
+                .bind(source)
+                .fetch_one(self.inner.db.pool())
+                .await?;
+        let mut made = Made {
+            heard: heard.unwrap_or(0),
+            ..Made::default()
+        };
         for (of, target, state, spent, said_at) in rows {
             if spent == 1 {
                 made.spent.push((target, said_at));

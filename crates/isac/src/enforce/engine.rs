@@ -1,6 +1,7 @@
 //! Decisions: made, approved, undone and asked about. Each is one transaction with its
 //! audit entry and the orders that carry it to nodes.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use base::enforcement::{
@@ -9,12 +10,19 @@ use base::enforcement::{
 use base::quick::Order;
 use base::{EnforcementId, Role, Timestamp, UserId};
 use serde_json::json;
+use sqlx::Row as _;
 use store::{Actor, AuditEntry, Db, StoreError, Tx};
 
+use super::own::{Own, Owned};
 use super::policy::Policy;
 use super::rows::{COLUMNS, decided_of, insert, one};
-use super::seams::{Beliefs, Hits, Orders, Past, SeamError};
+use super::seams::{Beliefs, Hits, Orders, OwnAddresses, Past, SeamError};
 use crate::stix::Tlp;
+
+/// Targets of one step that the audit trail names.
+const TARGETS_TOLD: usize = 50;
+/// Different reasons of one withdrawal that the audit trail names.
+const REASONS_TOLD: usize = 10;
 
 /// Roles that obey today, with the kinds that each can.
 pub(super) const OBEY: [(Role, &[TargetKind]); 2] = [
@@ -204,6 +212,7 @@ pub(super) struct Inner {
     orders: Arc<dyn Orders>,
     pub(super) past: Arc<dyn Past>,
     pub(super) beliefs: OnceLock<Arc<dyn Beliefs>>,
+    pub(super) own: Owned,
     policy: Mutex<Option<(i64, Arc<Policy>)>>,
 }
 
@@ -222,6 +231,7 @@ impl Enforcements {
                 orders,
                 past,
                 beliefs: OnceLock::new(),
+                own: Owned::default(),
                 policy: Mutex::default(),
             }),
         }
@@ -232,6 +242,13 @@ impl Enforcements {
     pub fn believe(&self, beliefs: Arc<dyn Beliefs>) {
         if self.inner.beliefs.set(beliefs).is_err() {
             tracing::warn!("What the house believes is joined to enforcement already");
+        }
+    }
+
+    /// From here on what the house itself stands on is never enforced. The first call counts.
+    pub fn spare(&self, own: Arc<dyn OwnAddresses>) {
+        if !self.inner.own.join(own) {
+            tracing::warn!("What the house stands on is joined to enforcement already");
         }
     }
 
@@ -322,10 +339,12 @@ impl Enforcements {
     }
 
     /// Makes decisions; those not merely proposed are in force at every node about as
-    /// soon as this returns. A target that its source has in force already is passed over.
+    /// soon as this returns. A target that its source has in force or proposed already is
+    /// passed over, unless it says so anew: then the decision follows the newer word.
     ///
     /// # Errors
-    /// [`EnforceError::Forbidden`] when the policy's warning lists forbid one: none is made.
+    /// [`EnforceError::Forbidden`] when the policy's warning lists, or what the house stands
+    /// on, forbid one: none is made.
     pub async fn enforce(
         &self,
         actor: Actor,
@@ -340,40 +359,28 @@ impl Enforcements {
             });
         }
         let (version, policy) = self.policy().await?;
+        let own = self.own().await?;
         for new in &wanted {
-            policy
-                .permits(&new.target)
-                .map_err(|why| EnforceError::Forbidden {
-                    target: new.target.clone(),
-                    why,
-                })?;
+            permitted(&policy, &own, &new.target)?;
         }
         let now = self.now();
         let mut tx = self.inner.db.begin().await?;
-        let there: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM enforce_rule WHERE state = 'active'")
-                .fetch_one(&mut *tx)
-                .await?;
-        let count = usize::try_from(there).unwrap_or(0) + wanted.len();
-        if count > RULES_MAX {
-            return Err(EnforceError::TooMany {
-                what: "enforcements",
-                count,
-                max: RULES_MAX,
-            });
-        }
+        // What has ended takes no place at the nodes.
+        let there: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM enforce_rule WHERE state = 'active' AND (until IS NULL OR until > $1)",
+        )
+        .bind(now.micros())
+        .fetch_one(&mut *tx)
+        .await?;
         let mut made = Vec::with_capacity(wanted.len());
+        let mut renewed = Vec::new();
         for new in wanted {
-            let target = new.target.to_string();
-            let known: Option<(String,)> = sqlx::query_as(
-                "SELECT id FROM enforce_rule WHERE source = $1 AND target = $2 AND state IN ('active', 'proposed') AND (until IS NULL OR until > $3)",
-            )
-            .bind(&new.source)
-            .bind(&target)
-            .bind(now.micros())
-            .fetch_optional(&mut *tx)
-            .await?;
-            if known.is_some() {
+            if let Some((old, said_at)) = known(&mut tx, &new, now).await? {
+                // What is only sent again changes nothing, so that what a person has
+                // decided in between stays.
+                if new.said_at > said_at {
+                    renewed.extend(renew(&mut tx, actor.clone(), old, new, version, now).await?);
+                }
                 continue;
             }
             let decided = Decided {
@@ -404,7 +411,40 @@ impl Enforcements {
             insert(&mut tx, &decided, new.said_at).await?;
             made.push(decided);
         }
+        let begin = made.iter().filter(|d| d.state == State::Active).count()
+            + renewed.iter().filter(|one| one.begins).count();
+        let count = usize::try_from(there).unwrap_or(0) + begin;
+        if begin > 0 && count > RULES_MAX {
+            return Err(EnforceError::TooMany {
+                what: "enforcements",
+                count,
+                max: RULES_MAX,
+            });
+        }
+        self.order_enforce(
+            &mut tx,
+            renewed.iter().filter(|one| one.is_told).map(|one| &one.to),
+        )
+        .await?;
+        if let Some(detail) = Renewed::detail(&renewed) {
+            let subject = match renewed.as_slice() {
+                [one] => format!("enforcement:{}", one.to.rule.id),
+                many => format!("enforcements:{}", many.len()),
+            };
+            let actor = actor.clone();
+            audit(
+                &mut tx,
+                actor,
+                request,
+                "enforcement.renew",
+                subject,
+                detail,
+            )
+            .await?;
+        }
         if made.is_empty() {
+            // Also when none differs: the rows hold when their word was said last.
+            tx.commit().await?;
             return Ok(made);
         }
         self.order_enforce(&mut tx, made.iter().filter(|d| d.state == State::Active))
@@ -414,7 +454,7 @@ impl Enforcements {
             many => format!("enforcements:{}", many.len()),
         };
         let detail = json!({
-            "targets": made.iter().take(50).map(|d| d.rule.target.to_string()).collect::<Vec<_>>(),
+            "targets": made.iter().take(TARGETS_TOLD).map(|d| d.rule.target.to_string()).collect::<Vec<_>>(),
             "source": made[0].source, "state": made[0].state.name(), "policy": version,
         });
         let action = if made[0].state == State::Active {
@@ -475,12 +515,7 @@ impl Enforcements {
         }
         if approve {
             let (_, policy) = self.policy().await?;
-            policy
-                .permits(&decided.rule.target)
-                .map_err(|why| EnforceError::Forbidden {
-                    target: decided.rule.target.clone(),
-                    why,
-                })?;
+            permitted(&policy, &*self.own().await?, &decided.rule.target)?;
         }
         let state = if approve {
             State::Active
@@ -546,7 +581,9 @@ impl Enforcements {
         Ok(decided)
     }
 
-    /// Withdraws what a source has in force or proposed, except for `keep`.
+    /// Withdraws what a source has in force or proposed and `why` names a reason for, which
+    /// is asked with the target and when the source said so, in microseconds. What ends by a
+    /// newer word, said `at`, is not made again by an older one.
     ///
     /// # Errors
     /// [`EnforceError::Store`].
@@ -554,21 +591,22 @@ impl Enforcements {
         &self,
         actor: Actor,
         source: &str,
-        keep: &[Target],
-        why: &str,
+        at: Option<i64>,
+        why: impl Fn(&Target, i64) -> Option<String>,
     ) -> Result<usize, EnforceError> {
         let mut tx = self.inner.db.begin().await?;
-        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM enforce_rule WHERE source = $1 AND state IN ('active', 'proposed')")))
+        let rows = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT {COLUMNS}, said_at FROM enforce_rule WHERE source = $1 AND state IN ('active', 'proposed')")))
             .bind(source)
             .fetch_all(&mut *tx)
             .await?;
         let mut lifted = Vec::new();
         let mut count = 0;
+        let mut said: BTreeSet<String> = BTreeSet::new();
         for row in &rows {
             let mut decided = decided_of(row)?;
-            if keep.contains(&decided.rule.target) {
+            let Some(why) = why(&decided.rule.target, row.try_get("said_at")?) else {
                 continue;
-            }
+            };
             count += 1;
             let state = match decided.state {
                 State::Active => {
@@ -577,8 +615,18 @@ impl Enforcements {
                 }
                 _ => State::Rejected,
             };
-            self.settle(&mut tx, &mut decided, state, &actor, why)
+            self.settle(&mut tx, &mut decided, state, &actor, &why)
                 .await?;
+            if let Some(at) = at {
+                sqlx::query("UPDATE enforce_rule SET said_at = $2 WHERE id = $1 AND said_at < $2")
+                    .bind(decided.rule.id.to_string())
+                    .bind(at)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            if said.len() < REASONS_TOLD {
+                said.insert(why);
+            }
         }
         if count == 0 {
             return Ok(0);
@@ -590,7 +638,7 @@ impl Enforcements {
             None,
             "enforcement.withdraw",
             source.to_owned(),
-            json!({ "why": why, "count": count }),
+            json!({ "why": said, "count": count }),
         )
         .await?;
         tx.commit().await?;
@@ -694,6 +742,115 @@ impl Enforcements {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// What its source has in force or proposed on the same target, and when it said so.
+async fn known(
+    tx: &mut Tx,
+    new: &New,
+    now: Timestamp,
+) -> Result<Option<(Decided, i64)>, EnforceError> {
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS}, said_at FROM enforce_rule
+         WHERE source = $1 AND target = $2 AND state IN ('active', 'proposed') AND (until IS NULL OR until > $3)
+         ORDER BY state, id LIMIT 1"
+    )))
+    .bind(&new.source)
+    .bind(new.target.to_string())
+    .bind(now.micros())
+    .fetch_optional(&mut **tx)
+    .await?;
+    match row {
+        None => Ok(None),
+        Some(row) => Ok(Some((decided_of(&row)?, row.try_get("said_at")?))),
+    }
+}
+
+/// A decision that followed a newer word of its source.
+struct Renewed {
+    to: Decided,
+    from: (State, Option<Timestamp>, u8),
+    /// It comes into force.
+    begins: bool,
+    /// Nodes are told.
+    is_told: bool,
+}
+
+impl Renewed {
+    fn detail(renewed: &[Self]) -> Option<serde_json::Value> {
+        let told = renewed.iter().take(TARGETS_TOLD).map(|one| {
+            let part = |state: State, until: Option<Timestamp>, confidence: u8| {
+                json!({ "state": state.name(), "until": until.map(Timestamp::micros), "confidence": confidence })
+            };
+            let (state, until, confidence) = one.from;
+            json!({
+                "target": one.to.rule.target.to_string(),
+                "from": part(state, until, confidence),
+                "to": part(one.to.state, one.to.rule.until, one.to.confidence),
+            })
+        });
+        let source = &renewed.first()?.to.source;
+        Some(json!({ "source": source, "renewed": told.collect::<Vec<_>>() }))
+    }
+}
+
+/// Lets a decision follow a newer word; none when that says the same. What is in force
+/// stays so when the newer word alone would only be proposed: a person may undo it.
+async fn renew(
+    tx: &mut Tx,
+    actor: Actor,
+    old: Decided,
+    new: New,
+    policy: i64,
+    now: Timestamp,
+) -> Result<Option<Renewed>, EnforceError> {
+    let from = (old.state, old.rule.until, old.confidence);
+    let begins = old.state == State::Proposed && !new.proposed;
+    let mut to = old;
+    to.rule.until = new.until;
+    to.confidence = new.confidence.min(100);
+    to.reason = new.reason.chars().take(REASON_CHARS_MAX).collect();
+    to.tlp = new.tlp;
+    to.policy = policy;
+    if begins {
+        to.state = State::Active;
+        to.decided_by = Some(actor.to_string());
+        to.decided_at = Some(now);
+        to.decided_why = "a newer version of the indicator".to_owned();
+    }
+    sqlx::query("UPDATE enforce_rule SET state = $2, until = $3, confidence = $4, reason = $5, tlp = $6, policy = $7, decided_by = $8, decided_at = $9, decided_why = $10, said_at = $11 WHERE id = $1")
+        .bind(to.rule.id.to_string())
+        .bind(to.state.name())
+        .bind(to.rule.until.map(Timestamp::micros))
+        .bind(i64::from(to.confidence))
+        .bind(&to.reason)
+        .bind(to.tlp.map_or("", Tlp::name))
+        .bind(to.policy)
+        .bind(to.decided_by.clone())
+        .bind(to.decided_at.map(Timestamp::micros))
+        .bind(&to.decided_why)
+        .bind(new.said_at)
+        .execute(&mut **tx)
+        .await?;
+    let is_told = begins || (to.state == State::Active && to.rule.until != from.1);
+    let same = from == (to.state, to.rule.until, to.confidence);
+    Ok((!same).then_some(Renewed {
+        to,
+        from,
+        begins,
+        is_told,
+    }))
+}
+
+/// Whether policy and house let a target be enforced.
+pub(super) fn permitted(policy: &Policy, own: &Own, target: &Target) -> Result<(), EnforceError> {
+    policy
+        .permits(target)
+        .and_then(|()| own.permits(target))
+        .map_err(|why| EnforceError::Forbidden {
+            target: target.clone(),
+            why,
+        })
 }
 
 pub(super) fn obeys(roles: &[Role], role: Role) -> bool {

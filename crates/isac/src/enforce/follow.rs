@@ -23,11 +23,13 @@ use store::Actor;
 
 use super::disbelief::Made;
 use super::engine::{EnforceError, Enforcements, New};
+use super::own::Own;
 use super::policy::{Fate, Indicator, Policy};
 use super::seams::{Belief, Said};
 use crate::objects::read::{Change, What};
 use crate::objects::search::terms::target_of;
 use crate::objects::{Objects, ObjectsError, Origin, Via};
+use crate::stix::simple::Simple;
 use crate::stix::{Tlp, pattern, simple, time};
 
 /// Steps of the feed read at once.
@@ -38,6 +40,8 @@ const TARGETS_MAX: usize = 1_000;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Pause after a look that failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
+/// Shortest time between two looks for what becomes valid.
+const LOOK_SOONEST: Duration = Duration::from_millis(20);
 const MARK: &str = "feed";
 const ACTOR: Actor = Actor::System("enforcement policy");
 
@@ -62,7 +66,11 @@ struct Text {
     #[serde(default)]
     confidence: Option<u8>,
     #[serde(default)]
+    valid_from: Option<String>,
+    #[serde(default)]
     valid_until: Option<String>,
+    #[serde(default)]
+    indicator_types: Vec<String>,
     #[serde(default)]
     modified: Option<String>,
     #[serde(default)]
@@ -76,6 +84,11 @@ impl Text {
     fn said_at(&self) -> i64 {
         let modified = self.modified.as_deref().and_then(time::parse);
         modified.unwrap_or_default()
+    }
+
+    /// It says of what it names that it is good (`indicator-type-ov`), and nothing else.
+    fn is_benign(&self) -> bool {
+        !self.indicator_types.is_empty() && self.indicator_types.iter().all(|one| one == "benign")
     }
 
     fn said(self, object: &str, sender: Option<String>) -> Said {
@@ -97,14 +110,48 @@ struct Wanted {
     news: Vec<New>,
     /// Everything it still names, whatever the policy makes of it.
     targets: Vec<Target>,
+    /// What of it the policy leaves alone, and why.
+    left: Vec<(Target, String)>,
+    /// When it says so, in microseconds.
+    said_at: i64,
+    /// When it begins to be valid, if that lies ahead.
+    due: Option<Timestamp>,
+}
+
+impl Wanted {
+    /// Why what was made of an earlier word, said at `said_at`, ends with this one.
+    fn ends(&self, target: &Target, said_at: i64) -> Option<String> {
+        if !self.targets.contains(target) {
+            return Some("the indicator no longer says so".to_owned());
+        }
+        // The same word was decided on before: another policy since then undoes nothing.
+        let left = self.left.iter().find(|(left, _)| left == target);
+        left.filter(|_| said_at < self.said_at)
+            .map(|(_, why)| format!("a newer version of the indicator is not enforced: {why}"))
+    }
 }
 
 /// With what the feed is looked at.
-struct Eyes<'a> {
+pub(super) struct Eyes<'a> {
     policy: Arc<Policy>,
+    own: Arc<Own>,
     /// Percent of their word that other houses are believed.
     peers: BTreeMap<Via, u8>,
     objects: &'a Objects,
+}
+
+impl<'a> Eyes<'a> {
+    pub(super) async fn of(
+        enforcements: &Enforcements,
+        objects: &'a Objects,
+    ) -> Result<Self, EnforceError> {
+        Ok(Self {
+            policy: enforcements.policy().await?.1,
+            own: enforcements.own().await?,
+            peers: enforcements.peers().await?,
+            objects,
+        })
+    }
 }
 
 impl Enforcements {
@@ -113,8 +160,8 @@ impl Enforcements {
         let mut heard = objects.subscribe();
         loop {
             heard.mark_unchanged();
-            let pause = match self.follow(&objects).await {
-                Ok(()) => LOOK_EVERY,
+            let pause = match self.look(&objects).await {
+                Ok(pause) => pause,
                 Err(error) => {
                     tracing::error!(error = %runtime::error_chain(&error), "Indicators could not be put to the policy; trying again");
                     FAILED_PAUSE
@@ -128,7 +175,14 @@ impl Enforcements {
         }
     }
 
-    /// Acts on all that has come since the last look.
+    /// Acts on what there is; returns how long until there is more to do.
+    async fn look(&self, objects: &Objects) -> Result<Duration, FollowError> {
+        self.follow(objects).await?;
+        let due = self.next_due().await?;
+        Ok(due.map_or(LOOK_EVERY, |due| due.clamp(LOOK_SOONEST, LOOK_EVERY)))
+    }
+
+    /// Acts on all that has come since the last look, and on what has become valid.
     ///
     /// # Errors
     /// [`FollowError`]: the place in the feed stays before what was not acted on.
@@ -137,21 +191,28 @@ impl Enforcements {
         loop {
             let (changes, on) = objects.changes_of("indicator", after, CHANGES).await?;
             if on == after {
+                // After the feed, so that a newer word is known by then.
+                self.begin_due(objects).await?;
                 return Ok(self.disbelieve().await?);
             }
-            let eyes = Eyes {
-                policy: self.policy().await?.1,
-                peers: self.peers().await?,
-                objects,
-            };
-            let mut news = Vec::new();
-            for (change, belief) in changes.iter().zip(self.beliefs(&changes).await?) {
-                self.change(&eyes, change, &belief, &mut news).await?;
-            }
-            self.make(&mut news).await?;
+            let eyes = Eyes::of(self, objects).await?;
+            self.heed(&eyes, &changes).await?;
             self.keep_mark(MARK, on).await?;
             after = on;
         }
+    }
+
+    /// Puts changes to the policy, in their order.
+    pub(super) async fn heed(
+        &self,
+        eyes: &Eyes<'_>,
+        changes: &[Change],
+    ) -> Result<(), FollowError> {
+        let mut news = Vec::new();
+        for (change, belief) in changes.iter().zip(self.beliefs(changes).await?) {
+            self.change(eyes, change, &belief, &mut news).await?;
+        }
+        Ok(self.make(&mut news).await?)
     }
 
     /// What the house makes of each; what is no indicator to enforce is not asked about.
@@ -198,15 +259,23 @@ impl Enforcements {
             What::Gone => {
                 self.make(news).await?;
                 for source in self.sources_of(&change.id).await? {
-                    self.withdraw(ACTOR, &source, &[], "the indicator was deleted")
-                        .await?;
+                    let why = |_: &Target, _| Some("the indicator was deleted".to_owned());
+                    self.withdraw(ACTOR, &source, None, why).await?;
                 }
+                self.forget(&change.id).await?;
                 return Ok(());
             }
         };
         let source = source_of(&change.id, origin);
         let trust = self.trust_in(eyes, &change.id, origin, json).await?;
-        let wanted = wanted(&eyes.policy, json, tlp, trust, &source, self.now());
+        let wanted = wanted(
+            (&eyes.policy, &eyes.own),
+            &source,
+            json,
+            tlp,
+            trust,
+            self.now(),
+        );
         if wanted.targets.is_empty()
             && origin == Origin::House
             && let Ok(text) = serde_json::from_str::<Text>(json)
@@ -216,18 +285,22 @@ impl Enforcements {
             return Ok(());
         }
         let made = self.made(&change.id, &source).await?;
+        if wanted.said_at < made.heard {
+            // An older word than one that was acted on: sent late, or by another collection.
+            return Ok(());
+        }
+        self.wait(&source, change.seq, wanted.said_at, wanted.due)
+            .await?;
+        // Of two words that are looked at together, too, the newer one counts.
+        news.retain(|new| new.source != source || new.said_at > wanted.said_at);
         let wanted = believed(wanted, belief, &made);
         if made.as_house && matches!(origin, Origin::Peer(_)) {
             self.disown(eyes.objects, &change.id).await?;
         }
         if made.has {
-            self.withdraw(
-                ACTOR,
-                &source,
-                &wanted.targets,
-                "the indicator no longer says so",
-            )
-            .await?;
+            let why = |target: &Target, said_at| wanted.ends(target, said_at);
+            self.withdraw(ACTOR, &source, Some(wanted.said_at), why)
+                .await?;
         }
         if news.len() + wanted.news.len() > Rule::ORDER_MAX {
             self.make(news).await?;
@@ -261,7 +334,8 @@ impl Enforcements {
         let origins = objects.origins(&[id.to_owned()]).await?;
         if !origins.contains(&Origin::House) {
             let why = "the indicator is the word of another house, not of this one";
-            self.withdraw(ACTOR, &source_of(id, Origin::House), &[], why)
+            let why = |_: &Target, _| Some(why.to_owned());
+            self.withdraw(ACTOR, &source_of(id, Origin::House), None, why)
                 .await?;
         }
         Ok(())
@@ -287,6 +361,32 @@ impl Enforcements {
         Ok(())
     }
 
+    /// What was deleted may be said anew, also in an older version. What was lifted because
+    /// nobody believed it is not forgotten.
+    async fn forget(&self, id: &str) -> Result<(), EnforceError> {
+        let (from, to) = (format!("stix:{id}@"), format!("stix:{id}@~"));
+        let heard: Option<i64> = sqlx::query_scalar(
+            "SELECT MAX(said_at) FROM enforce_rule WHERE source >= $1 AND source < $2 AND spent = 0",
+        )
+        .bind(&from)
+        .bind(&to)
+        .fetch_one(self.inner.db.pool())
+        .await?;
+        if heard.unwrap_or(0) == 0 {
+            return Ok(());
+        }
+        let mut tx = self.inner.db.begin().await?;
+        sqlx::query(
+            "UPDATE enforce_rule SET said_at = 0 WHERE source >= $1 AND source < $2 AND spent = 0",
+        )
+        .bind(&from)
+        .bind(&to)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     pub(super) async fn sources_of(&self, id: &str) -> Result<Vec<String>, EnforceError> {
         // `~` follows every character of an organisation's id.
         Ok(sqlx::query_scalar("SELECT DISTINCT source FROM enforce_rule WHERE source >= $1 AND source < $2 AND state IN ('active', 'proposed')")
@@ -303,11 +403,11 @@ fn source_of(id: &str, origin: Origin) -> String {
 }
 
 fn wanted(
-    policy: &Policy,
+    (policy, own): (&Policy, &Own),
+    source: &str,
     json: &str,
     tlp: Tlp,
     trust: u8,
-    source: &str,
     now: Timestamp,
 ) -> Wanted {
     let mut wanted = Wanted::default();
@@ -315,7 +415,8 @@ fn wanted(
     let Ok(text) = serde_json::from_str::<Text>(json) else {
         return wanted;
     };
-    if text.revoked || text.pattern_type != "stix" {
+    wanted.said_at = text.said_at();
+    if text.revoked || text.is_benign() || text.pattern_type != "stix" {
         return wanted;
     }
     let until = match text.valid_until.as_deref() {
@@ -328,6 +429,11 @@ fn wanted(
     if until <= now {
         return wanted;
     }
+    let from = text.valid_from.as_deref().and_then(time::parse);
+    if let Some(from) = from.map(Timestamp).filter(|from| *from > now) {
+        wanted.due = Some(from);
+        return wanted;
+    }
     let Ok(tree) = pattern::parse(&text.pattern) else {
         return wanted;
     };
@@ -336,19 +442,23 @@ fn wanted(
         tlp,
         trust,
     };
-    let said_at = text.said_at();
+    let said_at = wanted.said_at;
     for target in simple::extract(&tree)
         .into_iter()
         .filter_map(target_of)
         .take(TARGETS_MAX)
     {
-        let fate = policy.decide(&target, &indicator);
+        let fate = match own.permits(&target) {
+            Ok(()) => policy.decide(&target, &indicator),
+            Err(why) => Fate::Leave(why),
+        };
         wanted.targets.push(target.clone());
         let proposed = match fate {
             Fate::Enforce => false,
             Fate::Propose => true,
             Fate::Leave(why) => {
                 tracing::debug!(%target, source, why, "An indicator is not enforced");
+                wanted.left.push((target, why));
                 continue;
             }
         };
@@ -366,6 +476,42 @@ fn wanted(
         });
     }
     wanted
+}
+
+/// Why nothing, or not all, that an indicator names alone can become an enforcement.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// It is written in another language than STIX patterns.
+    Language(String),
+    /// Nothing that it names is by itself a reason to act.
+    NotSimple,
+    /// These are no targets.
+    Texts(Vec<String>),
+}
+
+/// What an officer must know of an indicator that cannot be followed to the letter.
+pub(crate) fn unfit(pattern: &str, pattern_type: &str) -> Option<Unfit> {
+    if pattern_type != "stix" {
+        return Some(Unfit::Language(pattern_type.to_owned()));
+    }
+    let looked = simple::look(&pattern::parse(pattern).ok()?);
+    let mut bad = looked.bad;
+    let mut good = 0;
+    for one in looked.good {
+        let text = match &one {
+            Simple::Prefix(prefix) => prefix.to_string(),
+            Simple::Domain(text) | Simple::Url(text) | Simple::Hash(_, text) => text.clone(),
+        };
+        match target_of(one) {
+            Some(_) => good += 1,
+            None => bad.push(text),
+        }
+    }
+    match (good, bad.is_empty()) {
+        (0, true) => Some(Unfit::NotSimple),
+        (_, true) => None,
+        (_, false) => Some(Unfit::Texts(bad)),
+    }
 }
 
 /// What is left of it by what the house believes and what was lifted before.
@@ -396,13 +542,54 @@ mod tests {
 
     fn of(json: &str) -> Wanted {
         wanted(
-            &Policy::default(),
+            (&Policy::default(), &Own::default()),
+            "stix:x@org",
             json,
             Tlp::Green,
             100,
-            "stix:x@org",
             Timestamp(1),
         )
+    }
+
+    #[test]
+    fn what_begins_later_waits_and_what_is_benign_is_left() {
+        let later = of(
+            r#"{"pattern":"[ipv4-addr:value = '192.0.2.1']","pattern_type":"stix","confidence":90,"valid_from":"2026-01-01T00:00:00Z"}"#,
+        );
+        assert!(later.news.is_empty() && later.targets.is_empty());
+        assert_eq!(
+            later.due.map(|due| due.micros()),
+            time::parse("2026-01-01T00:00:00Z")
+        );
+        let begun = of(
+            r#"{"pattern":"[ipv4-addr:value = '192.0.2.1']","pattern_type":"stix","confidence":90,"valid_from":"1960-01-01T00:00:00Z"}"#,
+        );
+        assert_eq!((begun.news.len(), begun.due), (1, None));
+        for (types, count) in [
+            (r#"["benign"]"#, 0),
+            (r#"["benign","malicious-activity"]"#, 1),
+            (r#"["anomalous-activity"]"#, 1),
+        ] {
+            let made = of(&format!(
+                r#"{{"pattern":"[ipv4-addr:value = '192.0.2.1']","pattern_type":"stix","confidence":90,"indicator_types":{types}}}"#
+            ));
+            assert_eq!(made.news.len(), count, "{types}");
+        }
+    }
+
+    #[test]
+    fn a_newer_word_ends_what_it_no_longer_names_and_what_the_policy_now_leaves() {
+        let made = of(
+            r#"{"pattern":"[ipv4-addr:value IN ('192.0.2.1','8.8.8.8')]","pattern_type":"stix","confidence":90,"modified":"2026-01-01T00:00:00Z"}"#,
+        );
+        let target = |text: &str| text.parse::<Target>().expect("a target");
+        assert_eq!(made.ends(&target("192.0.2.1"), 0), None);
+        assert!(made.ends(&target("192.0.2.2"), 0).is_some());
+        assert!(
+            made.ends(&target("8.8.8.8"), 0)
+                .is_some_and(|why| why.contains("warning list"))
+        );
+        assert_eq!(made.ends(&target("8.8.8.8"), made.said_at), None);
     }
 
     #[test]
@@ -421,6 +608,34 @@ mod tests {
         let proposed =
             of(r#"{"pattern":"[domain-name:value = 'a.example']","pattern_type":"stix"}"#);
         assert!(proposed.news[0].proposed, "no confidence stated");
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_told() {
+        assert_eq!(unfit("[ipv4-addr:value = '192.0.2.1']", "stix"), None);
+        assert_eq!(
+            unfit("rule x {}", "yara"),
+            Some(Unfit::Language("yara".into()))
+        );
+        assert_eq!(
+            unfit("[file:name = 'x' AND file:size = 5]", "stix"),
+            Some(Unfit::NotSimple)
+        );
+        let texts = |all: &[&str]| {
+            let all = all.iter().map(|text| (*text).to_owned());
+            Some(Unfit::Texts(all.collect()))
+        };
+        assert_eq!(
+            unfit(
+                "[domain-name:value IN ('惡 意.example','a.example')]",
+                "stix"
+            ),
+            texts(&["惡 意.example"])
+        );
+        assert_eq!(
+            unfit("[url:value = 'ftp://a.example/']", "stix"),
+            texts(&["ftp://a.example/"])
+        );
     }
 
     #[test]

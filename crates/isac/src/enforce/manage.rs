@@ -6,7 +6,7 @@ use base::{EnforcementId, Timestamp};
 use serde_json::json;
 use store::{Actor, Page, PageRequest};
 
-use super::engine::{Decided, EnforceError, Enforcements, State, audit};
+use super::engine::{Decided, EnforceError, Enforcements, State, audit, permitted};
 use super::policy::Policy;
 use super::rows::{COLUMNS, decided_of, one};
 use super::seams::{Hits, NodeHits};
@@ -17,7 +17,7 @@ const OF_INDICATOR_MAX: i64 = 200;
 /// Which decisions are wanted; empty parts want all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// In this state.
+    /// In this state; what is active is in force: not past its end.
     pub state: Option<State>,
     /// Of this kind.
     pub kind: Option<TargetKind>,
@@ -25,8 +25,8 @@ pub struct Wanted {
     pub from_indicator: Option<bool>,
     /// Whose target begins so.
     pub target: Option<String>,
-    /// In force: active, and not past its end.
-    pub in_force: bool,
+    /// Past its end, and not undone before.
+    pub ended: bool,
     /// In force, though its indicator is no longer believed: a person is asked.
     pub doubted: bool,
 }
@@ -87,10 +87,13 @@ impl Enforcements {
         if wanted.doubted {
             sql.push_str(" AND state = 'active' AND doubt <> ''");
         }
-        sql.push_str(match wanted.in_force {
-            true => " AND (until IS NULL OR until > $3)",
+        if wanted.ended {
+            sql.push_str(" AND state = 'active' AND until <= $3");
+        }
+        sql.push_str(match (wanted.state, wanted.doubted) {
+            (Some(State::Active), _) | (_, true) => " AND (until IS NULL OR until > $3)",
             // The placeholder is bound in either case.
-            false => " AND $3 > 0",
+            _ => " AND $3 > 0",
         });
         sql.push_str(" ORDER BY id DESC LIMIT $2");
         let mut query = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -159,6 +162,7 @@ impl Enforcements {
             ));
         }
         let (_, policy) = self.policy().await?;
+        let own = self.own().await?;
         let mut tx = self.inner.db.begin().await?;
         let mut decided = one(&mut tx, id).await?;
         if decided.state != State::Active {
@@ -167,12 +171,7 @@ impl Enforcements {
                 decided.state.name()
             )));
         }
-        policy
-            .permits(&decided.rule.target)
-            .map_err(|why| EnforceError::Forbidden {
-                target: decided.rule.target.clone(),
-                why,
-            })?;
+        permitted(&policy, &*own, &decided.rule.target)?;
         let before = decided.rule.until;
         decided.rule.until = until;
         // Who lets it last longer has decided that it stays.
@@ -209,9 +208,10 @@ impl Enforcements {
     pub async fn waiting(&self, max: i64) -> Result<i64, EnforceError> {
         Ok(sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM (SELECT id FROM enforce_rule WHERE state = 'proposed' LIMIT $1) AS waiting)
-             + (SELECT count(*) FROM (SELECT id FROM enforce_rule WHERE doubt <> '' AND state = 'active' LIMIT $1) AS doubted)",
+             + (SELECT count(*) FROM (SELECT id FROM enforce_rule WHERE doubt <> '' AND state = 'active' AND (until IS NULL OR until > $2) LIMIT $1) AS doubted)",
         )
         .bind(max)
+        .bind(self.now().micros())
         .fetch_one(self.inner.db.pool())
         .await?)
     }

@@ -4,6 +4,8 @@
 //! - [`policy`]: which indicators become enforcements, at once or after approval: pure.
 //! - [`engine`]: decisions in the database, orders to nodes in the same transaction.
 //! - `ask`: what is in force, how often it was met, why something is blocked.
+//! - `own`: what the house itself stands on, which is never enforced.
+//! - `due`: indicators that begin to be valid later.
 //! - `manage`: lists with filters, extension, versions of the policy.
 //! - `pages`: the console's pages.
 //! - [`follow`]: reads the change feed of the STIX store and applies the policy to it.
@@ -16,9 +18,11 @@
 mod api;
 mod ask;
 mod disbelief;
+mod due;
 pub mod engine;
 pub mod follow;
 mod manage;
+mod own;
 pub(crate) mod pages;
 pub mod policy;
 mod room;
@@ -29,6 +33,7 @@ mod simulate;
 pub(crate) use api::tell;
 pub(crate) use ask::covering;
 pub use engine::{Decided, EnforceError, Enforcements, New, State, Why};
+pub(crate) use follow::{Unfit, unfit};
 pub use manage::{PolicyVersion, Wanted};
 pub use policy::{Fate, Policy, Unbelieved};
 pub use room::{POLICY, room};
@@ -94,6 +99,19 @@ ALTER TABLE enforce_rule ADD COLUMN doubt TEXT NOT NULL DEFAULT '';
 ALTER TABLE enforce_rule ADD COLUMN doubted BIGINT NOT NULL DEFAULT -1;
 ALTER TABLE enforce_rule ADD COLUMN spent BIGINT NOT NULL DEFAULT 0;
 CREATE INDEX enforce_rule_doubt ON enforce_rule (id) WHERE doubt <> '';
+",
+        },
+        Step {
+            version: 4,
+            name: "indicators that begin to be valid later",
+            sql: "
+CREATE TABLE enforce_due (
+    source TEXT PRIMARY KEY,
+    seq BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    said_at BIGINT NOT NULL
+);
+CREATE INDEX enforce_due_at ON enforce_due (at);
 ",
         },
     ],

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use base::Role;
 use base::enforcement::{Action, Target, TargetKind};
+use base::{Prefix, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::objects::{Origin, Via};
@@ -21,7 +21,7 @@ pub const NEVER_MAX: usize = 10_000;
 pub const SOURCES_MAX: usize = 1_000;
 /// Public resolvers, which much of the country stands on: blocking one by a bad
 /// indicator would be an outage. Always in force, besides the policy's own list.
-pub(super) const NEVER: [&str; 12] = [
+pub(super) const NEVER: [&str; 23] = [
     "1.0.0.1",
     "1.1.1.1",
     "8.8.4.4",
@@ -34,6 +34,17 @@ pub(super) const NEVER: [&str; 12] = [
     "2001:4860:4860::8888",
     "2001:4860:4860::8844",
     "2606:4700:4700::1111",
+    "2606:4700:4700::1001",
+    "149.112.112.112",
+    "2620:fe::fe",
+    "2620:fe::9",
+    "2001:b000:168::1",
+    "2001:b000:168::2",
+    "2001:de4::101",
+    "2001:de4::102",
+    "dns.google",
+    "one.one.one.one",
+    "dns.quad9.net",
 ];
 
 /// What becomes of an enforcement whose indicator is no longer believed.
@@ -270,8 +281,8 @@ impl Policy {
 /// Whether enforcing `target` would hit `never`.
 fn clashes(target: &Target, never: &Target) -> bool {
     match (target, never) {
-        (Target::Network(target), Target::Network(never)) => {
-            target.covers(never) || never.covers(target)
+        (Target::Network(_) | Target::Url(_), Target::Network(never)) => {
+            network_of(target).is_some_and(|target| target.covers(never) || never.covers(&target))
         }
         (
             Target::Domain { name, below },
@@ -287,10 +298,31 @@ fn clashes(target: &Target, never: &Target) -> bool {
                 below: all,
             },
         ) => {
-            let host = url.split('/').next().unwrap_or_default();
+            let host = url_host(url);
             host == &**never || (*all && is_below(host, never))
         }
         (target, never) => target == never,
+    }
+}
+
+/// The host of a URL in normal form, without a port.
+fn url_host(url: &str) -> &str {
+    base::enforcement::host_of(url.split(['/', '?']).next().unwrap_or_default())
+}
+
+/// The network that a target names: itself, or as the host of a URL.
+pub(super) fn network_of(target: &Target) -> Option<Prefix> {
+    match target {
+        Target::Network(prefix) => Some(*prefix),
+        Target::Url(url) => {
+            let host = url_host(url);
+            let literal = host
+                .strip_prefix('[')
+                .and_then(|host| host.strip_suffix(']'));
+            let address: IpAddr = literal.unwrap_or(host).parse().ok()?;
+            Some(Prefix::host(address.to_canonical()))
+        }
+        Target::Domain { .. } | Target::File { .. } => None,
     }
 }
 
@@ -372,6 +404,14 @@ mod tests {
             "x.cdn.example",
             "http://a.cdn.example/x",
             "2001:4860:4860::8888",
+            "http://8.8.8.8/",
+            "http://8.8.8.8:8080/x?y",
+            "http://[2620:fe::fe]/x",
+            "http://[::ffff:8.8.8.8]/x",
+            "https://dns.google/dns-query",
+            "one.one.one.one",
+            "101.102.103.104",
+            "http://203.0.113.9/",
         ] {
             assert!(
                 matches!(decide(&policy, target, 100), Fate::Leave(why) if why.contains("warning list")),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use base::quick::Order;
-use base::{EnforcementId, Role, Timestamp};
+use base::{EnforcementId, Prefix, Role, Timestamp};
 use store::Tx;
 
 use crate::objects::{Origin, Via};
@@ -17,6 +17,25 @@ pub type SeamError = Box<dyn std::error::Error + Send + Sync>;
 pub trait Orders: Send + Sync {
     /// Puts an order into the log, in the caller's transaction; returns its number.
     async fn order(&self, tx: &mut Tx, role: Role, order: Order) -> Result<u64, SeamError>;
+}
+
+/// A network that the house itself stands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnAddress {
+    /// The addresses.
+    pub prefix: Prefix,
+    /// Whose they are, for people: `edge edge-hsinchu`.
+    pub what: String,
+    /// Whether parts of it may be enforced, and only what covers all of it may not: a
+    /// member's network, in which one address may be somebody's bad machine.
+    pub in_parts: bool,
+}
+
+/// Knows what the house itself stands on.
+#[async_trait]
+pub trait OwnAddresses: Send + Sync {
+    /// All of it.
+    async fn own(&self) -> Result<Vec<OwnAddress>, SeamError>;
 }
 
 /// How often an enforcement was met.

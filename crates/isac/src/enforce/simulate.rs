@@ -59,6 +59,7 @@ impl Enforcements {
         piece: &watch::Sender<u32>,
     ) -> Result<Simulated, EnforceError> {
         let (_, policy) = self.policy().await?;
+        let own = self.own().await?;
         let by = match target {
             Target::Network(_) => Grouping::Client,
             Target::Domain { .. } => Grouping::Host,
@@ -78,7 +79,10 @@ impl Enforcements {
         let set =
             Set::build(std::iter::once(&rule)).map_err(|error| EnforceError::Seam(error.into()))?;
         let mut result = Simulated {
-            forbidden: policy.permits(target).err(),
+            forbidden: policy
+                .permits(target)
+                .and_then(|()| own.permits(target))
+                .err(),
             ..Simulated::default()
         };
         let mut met: HashMap<String, u64> = HashMap::new();

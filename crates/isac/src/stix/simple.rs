@@ -2,7 +2,8 @@
 //! URL or a hash, each by itself a reason to act.
 //!
 //! Only alternatives give simple indicators. Of `a AND b` neither part alone is what
-//! the indicator says, so that acting on one would block too much.
+//! the indicator says, so that acting on one would block too much. Of `a OR (b AND c)`, `a`
+//! alone is: a simple alternative counts whatever stands beside it.
 
 use super::pattern::{Comparison, Constant, Observation, Operator, PathStep, Test, prefix_of};
 
@@ -11,74 +12,93 @@ use super::pattern::{Comparison, Constant, Observation, Operator, PathStep, Test
 pub enum Simple {
     /// An address or a prefix.
     Prefix(base::Prefix),
-    /// A domain name in lower case, without the last dot.
+    /// A domain name in ASCII and lower case, without the last dot.
     Domain(String),
-    /// A URL as it is written.
+    /// A URL as it is written; one that is not in ASCII, as browsers send it.
     Url(String),
     /// A file's hash: algorithm (`SHA-256`) and hexadecimal digits in lower case.
     Hash(String, String),
 }
 
-/// The simple indicators of `pattern`; empty when it is no list of alternatives.
+/// The simple alternatives of `pattern`, each of which alone fulfils it.
 pub fn extract(pattern: &Observation) -> Vec<Simple> {
-    let mut out = Vec::new();
-    if observations(pattern, &mut out) {
-        out
-    } else {
-        Vec::new()
-    }
+    look(pattern).good
 }
 
-fn observations(tree: &Observation, out: &mut Vec<Simple>) -> bool {
+/// The alternatives of a pattern that could be simple.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// Those that are.
+    pub good: Vec<Simple>,
+    /// Texts that are no address, prefix, domain or hash, though they are compared with one.
+    pub bad: Vec<String>,
+}
+
+/// As [`extract`], with what looks simple and is not.
+pub fn look(pattern: &Observation) -> Looked {
+    let mut out = Looked::default();
+    observations(pattern, &mut out);
+    out
+}
+
+fn observations(tree: &Observation, out: &mut Looked) {
     match tree {
         Observation::One(comparison) => comparisons(comparison, out),
-        Observation::Or(one, other) => observations(one, out) && observations(other, out),
-        _ => false,
+        Observation::Or(one, other) => {
+            observations(one, out);
+            observations(other, out);
+        }
+        _ => {}
     }
 }
 
-fn comparisons(tree: &Comparison, out: &mut Vec<Simple>) -> bool {
+fn comparisons(tree: &Comparison, out: &mut Looked) {
     match tree {
-        Comparison::Or(one, other) => comparisons(one, out) && comparisons(other, out),
-        Comparison::And(..) => false,
+        Comparison::Or(one, other) => {
+            comparisons(one, out);
+            comparisons(other, out);
+        }
+        Comparison::And(..) => {}
         Comparison::Test(test) => simple(test, out),
     }
 }
 
-fn simple(test: &Test, out: &mut Vec<Simple>) -> bool {
+fn simple(test: &Test, out: &mut Looked) {
     if test.negated {
-        return false;
+        return;
     }
-    let texts: Vec<&str> = match &test.operator {
-        Operator::Equal(Constant::Text(text)) => vec![text],
-        Operator::In(set) => {
-            let texts: Option<Vec<&str>> = set
-                .iter()
-                .map(|constant| match constant {
-                    Constant::Text(text) => Some(text.as_str()),
-                    _ => None,
-                })
-                .collect();
-            match texts {
-                Some(texts) => texts,
-                None => return false,
-            }
+    let (kind, steps) = (test.path.kind.as_str(), &test.path.steps);
+    let mut add = |constant: &Constant| {
+        let Constant::Text(text) = constant else {
+            return;
+        };
+        match one(kind, steps, text) {
+            Some(found) => out.good.push(found),
+            None if is_kind(kind, steps) => out.bad.push(text.clone()),
+            None => {}
         }
-        Operator::IsSubset(prefix) => {
-            let address = matches!(test.path.kind.as_str(), "ipv4-addr" | "ipv6-addr");
-            if address && is_value(&test.path.steps) {
-                out.push(Simple::Prefix(*prefix));
-            }
-            return address && is_value(&test.path.steps);
-        }
-        _ => return false,
     };
-    texts.into_iter().all(|text| {
-        let found = one(&test.path.kind, &test.path.steps, text);
-        let known = found.is_some();
-        out.extend(found);
-        known
-    })
+    match &test.operator {
+        Operator::Equal(constant) => add(constant),
+        Operator::In(set) => set.iter().for_each(add),
+        Operator::IsSubset(prefix) => {
+            if matches!(kind, "ipv4-addr" | "ipv6-addr") && is_value(steps) {
+                out.good.push(Simple::Prefix(*prefix));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether what is compared is of a kind of simple indicators.
+fn is_kind(kind: &str, steps: &[PathStep]) -> bool {
+    match kind {
+        "ipv4-addr" | "ipv6-addr" | "domain-name" | "url" => is_value(steps),
+        "file" => {
+            matches!(steps, [PathStep::Key(hashes), PathStep::Key(_)] if hashes == "hashes")
+        }
+        _ => false,
+    }
 }
 
 fn is_value(steps: &[PathStep]) -> bool {
@@ -91,16 +111,38 @@ fn one(kind: &str, steps: &[PathStep], text: &str) -> Option<Simple> {
             prefix_of(text).map(Simple::Prefix)
         }
         ("domain-name", steps) if is_value(steps) => {
-            let name = text.trim_end_matches('.').to_ascii_lowercase();
+            let name = ascii_name(text.trim_end_matches('.'))?;
             (!name.is_empty() && name.len() <= 253).then_some(Simple::Domain(name))
         }
-        ("url", steps) if is_value(steps) => Some(Simple::Url(text.to_owned())),
+        ("url", steps) if is_value(steps) => Some(Simple::Url(ascii_url(text))),
         ("file", [PathStep::Key(hashes), PathStep::Key(algorithm)]) if hashes == "hashes" => {
             let digits = text.to_ascii_lowercase();
             let good = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
             good.then(|| Simple::Hash(algorithm.to_ascii_uppercase(), digits))
         }
         _ => None,
+    }
+}
+
+/// A name as resolvers ask for it: in ASCII (A-labels, RFC 5891) and lower case.
+fn ascii_name(text: &str) -> Option<String> {
+    if text.is_ascii() {
+        return Some(text.to_ascii_lowercase());
+    }
+    match url::Host::parse(text) {
+        Ok(url::Host::Domain(name)) => Some(name),
+        _ => None,
+    }
+}
+
+/// A URL as browsers send it: its host in ASCII, and the rest in percent.
+fn ascii_url(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_owned();
+    }
+    match url::Url::parse(text) {
+        Ok(url) => url.into(),
+        Err(_) => text.to_owned(),
     }
 }
 
@@ -144,6 +186,29 @@ mod tests {
         assert_eq!(
             of("[url:value = 'http://a/']"),
             [Simple::Url("http://a/".into())]
+        );
+        for pattern in [
+            "[ipv4-addr:value = '198.51.100.7' OR file:name = 'x']",
+            "[file:name = 'x' OR ipv4-addr:value = '198.51.100.7']",
+            "[ipv4-addr:value = '198.51.100.7' OR (file:name = 'x' AND file:size = 5)]",
+            "[ipv4-addr:value = '198.51.100.7'] OR [file:name = 'x' AND file:size = 5]",
+            "[ipv4-addr:value = '198.51.100.7'] OR ([file:name = 'x'] FOLLOWEDBY [file:name = 'y'])",
+            "[ipv4-addr:value IN ('198.51.100.7','junk')]",
+        ] {
+            assert_eq!(of(pattern), [prefix("198.51.100.7/32")], "{pattern}");
+        }
+        let looked = look(
+            &parse("[ipv4-addr:value IN ('junk','198.51.100.7')] OR [domain-name:value = '惡 意.example']")
+                .expect("a pattern"),
+        );
+        assert_eq!(looked.good, [prefix("198.51.100.7/32")]);
+        assert_eq!(looked.bad, ["junk", "惡 意.example"]);
+        assert_eq!(
+            of("[domain-name:value = '惡意.Example'] OR [url:value = 'http://惡意.example/路']"),
+            [
+                Simple::Domain("xn--7euxd.example".into()),
+                Simple::Url("http://xn--7euxd.example/%E8%B7%AF".into())
+            ]
         );
         for pattern in [
             "[ipv4-addr:value = '198.51.100.7' AND network-traffic:dst_port = 80]",

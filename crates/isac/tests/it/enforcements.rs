@@ -155,7 +155,7 @@ impl House {
     }
 }
 
-fn by_hand(text: &str, user: UserId, proposed: bool) -> New {
+pub(crate) fn by_hand(text: &str, user: UserId, proposed: bool) -> New {
     New {
         target: target(text),
         action: base::enforcement::Action::Refuse,
@@ -183,7 +183,6 @@ async fn from_an_indicator_to_orders_and_back() {
         let active = house
             .found(Wanted {
                 state: Some(State::Active),
-                in_force: true,
                 ..Wanted::default()
             })
             .await;

@@ -3,6 +3,7 @@
 mod collect;
 mod enforcement;
 mod lookup;
+mod own;
 mod portal;
 mod seams;
 mod sites;
@@ -105,16 +106,19 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     let resolver = Arc::new(Resolver {
         server: config.control.resolver.unwrap_or_else(system_resolver),
     });
-    let cdn = Cdn::new(cdn::Parts {
-        db: db.clone(),
-        vault: vault.clone(),
-        publisher: Arc::new(fabric.clone()),
-        orders: Arc::new(fabric.clone()),
-        nodes: Arc::new(fabric.clone()),
-        statistics: Arc::new(Figures(lake.clone())),
-        lookup: resolver.clone(),
-        config: config.cdn.clone(),
-    });
+    let delivery = |fabric: &Fabric| {
+        Cdn::new(cdn::Parts {
+            db: db.clone(),
+            vault: vault.clone(),
+            publisher: Arc::new(fabric.clone()),
+            orders: Arc::new(fabric.clone()),
+            nodes: Arc::new(fabric.clone()),
+            statistics: Arc::new(Figures(lake.clone())),
+            lookup: resolver.clone(),
+            config: config.cdn.clone(),
+        })
+    };
+    let cdn = delivery(&fabric);
     let mut forms = Forms::default();
     for form in cdn::FORMS {
         forms.register(form).context("a form is wrong")?;
@@ -141,7 +145,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         forms,
         grants,
         people: people.clone(),
-        fetcher: Fetcher::new(resolver, &config.casework.allow_private),
+        fetcher: Fetcher::new(resolver.clone(), &config.casework.allow_private),
         config: config.casework.clone(),
     });
     casework.link(vec![exchange::operations::CASE_LINK]);
@@ -156,9 +160,15 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
     };
     let enforcements = Enforcements::new(
         db.clone(),
-        Arc::new(orders),
+        Arc::new(orders.clone()),
         Arc::new(enforcement::Met(lake.clone())),
     );
+    enforcements.spare(Arc::new(own::Own {
+        control: control.clone(),
+        cdn: delivery(&orders),
+        exchange: exchange.clone(),
+        listeners: listeners(config),
+    }));
     if fabric.enforcements.set(enforcements.clone()).is_err() {
         anyhow::bail!("enforcement is joined once");
     }
@@ -221,6 +231,14 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         rpki,
         fabric,
     })
+}
+
+/// Where the control plane itself is reached.
+fn listeners(config: &Config) -> Vec<SocketAddr> {
+    let console = config.control.listen.iter();
+    let mut all: Vec<SocketAddr> = console.copied().collect();
+    all.push(config.fabric.listen);
+    all
 }
 
 /// Runs a control plane.

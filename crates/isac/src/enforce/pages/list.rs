@@ -33,9 +33,10 @@ impl Asked {
         let mut wanted = Wanted::default();
         match self.state.as_str() {
             // What is in force is what people come for.
-            "" => (wanted.state, wanted.in_force) = (Some(State::Active), true),
+            "" => wanted.state = Some(State::Active),
             "all" => {}
             "doubted" => wanted.doubted = true,
+            "ended" => wanted.ended = true,
             name => wanted.state = Some(State::from_name(name).ok_or_else(|| wrong("state"))?),
         }
         if !self.kind.is_empty() {
@@ -134,6 +135,7 @@ fn filters(visit: &Visit, asked: &Asked) -> Body {
         )
     }));
     states.push(("doubted".to_owned(), visit.t("enforce-doubted")));
+    states.push(("ended".to_owned(), visit.t("enforce-ended")));
     states.push(("all".to_owned(), visit.t("intel-any")));
     let mut kinds = vec![(String::new(), visit.t("intel-any"))];
     kinds.extend(TargetKind::ALL.into_iter().map(|kind| {

@@ -19,10 +19,16 @@ use web::{Alert, Alerts, Badges, Lang, Level, Pages, Principal, Visit, WebResult
 use super::api::tell;
 use super::engine::{Decided, Enforcements, State};
 use super::seams::Hits;
+use super::{Unfit, unfit};
 use crate::objects::pages::Intel;
 
 /// Decisions that wait which are counted.
 const WAITING_MAX: i64 = 1_000;
+
+/// Values that cannot be blocked which are shown.
+const UNFIT_MAX: usize = 10;
+/// Characters of each.
+const UNFIT_CHARS_MAX: usize = 100;
 
 /// The pages' routes.
 pub(crate) fn pages(intel: Intel, simulations: simulate::Simulations) -> Pages<()> {
@@ -190,6 +196,7 @@ pub(crate) async fn made_from(
     enforcements: &Enforcements,
     visit: &Visit,
     id: &str,
+    json: &serde_json::Value,
 ) -> WebResult<Body> {
     let made = enforcements.of_indicator(id).await.map_err(tell)?;
     let empty = ui::empty(
@@ -198,7 +205,34 @@ pub(crate) async fn made_from(
         visit.t("enforce-none-from"),
         None,
     );
-    Ok(Body::new().add(table(visit, &made, empty)))
+    let body = match untold(visit, json) {
+        Some(text) => Body::new().text(text),
+        None => Body::new(),
+    };
+    Ok(body.add(table(visit, &made, empty)))
+}
+
+/// What of an indicator cannot be blocked, in words.
+fn untold(visit: &Visit, json: &serde_json::Value) -> Option<String> {
+    let text = |name: &str| json[name].as_str().unwrap_or_default();
+    let said = match unfit(text("pattern"), text("pattern_type"))? {
+        Unfit::Language(language) => visit.ta("enforce-unfit-language", &[("language", &language)]),
+        Unfit::NotSimple => visit.t("enforce-unfit-none"),
+        Unfit::Texts(texts) => {
+            let some: Vec<String> = texts
+                .iter()
+                .take(UNFIT_MAX)
+                .map(|text| text.chars().take(UNFIT_CHARS_MAX).collect())
+                .collect();
+            let count = texts.len().to_string();
+            let values = some.join(" · ");
+            visit.ta(
+                "enforce-unfit-texts",
+                &[("count", &count), ("values", &values)],
+            )
+        }
+    };
+    Some(said)
 }
 
 /// Who did something, in words: a person's name, the policy.

@@ -333,7 +333,6 @@ async fn preview(
 ) -> WebResult<Body> {
     let wanted = Wanted {
         state: Some(State::Active),
-        in_force: true,
         ..Wanted::default()
     };
     let page = desk

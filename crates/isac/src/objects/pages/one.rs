@@ -72,7 +72,7 @@ pub(super) async fn view(
         body = body.section(visit.t("intel-pattern"), pattern);
     }
     if frame.could("enforcement:view") && hit.kind == "indicator" {
-        let made = enforced::made_from(&intel.enforcements, &visit, &id).await?;
+        let made = enforced::made_from(&intel.enforcements, &visit, &id, &json).await?;
         body = body.section(visit.t("intel-enforced"), made);
     }
     body = body.section(
