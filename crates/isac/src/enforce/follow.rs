@@ -154,6 +154,19 @@ impl<'a> Eyes<'a> {
     }
 }
 
+impl Eyes<'_> {
+    /// Whether a target is left alone however sure anybody is.
+    fn refuses(&self, target: &Target, tlp: Tlp) -> bool {
+        let sure = Indicator {
+            confidence: Some(100),
+            tlp,
+            trust: 100,
+        };
+        let fate = self.policy.decide(target, &sure);
+        matches!(fate, Fate::Leave(_)) || self.own.permits(target).is_err()
+    }
+}
+
 impl Enforcements {
     /// Follows the feed until `stop`.
     pub async fn follow_until(&self, objects: Objects, stop: CancellationToken) {
@@ -276,13 +289,16 @@ impl Enforcements {
             trust,
             self.now(),
         );
-        if wanted.targets.is_empty()
-            && origin == Origin::House
+        let mut wanted = wanted;
+        if origin == Origin::House
             && let Ok(text) = serde_json::from_str::<Text>(json)
             && self.follows_belief(&change.id, &text.pattern)
         {
             // What it made follows the belief itself: there a person may have to be asked.
-            return Ok(());
+            if wanted.targets.is_empty() {
+                return Ok(());
+            }
+            wanted.left.retain(|(target, _)| eyes.refuses(target, tlp));
         }
         let made = self.made(&change.id, &source).await?;
         if wanted.said_at < made.heard {
