@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use web::{ApiJson, ApiPath, ApiQuery, Listing, Paging, Visit, WebError, WebResult};
 
-use super::pages::{Intel, may_know, seen, tell};
+use super::pages::{Intel, may_know, seen, tell, versions};
 use super::search::find::TEXT_CHARS_MAX;
 use super::search::terms::CONFIDENCES;
 use super::search::{Hit, Query, See};
@@ -194,10 +194,7 @@ async fn get_intelligence(
     ApiPath(id): ApiPath<String>,
 ) -> WebResult<ApiJson<Vec<IntelligenceView>>> {
     let see = seen(&intel, &visit).await?;
-    let versions = intel.objects.versions_of(&see, &id).await.map_err(tell)?;
-    if versions.is_empty() {
-        return Err(WebError::not_found("object", &id));
-    }
+    let versions = versions(&intel, &see, &id).await?;
     Ok(ApiJson(
         versions.iter().map(|hit| view(&visit, &see, hit)).collect(),
     ))

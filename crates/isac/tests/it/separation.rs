@@ -898,6 +898,36 @@ async fn nothing_tells_of_what_is_withheld_for_want_of_consent() {
 
 /// What one does may not be undone by another who does not see it.
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pseudonym_that_is_listed_has_a_page() {
+    let house = house().await;
+    let mut seats = Seats::new(&house).await;
+    seats.fill().await;
+    let browser = seats.browser("stranger").await;
+    let (ids, _) = seats
+        .listed(&browser, "/api/v1/intelligence?limit=50")
+        .await;
+    let real = [0, 1].map(|sender| object_id("identity", sender));
+    let aliases: BTreeSet<&String> = ids
+        .iter()
+        .filter(|id| id.starts_with("identity--") && !real.contains(id))
+        .collect();
+    assert!(!aliases.is_empty(), "{ids:?}");
+    for alias in aliases {
+        let answer = browser.get(&format!("/api/v1/intelligence/{alias}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        assert_eq!(answer.json()[0]["object"]["id"], alias.as_str());
+        for page in ["", "/relations", "/versions"] {
+            let answer = browser.get(&format!("/intelligence/{alias}{page}")).await;
+            assert_eq!(answer.status, StatusCode::OK, "{page}");
+            assert!(!real.iter().any(|id| answer.text.contains(id)), "{page}");
+        }
+    }
+    let nobody = object_id("identity", 999_999);
+    let answer = browser.get(&format!("/intelligence/{nobody}")).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_shown_cannot_be_deleted() {
     let house = house().await;
     let mut seats = Seats::new(&house).await;

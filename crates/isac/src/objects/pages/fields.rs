@@ -1,6 +1,6 @@
 //! An object's properties in words, and the difference of two versions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use base::Timestamp;
 use casework::body::Body;
@@ -70,31 +70,54 @@ const ELSEWHERE: [&str; 7] = [
     "object_marking_refs",
 ];
 
-/// The properties as facts.
-pub(super) fn facts(visit: &Visit, object: &Value) -> Markup {
+/// The ids that [`facts`] shows as references.
+pub(super) fn references(object: &Value) -> Vec<String> {
+    let Some(map) = object.as_object() else {
+        return Vec::new();
+    };
+    let mut ids = Vec::new();
+    for (name, value) in map {
+        match value {
+            Value::String(id) if name.ends_with("_ref") => ids.push(id.clone()),
+            Value::Array(items) if name.ends_with("_refs") => {
+                let items = items.iter().take(ITEMS_MAX).filter_map(Value::as_str);
+                ids.extend(items.map(str::to_owned));
+            }
+            _ => {}
+        }
+    }
+    ids
+}
+
+/// The properties as facts; a reference is a link where its object is among `held`.
+pub(super) fn facts(visit: &Visit, object: &Value, held: &HashSet<String>) -> Markup {
     let mut entries = Vec::new();
     for name in NAMED {
         if let Some(value) = object.get(name) {
             let label = visit.t(&format!("stix-{}", name.replace('_', "-")));
-            entries.push((label, value_of(visit, name, value)));
+            entries.push((label, value_of(visit, name, value, held)));
         }
     }
     if let Some(map) = object.as_object() {
         for (name, value) in map {
             let shown = NAMED.contains(&name.as_str()) || ELSEWHERE.contains(&name.as_str());
             if !shown {
-                entries.push((name.clone(), value_of(visit, name, value)));
+                entries.push((name.clone(), value_of(visit, name, value, held)));
             }
         }
     }
     ui::definition_list(entries)
 }
 
-fn value_of(visit: &Visit, name: &str, value: &Value) -> Markup {
+fn value_of(visit: &Visit, name: &str, value: &Value, held: &HashSet<String>) -> Markup {
+    let reference = |id: &str| match held.contains(id) {
+        true => Markup::link(path_of(id), id),
+        false => Markup::text(id.chars().take(VALUE_CHARS_MAX).collect::<String>()),
+    };
     match value {
         Value::String(text) => match time::parse(text) {
             Some(at) if !name.starts_with("x_") => ui::time(Timestamp(at)),
-            _ if name.ends_with("_ref") => Markup::link(path_of(text), text),
+            _ if name.ends_with("_ref") => reference(text),
             _ => Markup::text(text.chars().take(VALUE_CHARS_MAX).collect::<String>()),
         },
         Value::Bool(yes) => Markup::text(visit.t(if *yes { "intel-yes" } else { "intel-no" })),
@@ -102,7 +125,7 @@ fn value_of(visit: &Visit, name: &str, value: &Value) -> Markup {
             let mut out = String::from("<ul>");
             for item in items.iter().take(ITEMS_MAX) {
                 let inner = match item {
-                    Value::String(id) if name.ends_with("_refs") => Markup::link(path_of(id), id),
+                    Value::String(id) if name.ends_with("_refs") => reference(id),
                     Value::String(text) => {
                         Markup::text(text.chars().take(VALUE_CHARS_MAX).collect::<String>())
                     }
@@ -251,6 +274,14 @@ pub(super) fn reference(visit: &Visit, id: &str, hit: Option<&Hit>) -> Markup {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_referred_to_is_listed() {
+        let object = json!({
+            "created_by_ref": "identity--1", "object_refs": ["a--1", 7, "b--2"], "name": "x_ref", "sighting_of_ref": 3,
+        });
+        assert_eq!(references(&object), ["identity--1", "a--1", "b--2"]);
+    }
 
     #[test]
     fn values_lie_flat() {

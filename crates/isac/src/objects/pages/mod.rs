@@ -13,7 +13,7 @@ mod make;
 mod one;
 mod pictures;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use base::OrgId;
@@ -24,6 +24,7 @@ use web::{
 
 use super::collections::ROOT;
 use super::graph::title;
+use super::search::find::HITS_MAX;
 use super::search::{Hit, Query, See};
 use super::{Access, Collection, Objects, ObjectsError, Source};
 use crate::enforce::Enforcements;
@@ -198,11 +199,66 @@ async fn writable(intel: &Intel, visit: &Visit) -> WebResult<Vec<Collection>> {
 /// An object that the reader may see, in its latest version.
 async fn object(intel: &Intel, visit: &Visit, id: &str) -> WebResult<(Vec<See>, Vec<Hit>)> {
     let see = seen(intel, visit).await?;
-    let versions = intel.objects.versions_of(&see, id).await.map_err(tell)?;
-    if versions.is_empty() {
-        return Err(WebError::not_found("object", id));
-    }
+    let versions = versions(intel, &see, id).await?;
     Ok((see, versions))
+}
+
+/// The versions of an object that `see` may read, the latest first; an identity also by the
+/// pseudonym under which the reader knows it, of which there is one version.
+pub(crate) async fn versions(intel: &Intel, see: &[See], id: &str) -> WebResult<Vec<Hit>> {
+    let found = intel.objects.versions_of(see, id).await.map_err(tell)?;
+    let found = match found.is_empty() {
+        true => behind(intel, see, &[id]).await?,
+        false => found,
+    };
+    match found.is_empty() {
+        true => Err(WebError::not_found("object", id)),
+        false => Ok(found),
+    }
+}
+
+/// Pages of identities among which the bearers of pseudonyms are looked for.
+const IDENTITY_PAGES_MAX: usize = 20;
+
+/// The identities that the reader knows by the pseudonyms among `ids`, as they are shown. A
+/// pseudonym cannot be turned back: each identity that the reader sees is compared.
+async fn behind(intel: &Intel, see: &[See], ids: &[&str]) -> WebResult<Vec<Hit>> {
+    let mut wanted: HashSet<&str> = ids.iter().copied().collect();
+    wanted.retain(|id| id.starts_with("identity--"));
+    let mut found = Vec::new();
+    if wanted.is_empty() || see.iter().all(|one| one.glass.is_none()) {
+        return Ok(found);
+    }
+    let query = Query {
+        kinds: vec!["identity".to_owned()],
+        ..Query::default()
+    };
+    let mut before = None;
+    for _ in 0..IDENTITY_PAGES_MAX {
+        let page = intel.objects.find(see, &query, before, HITS_MAX).await;
+        let page = page.map_err(tell)?;
+        let known = page.hits.into_iter();
+        found.extend(known.filter(|hit| wanted.contains(hit.id.as_str())));
+        match page.next {
+            Some(next) => before = Some(next),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+/// Those of `ids` that have a page for the reader.
+async fn held(intel: &Intel, see: &[See], ids: &[String]) -> WebResult<HashSet<String>> {
+    let there = intel.objects.latest_of(see, ids).await.map_err(tell)?;
+    let others: Vec<&str> = ids
+        .iter()
+        .filter(|id| !there.contains_key(*id))
+        .map(String::as_str)
+        .collect();
+    let behind = behind(intel, see, &others).await?;
+    let mut held: HashSet<String> = there.into_keys().collect();
+    held.extend(behind.into_iter().map(|hit| hit.id));
+    Ok(held)
 }
 
 /// Whether the reader may know where something came from: their own, or all for those who

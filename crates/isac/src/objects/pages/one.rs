@@ -7,7 +7,7 @@ use web::ui::{self, Column, Icon, Markup, Table};
 use web::{Frame, Visit, WebResult};
 
 use super::{
-    Intel, fields, kind_name, object, org_name, path_of, source_name, tell, titles, tlp_badge,
+    Intel, fields, held, kind_name, object, org_name, path_of, source_name, tell, titles, tlp_badge,
 };
 use crate::enforce::pages as enforced;
 use crate::objects::graph::title;
@@ -75,9 +75,10 @@ pub(super) async fn view(
         let made = enforced::made_from(&intel.enforcements, &visit, &id, &json).await?;
         body = body.section(visit.t("intel-enforced"), made);
     }
+    let held = held(&intel, &see, &fields::references(&json)).await?;
     body = body.section(
         visit.t("intel-facts"),
-        Body::new().add(fields::facts(&visit, &json)),
+        Body::new().add(fields::facts(&visit, &json, &held)),
     );
     body = body.section(
         visit.t("intel-where"),
