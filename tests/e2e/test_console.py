@@ -183,3 +183,72 @@ def test_pages_are_accessible(country, language, size):
             look(Console(driver, country.at("console")), path)
     assert not problems, "\n\n".join(problems)
     assert seen >= 25, f"only {seen} pages were found"
+
+
+HAN = re.compile(r"[\u4e00-\u9fff]")
+# Forms whose emptiness is an act: leaving, settings of the frame, and what would end something for the other tests.
+LEFT_ALONE = re.compile(r"/(logout|settings/|sessions/|display|people/|state|drain|delete|revoke|remove|lift|undo|end|approve|restore|withdraw)")
+ERROR = re.compile(r"<p class=\"error\"[^>]*>(.*?)</p>", re.S)
+MAIN = re.compile(r"<main.*?</main>", re.S)
+ENGLISH = re.compile(r"<(?:small|span|p|code|pre|option|textarea)[^>]*lang=\"en\"[^>]*>.*?</(?:small|span|p|code|pre|option|textarea)>|<code.*?</code>", re.S)
+
+
+def empty_forms(base, login):
+    """Sends every form that the person meets without what is asked for: how many were refused, and what was not said in Chinese."""
+    session = requests.Session()
+    session.headers["Accept-Language"] = "zh-TW"
+    session.cookies.set("cn_lang", "zh-TW")
+    token = re.search(r'name="csrf" value="([^"]+)"', session.get(f"{base}/login").text)[1]
+    session.post(f"{base}/login", data={"csrf": token, **{name: login[name] for name in ("email", "password")}})
+    paths, seen = ["/account", "/account/tokens", "/account/second"], set()
+    paths += re.findall(r'href="(/[^"?#]*)"', session.get(base).text)
+    forms, refused, wrong = set(), 0, []
+    while paths and len(seen) < 60:
+        path = paths.pop(0)
+        # One thing of a kind is enough.
+        kind = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27,}", "ID", path)
+        if kind in seen or LEFT_ALONE.search(path) or path.startswith(("/assets", "/api/")):
+            continue
+        seen.add(kind)
+        page = session.get(base + path, timeout=30)
+        if "html" not in page.headers.get("content-type", ""):
+            continue
+        main = MAIN.search(page.text)[0] if MAIN.search(page.text) else ""
+        paths += re.findall(r'href="(/[^"?#]*)"', main)
+        for tag, inside in re.findall(r"(<form[^>]*>)(.*?)</form>", main, re.S):
+            action = re.search(r'action="([^"]*)"', tag)
+            where = (action[1] if action else path).split("?")[0]
+            shape = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27,}", "ID", where)
+            if 'method="post"' not in tag or "multipart" in tag or shape in forms or LEFT_ALONE.search(where):
+                continue
+            if not re.search(r"<(input(?![^>]*hidden)|textarea)", inside):
+                continue  # a mere button: pressing it is the whole of it
+            forms.add(shape)
+            hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', inside))
+            empty = {name: "" for name in re.findall(r'<(?:input|textarea|select)[^>]* name="([^"]+)"', inside)}
+            answer = session.post(base + where, data={**empty, **hidden}, timeout=30, allow_redirects=False)
+            if answer.status_code < 400:
+                continue
+            refused += 1
+            assert answer.status_code < 500, f"{where}: {answer.status_code}"
+            for error in ERROR.findall(answer.text):
+                if not HAN.search(re.sub(ENGLISH, "", error)):
+                    wrong.append(f"{where}: {error}")
+            shown = re.sub(r"<[^>]+>", " ", re.sub(ENGLISH, "", MAIN.search(answer.text)[0]))
+            wrong += [f"{where}: {said}" for said in re.findall(r"[^.。]*\b(?:must (?:be|have|not)|is not permitted|invalid value|EOF while)\b[^.。]*", shown)]
+    for path in ("/nothing-here", "/organisations/nobody"):
+        page = session.get(base + path)
+        if not HAN.search(re.sub(ENGLISH, "", MAIN.search(page.text)[0])):
+            wrong.append(f"{path}: {page.status_code}")
+    return refused, wrong
+
+
+def test_empty_forms_are_answered_in_chinese(fragile):
+    """What is wrong with a field, and why a page cannot be shown, is said in the reader's language."""
+    refused, wrong = 0, []
+    for person in ("officer-1", "library-owner", "tanet-owner"):
+        few, english = empty_forms(fragile.at("console"), fragile.logins()[person])
+        refused += few
+        wrong += [f"{person} {said}" for said in english]
+    assert not wrong, "\n".join(wrong)
+    assert refused >= 10, f"only {refused} forms refused to be empty"
