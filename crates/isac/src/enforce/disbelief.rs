@@ -27,6 +27,8 @@ const ACTOR: Actor = Actor::System("enforcement policy");
 /// What an indicator made so far.
 #[derive(Debug, Default)]
 pub(super) struct Made {
+    /// Targets of this source for which a person has been asked.
+    asked: Vec<String>,
     /// Whether this source has something in force or proposed.
     pub(super) has: bool,
     /// Whether the house itself has.
@@ -45,6 +47,12 @@ impl Made {
         self.spent
             .iter()
             .any(|(spent, at)| *spent == target && said_at <= *at)
+    }
+
+    /// Whether a person has been asked about `target` and has not answered.
+    pub(super) fn waits_for(&self, target: &Target) -> bool {
+        let target = target.to_string();
+        self.asked.contains(&target)
     }
 }
 
@@ -107,6 +115,9 @@ impl Enforcements {
                 made.spent.push((target, said_at));
             } else if matches!(state.as_str(), "active" | "proposed") {
                 made.has |= of == source;
+                if of == source && state == "proposed" {
+                    made.asked.push(target);
+                }
                 made.as_house |= of.ends_with("@house");
             }
         }

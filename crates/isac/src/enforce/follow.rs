@@ -290,10 +290,10 @@ impl Enforcements {
             self.now(),
         );
         let mut wanted = wanted;
-        if origin == Origin::House
-            && let Ok(text) = serde_json::from_str::<Text>(json)
-            && self.follows_belief(&change.id, &text.pattern)
-        {
+        let follows = origin == Origin::House
+            && serde_json::from_str::<Text>(json)
+                .is_ok_and(|text| self.follows_belief(&change.id, &text.pattern));
+        if follows {
             // What it made follows the belief itself: there a person may have to be asked.
             if wanted.targets.is_empty() {
                 return Ok(());
@@ -309,7 +309,13 @@ impl Enforcements {
             .await?;
         // Of two words that are looked at together, too, the newer one counts.
         news.retain(|new| new.source != source || new.said_at > wanted.said_at);
-        let wanted = believed(wanted, belief, &made);
+        let mut wanted = believed(wanted, belief, &made);
+        if follows {
+            // The belief in it rises and falls by itself: whoever was asked still decides.
+            for new in &mut wanted.news {
+                new.proposed |= made.waits_for(&new.target);
+            }
+        }
         if made.as_house && matches!(origin, Origin::Peer(_)) {
             self.disown(eyes.objects, &change.id).await?;
         }
