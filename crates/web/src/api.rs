@@ -166,7 +166,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for ApiQuery<T> {
         match page.then(|| parse_form::<T>(query.as_bytes())) {
             None => Err(error),
             Some(Ok(value)) => Ok(Self(value)),
-            Some(Err(wrong)) => Err(error.with_unread(wrong.unread)),
+            Some(Err(wrong)) => Err(error.with_unread(wrong.unread().to_vec())),
         }
     }
 }
@@ -210,7 +210,7 @@ pub fn parse_form<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WebError> {
     {
         return Err(WebError::bad_request("a field holds the character U+0000"));
     }
-    let deserializer = FormDeserializer::new(pairs.clone());
+    let deserializer = FormDeserializer::new(pairs);
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let message = cut(&error.inner().to_string());
         let path = error.path().to_string();
@@ -534,7 +534,7 @@ mod tests {
             ("", "required"),
         ] {
             let error = parse_form::<Hours>(sent.as_bytes()).expect_err(sent);
-            let unread = error.unread.first().expect("the field");
+            let unread = error.unread().first().expect("the field");
             assert_eq!(
                 (unread.field.as_str(), &*unread.rule),
                 ("hours", rule),

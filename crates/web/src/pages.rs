@@ -375,7 +375,7 @@ pub(crate) async fn error(
     request_id: &str,
 ) -> Response {
     let lang = visit.map_or(lang, |visit| visit.lang);
-    let key = match error.words {
+    let key = match error.words() {
         Some(key) => key.to_owned(),
         None => format!("error-{}", error.code.name()),
     };
@@ -415,7 +415,7 @@ fn framed(
     let frame = visit.frame_titled(title).plain();
     let mut parts = vec![Markup::new(format!("<p>{}</p>", escape(text)))];
     let fields = match error.fields.as_slice() {
-        [] => &error.unread,
+        [] => error.unread(),
         fields => fields,
     };
     parts.push(refusal(&frame, fields));
@@ -457,7 +457,7 @@ fn way_back(visit: &Visit, error: &WebError) -> Option<String> {
     let correctable = matches!(
         error.code,
         Code::BadRequest | Code::Invalid | Code::Conflict | Code::TooLarge | Code::TooMany
-    ) || error.words.is_some();
+    ) || error.words().is_some();
     if !correctable {
         return None;
     }

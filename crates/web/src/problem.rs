@@ -193,12 +193,19 @@ pub struct WebError {
     pub retry_after_s: Option<u32>,
     /// Methods that the path has (405).
     pub allow: Option<String>,
-    /// Fields that could not be read at all: for pages. The API's document says it in `detail`.
-    pub(crate) unread: Vec<FieldError>,
-    /// The texts (`KEY`, `KEY-text`) that a page shows in place of the kind's.
-    pub(crate) words: Option<&'static str>,
+    /// What only pages say.
+    page: Option<Box<OnPage>>,
     /// For the log only.
     inside: Option<String>,
+}
+
+/// What a page says of a failure beyond the API's document; apart, so that a result stays small.
+#[derive(Debug, Clone, Default)]
+struct OnPage {
+    /// Fields that could not be read at all. The API's document says it in `detail`.
+    unread: Vec<FieldError>,
+    /// The texts (`KEY`, `KEY-text`) in place of the kind's.
+    words: Option<&'static str>,
 }
 
 /// What handlers return.
@@ -213,8 +220,7 @@ impl WebError {
             fields: Vec::new(),
             retry_after_s: None,
             allow: None,
-            unread: Vec::new(),
-            words: None,
+            page: None,
             inside: None,
         }
     }
@@ -309,15 +315,25 @@ impl WebError {
     /// With fields that could not be read, which a page names.
     #[must_use]
     pub(crate) fn with_unread(mut self, fields: Vec<FieldError>) -> Self {
-        self.unread = fields;
+        self.page.get_or_insert_default().unread = fields;
         self
     }
 
     /// With texts of its own for a page: title `key`, sentence `key-text`.
     #[must_use]
     pub fn with_words(mut self, key: &'static str) -> Self {
-        self.words = Some(key);
+        self.page.get_or_insert_default().words = Some(key);
         self
+    }
+
+    /// Fields that could not be read at all, for pages.
+    pub(crate) fn unread(&self) -> &[FieldError] {
+        self.page.as_ref().map_or(&[], |page| &page.unread)
+    }
+
+    /// The texts that a page shows in place of the kind's.
+    pub(crate) fn words(&self) -> Option<&'static str> {
+        self.page.as_ref().and_then(|page| page.words)
     }
 
     /// The message for the log.

@@ -140,10 +140,11 @@ impl SiteSnapshot {
                     continue;
                 }
                 router.password = None;
-                for terms in [&mut router.session_v4, &mut router.session_v6] {
-                    if let Some(terms) = terms {
-                        terms.password = None;
-                    }
+                for terms in [&mut router.session_v4, &mut router.session_v6]
+                    .into_iter()
+                    .flatten()
+                {
+                    terms.password = None;
                 }
             }
             if !served {

@@ -80,7 +80,7 @@ pub(super) async fn form(
             .markup(),
     );
     if let Some(case) = case {
-        inner = inner.add(hidden("case", &case.to_string()));
+        inner = inner.add(hidden("case", case.to_string()));
     }
     inner = inner.add(ui::button(visit.t("op-check-run")));
     Ok(Body::new().form(frame, "/exchange/checks", inner))

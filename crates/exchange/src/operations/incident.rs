@@ -196,7 +196,7 @@ async fn affected(desk: &Desk, visit: &Visit, frame: &Frame, subject: &Subject) 
         ];
         if may {
             let inner = Body::new()
-                .add(hidden("thing", &record.id.to_string()))
+                .add(hidden("thing", record.id.to_string()))
                 .add(hidden("off", "on"))
                 .add(ui::button(
                     visit.ta("op-unmark-one", &[("thing", &record.label)]),

@@ -171,7 +171,7 @@ impl Enforcements {
                 decided.state.name()
             )));
         }
-        permitted(&policy, &*own, &decided.rule.target)?;
+        permitted(&policy, &own, &decided.rule.target)?;
         let before = decided.rule.until;
         decided.rule.until = until;
         // Who lets it last longer has decided that it stays.

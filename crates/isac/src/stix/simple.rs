@@ -81,10 +81,10 @@ fn simple(test: &Test, out: &mut Looked) {
     match &test.operator {
         Operator::Equal(constant) => add(constant),
         Operator::In(set) => set.iter().for_each(add),
-        Operator::IsSubset(prefix) => {
-            if matches!(kind, "ipv4-addr" | "ipv6-addr") && is_value(steps) {
-                out.good.push(Simple::Prefix(*prefix));
-            }
+        Operator::IsSubset(prefix)
+            if matches!(kind, "ipv4-addr" | "ipv6-addr") && is_value(steps) =>
+        {
+            out.good.push(Simple::Prefix(*prefix));
         }
         _ => {}
     }
