@@ -537,8 +537,18 @@ impl Connection<'_> {
             };
             if written.is_ok() && pumping && !refused {
                 writer.shutdown().await.ok();
-                watched.within(Phase::Busy, limits.body_timeout);
-                pump.await;
+                // The deadline shuts the socket, which wakes nobody who waits for an origin that
+                // takes no more: without progress it ends here.
+                let mut before = None;
+                while before != Some(progress.received.get()) {
+                    before = Some(progress.received.get());
+                    if tokio::time::timeout(limits.body_timeout, &mut pump)
+                        .await
+                        .is_ok()
+                    {
+                        break;
+                    }
+                }
             }
             (site, written)
         };
