@@ -558,7 +558,11 @@ impl Connection<'_> {
         match written {
             Ok(true) => true,
             Ok(false) => {
-                if !remaining.is_done() {
+                if watched.expired() {
+                    // Its window is shut and nothing opens it any more: a client that waits to
+                    // send would not learn from a plain close that nobody is there.
+                    reset(stream);
+                } else if !remaining.is_done() {
                     linger(stream, watched).await;
                 }
                 false

@@ -26,6 +26,9 @@ use crate::worker::Worker;
 
 /// Header lines of an origin's response.
 const ORIGIN_HEADERS_MAX: usize = 200;
+/// An origin that takes nothing of what was sent for this long is let go of by the kernel
+/// (`TCP_USER_TIMEOUT`), also when the client of the upload has left and nobody else looks.
+const ORIGIN_STALLED: Duration = Duration::from_secs(60);
 
 /// Why no origin gave an answer.
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +197,7 @@ impl Connections {
         let dial = async {
             let tcp = self.dial(endpoint).await?;
             tcp.set_nodelay(true)?;
+            socket2::SockRef::from(&tcp).set_tcp_user_timeout(Some(ORIGIN_STALLED))?;
             if !endpoint.tls {
                 return self.handshake(TokioIo::new(tcp)).await;
             }

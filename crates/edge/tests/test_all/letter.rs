@@ -1,11 +1,14 @@
 //! What the RFCs ask of a gateway between a client and an origin, and what they guard against.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crate::support::{ScriptedOrigin, ask, connect, get, is_hit, options, raw, say, single, until};
+use crate::support::{
+    PATIENCE, ScriptedOrigin, ask, connect, get, is_hit, options, raw, say, single, until,
+};
 
 /// Reads on until `end`, or until the connection is closed; into `seen` as it comes.
 fn read_on(stream: &mut TcpStream, end: &str, seen: &Mutex<String>) {
@@ -56,6 +59,40 @@ fn an_origin_that_answers_early_still_gets_the_whole_upload() {
     until("the origin has it all", || {
         let seen = seen.lock().expect("no panic");
         seen.contains("one") && seen.contains("two") && seen.ends_with("0\r\n\r\n")
+    });
+}
+
+/// An origin that has answered and takes no more of the body does not hold its client for ever.
+#[test]
+fn an_origin_that_answers_and_stops_reading_ends_the_upload() {
+    let origin = ScriptedOrigin::start(|_, stream| {
+        say(stream, "200 OK", "", "ok");
+        stream.flush().expect("sent");
+        // Keeps the connection, and reads nothing.
+        loop {
+            std::thread::park();
+        }
+    });
+    let mut options = options();
+    options.limits.body_timeout = Duration::from_millis(300);
+    let edge = single(&origin.url(), options);
+    let mut client = connect(edge.address);
+    client.set_write_timeout(Some(PATIENCE)).expect("a limit");
+    client
+        .write_all(b"POST /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .expect("sent");
+    let piece = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+    let ended = loop {
+        if let Err(error) = client.write_all(&piece) {
+            break error.kind();
+        }
+    };
+    assert!(
+        matches!(ended, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
+        "{ended:?}"
+    );
+    until("the edge has let go of it", || {
+        edge.handle.stats().connections == 0
     });
 }
 
