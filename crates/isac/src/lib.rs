@@ -41,5 +41,6 @@ pub const MIGRATIONS: store::Migrations = store::Migrations {
         objects::schema::OBJECTS,
         objects::schema::SEARCH,
         objects::schema::HELD,
+        objects::schema::RARE,
     ],
 };

@@ -109,3 +109,17 @@ CREATE TABLE isac_mark (
 );
 ",
 };
+
+/// Lists of the terms that few rows have, many together.
+pub const RARE: Step = Step {
+    version: 4,
+    name: "runs of rare terms",
+    sql: "
+CREATE TABLE isac_rare (
+    node BIGINT NOT NULL,
+    run BIGINT NOT NULL,
+    block {blob} NOT NULL,
+    PRIMARY KEY (node, run)
+);
+",
+};

@@ -287,3 +287,58 @@ async fn relations_go_both_ways_and_no_further_than_one_may_see() {
     })
     .await;
 }
+
+/// Words of which some are in every row and some in few, in pushes of all sizes, each indexed
+/// by a process that remembers nothing: what is merged, dealt out and moved is still found.
+#[tokio::test]
+async fn lists_stay_whole_however_they_grow() {
+    const ROWS: u32 = 4_000;
+    both(&[isac::MIGRATIONS], async |db| {
+        let objects = Objects::open(db.clone()).await.expect("opened");
+        let here = collection(&objects, "grown").await;
+        let words = |number: u32| {
+            let every = [1, 2, 7, 30, 90, 700];
+            let there = every.into_iter().filter(|every| number % every == 0);
+            there.map(|every| format!("every{every}x")).collect::<Vec<_>>()
+        };
+        let mut next = 0;
+        for turn in 0_u32.. {
+            let size = [1, 3, 60, 7, 25][turn as usize % 5].min(ROWS - next);
+            let some = (next..next + size).map(|number| {
+                let name = format!("{} only{number}y", words(number).join(" "));
+                indicator(number, &name, "[file:size = 1]", Tlp::Clear)
+            });
+            put(&objects, &here, some.collect()).await;
+            objects.index().await.expect("indexed");
+            next += size;
+            if next == ROWS {
+                break;
+            }
+        }
+        let (in_runs, in_blocks): (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT COUNT(DISTINCT node) FROM isac_rare), (SELECT COUNT(DISTINCT term) FROM isac_posting)",
+        )
+        .fetch_one(db.pool())
+        .await
+        .expect("counted");
+        assert!(in_runs > 30, "dealt out to children: {in_runs}");
+        assert!(in_blocks > 5, "moved to blocks of their own: {in_blocks}");
+        let mine = [see(&here, Tlp::Red)];
+        for every in [1, 2, 7, 30, 90, 700] {
+            let hits = all(&objects, &mine, &text(&format!("every{every}x")), 500).await;
+            let numbers: Vec<String> = hits.into_iter().map(|hit| hit.id).collect();
+            let expected: Vec<String> = (0..ROWS)
+                .rev()
+                .filter(|number| number % every == 0)
+                .map(|number| id("indicator", number))
+                .collect();
+            assert_eq!(numbers, expected, "every {every}");
+        }
+        for number in (0..ROWS).step_by(97) {
+            let hits = all(&objects, &mine, &text(&format!("only{number}y every1x")), 10).await;
+            assert_eq!(hits.len(), 1, "only {number}");
+            assert_eq!(hits[0].id, id("indicator", number));
+        }
+    })
+    .await;
+}

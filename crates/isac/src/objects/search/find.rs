@@ -10,7 +10,7 @@ use base::enforcement::Target;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
-use super::{postings, terms};
+use super::{postings, rare, terms};
 use crate::enforce::covering;
 use crate::objects::{Collection, Objects, ObjectsError, hash64};
 use crate::stix::Tlp;
@@ -195,6 +195,8 @@ impl Query {
 /// A list walked from its end.
 struct List {
     key: i64,
+    /// Numbers that lie among those of other terms, ascending.
+    rare: Vec<i64>,
     /// Blocks that were read and not used up, the newest first.
     blocks: VecDeque<Vec<i64>>,
     /// Blocks before this number are not read yet; `None`: all are.
@@ -209,6 +211,16 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// The greatest number of a list that is not above `at`.
     async fn seek(&mut self, list: &mut List, at: i64) -> Result<Option<i64>, ObjectsError> {
+        let keep = list.rare.partition_point(|number| *number <= at);
+        list.rare.truncate(keep);
+        let rare = list.rare.last().copied();
+        if rare == Some(at) {
+            return Ok(rare);
+        }
+        Ok(rare.max(self.seek_blocks(list, at).await?))
+    }
+
+    async fn seek_blocks(&mut self, list: &mut List, at: i64) -> Result<Option<i64>, ObjectsError> {
         loop {
             while let Some(block) = list.blocks.front_mut() {
                 let keep = block.partition_point(|number| *number <= at);
@@ -320,15 +332,23 @@ impl Objects {
         mut at: i64,
         limit: usize,
     ) -> Result<Found, ObjectsError> {
-        let list = |term: &String| List {
-            key: terms::key(see.collection.number, term),
+        let keys: Vec<i64> = clauses
+            .any
+            .iter()
+            .flatten()
+            .map(|term| terms::key(see.collection.number, term))
+            .collect();
+        let mut rare = rare::of(self.db(), &keys).await?.into_iter();
+        let mut all = keys.into_iter().map(|key| List {
+            key,
+            rare: rare.next().unwrap_or_default(),
             blocks: VecDeque::new(),
             rest: Some(i64::MAX),
-        };
+        });
         let mut lists: Vec<Vec<List>> = clauses
             .any
             .iter()
-            .map(|any| any.iter().map(list).collect())
+            .map(|any| all.by_ref().take(any.len()).collect())
             .collect();
         let mut walk = Walk {
             objects: self,

@@ -9,13 +9,15 @@ use sqlx::AssertSqlSafe;
 use store::Tx;
 
 use super::postings::{self, BLOCK_NUMBERS_MAX};
-use super::terms;
+use super::{rare, terms};
 use crate::objects::{Objects, ObjectsError};
 
 /// Rows that are indexed in one transaction.
 const ROWS: i64 = 2_000;
 /// Blocks written by one statement: some 200 parameters, as the writer has them.
 const BLOCKS: [usize; 3] = [64, 8, 1];
+/// Rows of one transaction that have a term which then gets blocks of its own.
+const COMMON: usize = 8;
 /// Lists whose last block is remembered, so that it is filled before a new one begins.
 const TAILS_MAX: usize = 200_000;
 /// Who pushes is left alone until nothing came for so long,
@@ -45,6 +47,24 @@ struct Tails {
 }
 
 impl Tails {
+    /// Takes what belongs to lists with blocks of their own; returns the rest.
+    fn sort(&mut self, found: Vec<rare::Pair>) -> Vec<rare::Pair> {
+        let mut counts: HashMap<i64, usize> = HashMap::with_capacity(found.len());
+        for (key, _) in &found {
+            *counts.entry(*key).or_default() += 1;
+        }
+        let mut few = Vec::new();
+        for (key, number) in found {
+            // Whose last block is at hand gets all that comes, so that it has no gaps.
+            if counts[&key] >= COMMON || self.tails.contains_key(&key) {
+                self.add(key, number);
+            } else {
+                few.push((key, number));
+            }
+        }
+        few
+    }
+
     fn add(&mut self, key: i64, number: i64) {
         if let Some(tail) = self.tails.get_mut(&key) {
             // The same term twice in one row.
@@ -157,11 +177,10 @@ impl Objects {
             let found = tokio::task::spawn_blocking(move || keys(&rows))
                 .await
                 .map_err(|_| ObjectsError::Closing)?;
-            for (key, number) in found {
-                tails.add(key, number);
-            }
+            let few = tails.sort(found);
             let mut tx = self.db().begin().await?;
             write(&mut tx, tails.changed()).await?;
+            rare::add(&mut tx, few, last).await?;
             sqlx::query("INSERT INTO isac_mark (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
                 .bind(MARK)
                 .bind(last)
