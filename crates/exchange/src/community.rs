@@ -29,6 +29,27 @@ pub const GRACEFUL_SHUTDOWN: (u32, u32) = (65535, 0);
 /// NO_EXPORT (RFC 1997).
 pub const NO_EXPORT: (u32, u32) = (65535, 65281);
 
+/// The eight bytes of an extended community whose administrator `first` is an AS number or an IPv4
+/// address (RFC 4360 section 3, RFC 5668); `None` when the numbers do not fit.
+pub fn extended(subtype: u8, first: &str, second: &str) -> Option<u64> {
+    let second: u32 = second.parse().ok()?;
+    let subtype = u64::from(subtype) << 48;
+    if let Ok(address) = first.parse::<std::net::Ipv4Addr>() {
+        let second = u16::try_from(second).ok()?;
+        return Some(
+            0x01 << 56 | subtype | u64::from(u32::from(address)) << 16 | u64::from(second),
+        );
+    }
+    let first: u32 = first.parse().ok()?;
+    match (u16::try_from(first), u16::try_from(second)) {
+        (Ok(first), _) => Some(subtype | u64::from(first) << 32 | u64::from(second)),
+        (Err(_), Ok(second)) => {
+            Some(0x02 << 56 | subtype | u64::from(first) << 16 | u64::from(second))
+        }
+        _ => None,
+    }
+}
+
 /// A large community (RFC 8092).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LargeCommunity(pub u32, pub u32, pub u32);

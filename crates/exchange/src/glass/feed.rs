@@ -251,26 +251,12 @@ fn extended(text: &str) -> Option<u64> {
         let hex = |text: &str| u32::from_str_radix(text.trim_start_matches("0x"), 16).ok();
         return Some(u64::from(hex(first)?) << 32 | u64::from(hex(second)?));
     }
-    let subtype: u64 = match kind {
+    let subtype = match kind {
         "rt" => 0x02,
         "ro" => 0x03,
         _ => return None,
     };
-    let second: u32 = second.parse().ok()?;
-    if let Ok(address) = first.parse::<std::net::Ipv4Addr>() {
-        let second = u16::try_from(second).ok()?;
-        return Some(
-            0x01 << 56 | subtype << 48 | u64::from(u32::from(address)) << 16 | u64::from(second),
-        );
-    }
-    let first: u32 = first.parse().ok()?;
-    match (u16::try_from(first), u16::try_from(second)) {
-        (Ok(first), _) => Some(subtype << 48 | u64::from(first) << 32 | u64::from(second)),
-        (Err(_), Ok(second)) => {
-            Some(0x02 << 56 | subtype << 48 | u64::from(first) << 16 | u64::from(second))
-        }
-        _ => None,
-    }
+    crate::community::extended(subtype, first, second)
 }
 
 #[cfg(test)]

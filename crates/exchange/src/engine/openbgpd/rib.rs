@@ -261,27 +261,13 @@ fn large(text: &str) -> Option<LargeCommunity> {
 /// The eight bytes of `rt 64496:1`, `rt 192.0.2.1:5` (RFC 4360, RFC 5668).
 fn extended(text: &str) -> Option<u64> {
     let (kind, value) = text.split_once(' ')?;
-    let subtype: u64 = match kind {
+    let subtype = match kind {
         "rt" => 0x02,
         "soo" => 0x03,
         _ => return None,
     };
     let (first, second) = value.split_once(':')?;
-    let second: u32 = second.parse().ok()?;
-    if let Ok(address) = first.parse::<std::net::Ipv4Addr>() {
-        let second = u16::try_from(second).ok()?;
-        return Some(
-            0x01 << 56 | subtype << 48 | u64::from(u32::from(address)) << 16 | u64::from(second),
-        );
-    }
-    let first: u32 = first.parse().ok()?;
-    match (u16::try_from(first), u16::try_from(second)) {
-        (Ok(first), _) => Some(subtype << 48 | u64::from(first) << 32 | u64::from(second)),
-        (Err(_), Ok(second)) => {
-            Some(0x02 << 56 | subtype << 48 | u64::from(first) << 16 | u64::from(second))
-        }
-        _ => None,
-    }
+    crate::community::extended(subtype, first, second)
 }
 
 #[cfg(test)]
