@@ -95,7 +95,8 @@ def test_by_hand_refused_everywhere_with_a_reference_and_undone(country, api):
 
 def test_what_must_not_be_blocked_is_not(country, api):
     for bad, rule in (("8.8.8.8", "warning list"), ("0.0.0.0/0", "wider"), ("nonsense", "to enforce"),
-        ("http://8.8.8.8/", "warning list"), ("127.30.1.1", "belongs to this house"), ("http://127.30.1.1:8080/x", "belongs to this house")):
+        ("http://8.8.8.8/", "warning list"), ("127.30.1.1", "belongs to this house"), ("http://127.30.1.1:8080/x", "belongs to this house"),
+        ("140.96.0.0/16", "(AS")):
         told = block(api, bad, expect=422)
         assert rule in json.dumps(told), told
     answer = api.call("POST", "/enforcements", 422, json={"targets": [], "reason": "x"})

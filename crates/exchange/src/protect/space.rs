@@ -174,6 +174,19 @@ impl Protect {
             .collect()
     }
 
+    /// How many prefixes are registered, and when that was last confirmed, in microseconds: as
+    /// long as both stay, so does what is registered.
+    ///
+    /// # Errors
+    /// [`RoomError::Store`].
+    pub async fn space_stamp(&self) -> Result<(i64, i64), RoomError> {
+        Ok(sqlx::query_as(
+            "SELECT count(*), CAST(COALESCE(MAX(seen_at), 0) AS BIGINT) FROM exchange_space",
+        )
+        .fetch_one(self.inner.db.pool())
+        .await?)
+    }
+
     /// Whether a member wants flow rules that the exchange makes from intelligence.
     ///
     /// # Errors

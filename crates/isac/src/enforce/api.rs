@@ -74,6 +74,8 @@ struct EnforcementView {
     decided_why: String,
     /// Why its indicator is no longer believed, when a person is asked whether to lift it; else empty.
     doubt: String,
+    /// Why a person was asked though the policy alone would have enforced it; else empty.
+    asked: String,
     /// How often it was met.
     hits: u64,
     /// When it was last met, in microseconds since 1970.
@@ -107,6 +109,7 @@ fn view(decided: Decided, hits: Hits, now: Timestamp) -> EnforcementView {
             String::new()
         },
         decided_why: decided.decided_why,
+        asked: decided.asked,
         hits: hits.count,
         last_hit: hits.last.map(Timestamp::micros),
     }
@@ -173,6 +176,8 @@ struct WhyView {
     enforcements: Vec<EnforcementView>,
     /// Why it is never blocked, if so.
     protected: Option<String>,
+    /// Why it is blocked only when a person approves, if so.
+    asked: Option<String>,
 }
 
 /// What to simulate.
@@ -198,6 +203,8 @@ struct SimulationView {
     truncated: bool,
     /// Why it is never blocked, if so.
     protected: Option<String>,
+    /// Why it is blocked only when a person approves, if so.
+    asked: Option<String>,
 }
 
 /// Requests by client, host or URL.
@@ -434,6 +441,7 @@ async fn why_enforced(
             .any(|one| one.in_force && one.action != "observe"),
         enforcements,
         protected: why.forbidden,
+        asked: why.asked,
     }))
 }
 
@@ -453,6 +461,7 @@ async fn simulate_enforcement(
         examples: result.examples.into_iter().map(SeenView::from).collect(),
         truncated: result.truncated,
         protected: result.forbidden,
+        asked: result.asked,
     }))
 }
 

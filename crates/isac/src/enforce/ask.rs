@@ -142,6 +142,7 @@ impl Enforcements {
                 .permits(&target)
                 .and_then(|()| own.permits(&target))
                 .err(),
+            asked: own.asks(&target),
             target,
             decisions: found.into_iter().zip(hits).collect(),
         })

@@ -156,6 +156,8 @@ pub struct Decided {
     /// Why its indicator is no longer believed, when a person was asked whether to lift it
     /// therefore and has not kept it; else empty.
     pub doubt: String,
+    /// Why a person was asked though the policy alone would have enforced it; else empty.
+    pub asked: String,
 }
 
 impl Decided {
@@ -199,6 +201,8 @@ pub struct Why {
     pub decisions: Vec<(Decided, Hits)>,
     /// Why it could not be enforced, if so.
     pub forbidden: Option<String>,
+    /// Why it is enforced only when a person approves, if so.
+    pub asked: Option<String>,
 }
 
 /// Enforcements of this house. Cheap to clone.
@@ -340,7 +344,8 @@ impl Enforcements {
 
     /// Makes decisions; those not merely proposed are in force at every node about as
     /// soon as this returns. A target that its source has in force or proposed already is
-    /// passed over, unless it says so anew: then the decision follows the newer word.
+    /// passed over, unless it says so anew: then the decision follows the newer word. What the
+    /// house asks about ([`super::seams::Guard::Ask`]) is proposed, whoever wants it.
     ///
     /// # Errors
     /// [`EnforceError::Forbidden`] when the policy's warning lists, or what the house stands
@@ -360,8 +365,10 @@ impl Enforcements {
         }
         let (version, policy) = self.policy().await?;
         let own = self.own().await?;
+        let mut asked = Vec::with_capacity(wanted.len());
         for new in &wanted {
             permitted(&policy, &own, &new.target)?;
+            asked.push(own.asks(&new.target));
         }
         let now = self.now();
         let mut tx = self.inner.db.begin().await?;
@@ -374,7 +381,8 @@ impl Enforcements {
         .await?;
         let mut made = Vec::with_capacity(wanted.len());
         let mut renewed = Vec::new();
-        for new in wanted {
+        for (mut new, asked) in wanted.into_iter().zip(asked) {
+            new.proposed |= asked.is_some();
             if let Some((old, said_at)) = known(&mut tx, &new, now).await? {
                 // What is only sent again changes nothing, so that what a person has
                 // decided in between stays.
@@ -407,6 +415,7 @@ impl Enforcements {
                 decided_why: String::new(),
                 tlp: new.tlp,
                 doubt: String::new(),
+                asked: asked.unwrap_or_default(),
             };
             insert(&mut tx, &decided, new.said_at).await?;
             made.push(decided);
@@ -449,20 +458,27 @@ impl Enforcements {
         }
         self.order_enforce(&mut tx, made.iter().filter(|d| d.state == State::Active))
             .await?;
-        let subject = match made.as_slice() {
-            [one] => format!("enforcement:{}", one.rule.id),
-            many => format!("enforcements:{}", many.len()),
-        };
-        let detail = json!({
-            "targets": made.iter().take(TARGETS_TOLD).map(|d| d.rule.target.to_string()).collect::<Vec<_>>(),
-            "source": made[0].source, "state": made[0].state.name(), "policy": version,
-        });
-        let action = if made[0].state == State::Active {
-            "enforcement.enforce"
-        } else {
-            "enforcement.propose"
-        };
-        audit(&mut tx, actor, request, action, subject, detail).await?;
+        for (state, action) in [
+            (State::Active, "enforcement.enforce"),
+            (State::Proposed, "enforcement.propose"),
+        ] {
+            let some: Vec<&Decided> = made.iter().filter(|one| one.state == state).collect();
+            let subject = match some.as_slice() {
+                [] => continue,
+                [one] => format!("enforcement:{}", one.rule.id),
+                many => format!("enforcements:{}", many.len()),
+            };
+            let mut detail = json!({
+                "targets": some.iter().take(TARGETS_TOLD).map(|d| d.rule.target.to_string()).collect::<Vec<_>>(),
+                "source": some[0].source, "state": state.name(), "policy": version,
+            });
+            let asked: BTreeSet<&str> = some.iter().map(|one| one.asked.as_str()).collect();
+            let asked: Vec<&str> = asked.into_iter().filter(|why| !why.is_empty()).collect();
+            if !asked.is_empty() {
+                detail["asked"] = json!(asked.iter().take(REASONS_TOLD).collect::<Vec<_>>());
+            }
+            audit(&mut tx, actor.clone(), request, action, subject, detail).await?;
+        }
         tx.commit().await?;
         Ok(made)
     }

@@ -114,5 +114,12 @@ CREATE TABLE enforce_due (
 CREATE INDEX enforce_due_at ON enforce_due (at);
 ",
         },
+        Step {
+            version: 5,
+            name: "why a person is asked",
+            sql: "
+ALTER TABLE enforce_rule ADD COLUMN asked TEXT NOT NULL DEFAULT '';
+",
+        },
     ],
 };

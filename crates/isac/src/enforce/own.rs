@@ -1,6 +1,8 @@
 //! What the house itself stands on: its nodes, the origins of the sites that it carries, the
-//! networks of the exchange. An enforcement that hits it would cut off the house, not
-//! whoever is bad, so that no policy and no person can make one.
+//! networks of the exchange and of its members. An enforcement that hits it would cut off the
+//! house, not whoever is bad, so that no policy and no person can make one. What
+//! others than officers name ([`Guard::Ask`]) waits for a person: else whoever owns a site could
+//! put any address out of reach by calling it an origin.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,7 +13,7 @@ use base::{Prefix, Timestamp};
 
 use super::engine::{EnforceError, Enforcements};
 use super::policy::network_of;
-use super::seams::{OwnAddress, OwnAddresses};
+use super::seams::{Guard, OwnAddress, OwnAddresses};
 
 /// For how long what was read is good.
 const OWN_PERIOD: Duration = Duration::from_secs(30);
@@ -19,20 +21,31 @@ const OWN_PERIOD: Duration = Duration::from_secs(30);
 /// Networks of the house with whose they are, ready to be asked.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    networks: BTreeMap<Prefix, (String, bool)>,
+    /// What is never enforced, and whether that is so of the whole alone.
+    refused: Networks,
+    /// What a person is asked about.
+    asked: Networks,
 }
+
+/// Whose a network is, and whether parts of it may be enforced.
+type Networks = BTreeMap<Prefix, (String, bool)>;
 
 impl Own {
     pub(super) fn of(all: Vec<OwnAddress>) -> Self {
-        let mut networks: BTreeMap<Prefix, (String, bool)> = BTreeMap::new();
+        let mut own = Self::default();
         for one in all {
+            let (networks, in_parts) = match one.guard {
+                Guard::Never => (&mut own.refused, false),
+                Guard::Whole => (&mut own.refused, true),
+                Guard::Ask => (&mut own.asked, false),
+            };
             // The same network may be known by several: the strictest counts.
             let known = networks.get(&one.prefix).is_some_and(|(_, parts)| !parts);
             if !known {
-                networks.insert(one.prefix, (one.what, one.in_parts));
+                networks.insert(one.prefix, (one.what, in_parts));
             }
         }
-        Self { networks }
+        own
     }
 
     /// Whether enforcing `target` leaves the house alone.
@@ -43,7 +56,7 @@ impl Own {
         let Some(network) = network_of(target) else {
             return Ok(());
         };
-        match self.hit(network) {
+        match hit(&self.refused, network) {
             None => Ok(()),
             Some((prefix, what)) => Err(format!(
                 "{prefix} belongs to this house ({what}): it is never blocked"
@@ -51,22 +64,30 @@ impl Own {
         }
     }
 
-    fn hit(&self, target: Prefix) -> Option<(Prefix, &str)> {
-        // Networks in which the target lies.
-        for length in 0..target.length() {
-            if let Ok(wider) = Prefix::new(target.address(), length)
-                && let Some((what, false)) = self.networks.get(&wider)
-            {
-                return Some((wider, what));
-            }
-        }
-        // Networks within the target follow it in order, without a gap.
-        self.networks
-            .range(target..)
-            .next()
-            .filter(|(within, _)| target.covers(within))
-            .map(|(within, (what, _))| (*within, what.as_str()))
+    /// Why a person decides on `target` before it is enforced; none: nobody needs to.
+    pub(super) fn asks(&self, target: &Target) -> Option<String> {
+        let (prefix, what) = hit(&self.asked, network_of(target)?)?;
+        Some(format!("{prefix} is {what}: a person decides"))
     }
+}
+
+/// Which of `networks` enforcing `target` would hit: a look-up for each length that is
+/// shorter, and one for what follows it.
+fn hit(networks: &Networks, target: Prefix) -> Option<(Prefix, &str)> {
+    // Networks in which the target lies.
+    for length in 0..target.length() {
+        if let Ok(wider) = Prefix::new(target.address(), length)
+            && let Some((what, false)) = networks.get(&wider)
+        {
+            return Some((wider, what));
+        }
+    }
+    // Networks within the target follow it in order, without a gap.
+    networks
+        .range(target..)
+        .next()
+        .filter(|(within, _)| target.covers(within))
+        .map(|(within, (what, _))| (*within, what.as_str()))
 }
 
 /// What was read last.
@@ -118,18 +139,25 @@ impl Enforcements {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_covers_the_house_or_lies_in_it_is_not_enforced() {
-        let one = |prefix: &str, in_parts| OwnAddress {
+    fn one(prefix: &str, guard: Guard) -> OwnAddress {
+        OwnAddress {
             prefix: prefix.parse().expect("a prefix"),
             what: format!("of {prefix}"),
-            in_parts,
-        };
+            guard,
+        }
+    }
+
+    fn target(text: &str) -> Target {
+        text.parse().expect("a target")
+    }
+
+    #[test]
+    fn what_covers_the_house_or_lies_in_it_is_not_enforced() {
         let own = Own::of(vec![
-            one("192.0.2.7/32", false),
-            one("198.51.100.0/25", false),
-            one("203.0.113.0/24", true),
-            one("2001:db8:1::/64", false),
+            one("192.0.2.7/32", Guard::Never),
+            one("198.51.100.0/25", Guard::Never),
+            one("203.0.113.0/24", Guard::Whole),
+            one("2001:db8:1::/64", Guard::Never),
         ]);
         for text in [
             "192.0.2.7",
@@ -144,7 +172,7 @@ mod tests {
             "http://192.0.2.7:8080/x",
             "http://[2001:db8:1::1]/x",
         ] {
-            let why = own.permits(&text.parse().expect("a target"));
+            let why = own.permits(&target(text));
             assert!(
                 why.is_err_and(|why| why.contains("belongs to this house")),
                 "{text}"
@@ -161,11 +189,58 @@ mod tests {
             "evil.example",
             "http://198.51.100.200/x",
         ] {
-            assert_eq!(
-                own.permits(&text.parse().expect("a target")),
-                Ok(()),
-                "{text}"
-            );
+            assert_eq!(own.permits(&target(text)), Ok(()), "{text}");
+            assert_eq!(own.asks(&target(text)), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_others_name_is_asked_about_and_lifts_no_ban() {
+        let own = Own::of(vec![
+            one("192.0.2.7/32", Guard::Ask),
+            one("198.51.100.7/32", Guard::Ask),
+            one("198.51.100.7/32", Guard::Never),
+            one("203.0.113.9/32", Guard::Ask),
+            one("203.0.113.0/24", Guard::Whole),
+        ]);
+        for text in [
+            "192.0.2.7",
+            "192.0.2.0/24",
+            "http://192.0.2.7:8080/x",
+            "203.0.113.9",
+        ] {
+            assert_eq!(own.permits(&target(text)), Ok(()), "{text}");
+            let why = own.asks(&target(text)).expect(text);
+            assert!(why.contains("a person decides"), "{why}");
+        }
+        for text in ["198.51.100.7", "203.0.113.0/24"] {
+            assert!(own.permits(&target(text)).is_err(), "{text}");
+        }
+        for text in ["192.0.2.8", "evil.example"] {
+            assert_eq!(own.asks(&target(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_networks_are_asked_by_look_ups() {
+        let networks = (0..100_000_u32).map(|n| OwnAddress {
+            prefix: Prefix::new((0x0b00_0000 + (n << 8)).to_be_bytes().into(), 24)
+                .expect("a prefix"),
+            what: String::new(),
+            guard: Guard::Whole,
+        });
+        let own = Own::of(networks.collect());
+        let begun = std::time::Instant::now();
+        for n in 0..100_000_u32 {
+            let address = std::net::IpAddr::from((0x0b00_0001 + (n << 8)).to_be_bytes());
+            assert_eq!(own.permits(&Target::network(Prefix::host(address))), Ok(()));
+        }
+        assert!(own.permits(&target("11.0.0.0/8")).is_err());
+        // A walk over all for each would take minutes.
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            begun.elapsed()
+        );
     }
 }

@@ -11,7 +11,7 @@ use store::Tx;
 use super::engine::{Decided, EnforceError, State};
 use crate::stix::Tlp;
 
-pub(super) const COLUMNS: &str = "id, target, action, roles, source, reason, confidence, state, until, policy, made_by, made_at, decided_by, decided_at, decided_why, tlp, doubt";
+pub(super) const COLUMNS: &str = "id, target, action, roles, source, reason, confidence, state, until, policy, made_by, made_at, decided_by, decided_at, decided_why, tlp, doubt, asked";
 
 pub(super) async fn insert(
     tx: &mut Tx,
@@ -19,7 +19,7 @@ pub(super) async fn insert(
     said_at: i64,
 ) -> Result<(), EnforceError> {
     let text = |error: serde_json::Error| EnforceError::Row(error.to_string());
-    sqlx::query("INSERT INTO enforce_rule (id, target, kind, action, roles, source, reason, confidence, state, until, policy, made_by, made_at, decided_why, tlp, said_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, '', $14, $15)")
+    sqlx::query("INSERT INTO enforce_rule (id, target, kind, action, roles, source, reason, confidence, state, until, policy, made_by, made_at, decided_why, tlp, said_at, asked) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, '', $14, $15, $16)")
         .bind(decided.rule.id.to_string())
         .bind(decided.rule.target.to_string())
         .bind(decided.rule.target.kind().name())
@@ -35,6 +35,7 @@ pub(super) async fn insert(
         .bind(decided.made_at.micros())
         .bind(decided.tlp.map_or("", Tlp::name))
         .bind(said_at)
+        .bind(&decided.asked)
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -80,5 +81,6 @@ pub(super) fn decided_of(row: &AnyRow) -> Result<Decided, EnforceError> {
         decided_why: row.try_get("decided_why")?,
         tlp: Tlp::from_name(&row.try_get::<String, _>("tlp")?),
         doubt: row.try_get("doubt")?,
+        asked: row.try_get("asked")?,
     })
 }

@@ -19,6 +19,19 @@ pub trait Orders: Send + Sync {
     async fn order(&self, tx: &mut Tx, role: Role, order: Order) -> Result<u64, SeamError>;
 }
 
+/// How a network of the house is guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing of it is ever enforced: what the operator set up.
+    Never,
+    /// What covers all of it is never enforced, parts of it may be: a member's network, in
+    /// which one address may be somebody's bad machine.
+    Whole,
+    /// A person decides before any of it is enforced: what others than officers say is
+    /// needed, who could else put anybody's address out of reach.
+    Ask,
+}
+
 /// A network that the house itself stands on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnAddress {
@@ -26,9 +39,8 @@ pub struct OwnAddress {
     pub prefix: Prefix,
     /// Whose they are, for people: `edge edge-hsinchu`.
     pub what: String,
-    /// Whether parts of it may be enforced, and only what covers all of it may not: a
-    /// member's network, in which one address may be somebody's bad machine.
-    pub in_parts: bool,
+    /// How it is guarded.
+    pub guard: Guard,
 }
 
 /// Knows what the house itself stands on.

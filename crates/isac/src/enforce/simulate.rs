@@ -38,6 +38,8 @@ pub struct Simulated {
     pub truncated: bool,
     /// Why it could not be enforced, if so.
     pub forbidden: Option<String>,
+    /// Why it is enforced only when a person approves, if so.
+    pub asked: Option<String>,
 }
 
 impl Enforcements {
@@ -83,6 +85,7 @@ impl Enforcements {
                 .permits(target)
                 .and_then(|()| own.permits(target))
                 .err(),
+            asked: own.asks(target),
             ..Simulated::default()
         };
         let mut met: HashMap<String, u64> = HashMap::new();

@@ -1,6 +1,7 @@
 //! What newer versions of an indicator do to what earlier ones made, on both databases; when
 //! indicators begin to be valid; what the house stands on; what has ended.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use async_trait::async_trait;
 use base::enforcement::Rule;
 use base::quick::Order;
 use base::{Clock as _, ManualClock, OrgId, Timestamp, UserId};
-use isac::enforce::seams::{OwnAddress, OwnAddresses, SeamError};
+use isac::enforce::seams::{Guard, OwnAddress, OwnAddresses, SeamError};
 use isac::enforce::{Decided, EnforceError, Enforcements, State, Wanted};
 use isac::objects::{Collection, Filter, Objects, Source, prepare};
 use isac::stix::{Tlp, time};
@@ -330,11 +331,16 @@ struct Stands;
 #[async_trait]
 impl OwnAddresses for Stands {
     async fn own(&self) -> Result<Vec<OwnAddress>, SeamError> {
-        Ok(vec![OwnAddress {
-            prefix: "203.0.113.0/25".parse().expect("a prefix"),
-            what: "edge edge-hsinchu".to_owned(),
-            in_parts: false,
-        }])
+        let one = |prefix: &str, what: &str, guard| OwnAddress {
+            prefix: prefix.parse().expect("a prefix"),
+            what: what.to_owned(),
+            guard,
+        };
+        Ok(vec![
+            one("203.0.113.0/25", "edge edge-hsinchu", Guard::Never),
+            one("198.18.0.0/16", "AS1659 TANet", Guard::Whole),
+            one("192.0.2.9/32", "an origin of site museum", Guard::Ask),
+        ])
     }
 }
 
@@ -362,6 +368,58 @@ async fn the_house_does_not_block_itself() {
             .await
             .expect("answered");
         assert!(why.forbidden.is_some_and(|why| why.contains("belongs to this house")));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_members_network_is_never_blocked_whole_and_an_origin_waits_for_a_person() {
+    both(async |house| {
+        house.enforcements.spare(Arc::new(Stands));
+        house.say(1, json!({"pattern": "[ipv4-addr:value IN ('198.18.3.7', '198.18.0.0/16', '192.0.2.9', '192.0.2.10')]"})).await;
+        let refused = |house: &House| BTreeSet::from_iter(house.refused());
+        let set = |all: &[&str]| -> BTreeSet<String> { all.iter().map(|text| (*text).to_owned()).collect() };
+        assert_eq!(refused(&house), set(&["192.0.2.10", "198.18.3.7"]));
+        let waiting = house.in_state(State::Proposed).await;
+        assert_eq!(waiting.len(), 1, "{waiting:?}");
+        assert_eq!(waiting[0].rule.target.to_string(), "192.0.2.9");
+        assert!(waiting[0].asked.contains("an origin of site museum"), "{}", waiting[0].asked);
+        // A newer, as sure word does not begin it, and a person does.
+        house.say(1, json!({"pattern": "[ipv4-addr:value = '192.0.2.9']", "confidence": 100})).await;
+        assert!(house.refused().is_empty());
+        let (one, other) = (UserId::generate(), UserId::generate());
+        house
+            .enforcements
+            .decide(one, None, waiting[0].rule.id, true, "it is their C2")
+            .await
+            .expect("approved");
+        assert_eq!(house.refused(), ["192.0.2.9"]);
+        // By hand, beside what needs nobody: proposed alone.
+        let made = house
+            .enforcements
+            .enforce(
+                Actor::User(one),
+                None,
+                vec![by_hand("192.0.2.9", one, false), by_hand("192.0.2.77", one, false)],
+            )
+            .await
+            .expect("made");
+        let states: Vec<State> = made.iter().map(|one| one.state).collect();
+        assert_eq!(states, [State::Proposed, State::Active]);
+        assert_eq!(refused(&house), set(&["192.0.2.77", "192.0.2.9"]));
+        let own = house.enforcements.decide(one, None, made[0].rule.id, true, "mine").await;
+        assert!(matches!(own, Err(EnforceError::Conflict(_))), "{own:?}");
+        house
+            .enforcements
+            .decide(other, None, made[0].rule.id, true, "seen")
+            .await
+            .expect("approved by a second person");
+        let why = house
+            .enforcements
+            .why("192.0.2.9".parse().expect("a target"))
+            .await
+            .expect("answered");
+        assert!(why.forbidden.is_none() && why.asked.is_some());
     })
     .await;
 }

@@ -167,6 +167,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         control: control.clone(),
         cdn: delivery(&orders),
         exchange: exchange.clone(),
+        members: own::Members::new(exchange::protect::Protect::new(db.clone(), None)),
         listeners: listeners(config),
     }));
     if fabric.enforcements.set(enforcements.clone()).is_err() {

@@ -208,10 +208,12 @@ pub(super) async fn make(
             .await;
         match made {
             Ok(made) => {
-                let key = match made.first() {
-                    None => "enforce-made-known",
-                    Some(one) if one.state == State::Proposed => "enforce-made-proposed",
-                    Some(_) => "enforce-made",
+                let waiting = made.iter().filter(|one| one.state == State::Proposed);
+                let key = match (made.len(), waiting.count()) {
+                    (0, _) => "enforce-made-known",
+                    (_, 0) => "enforce-made",
+                    (all, waiting) if all == waiting => "enforce-made-proposed",
+                    _ => "enforce-made-some",
                 };
                 let path = match made.as_slice() {
                     [one] => format!("/enforcements/{}", one.rule.id),

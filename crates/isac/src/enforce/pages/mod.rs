@@ -133,6 +133,19 @@ fn state_badge(visit: &Visit, decided: &Decided) -> Markup {
     ui::badge(level, visit.t(key))
 }
 
+/// That a person decides, and why.
+fn asked(visit: &Visit, why: &str) -> Markup {
+    ui::notice(
+        Level::Warn,
+        visit.t("enforce-asked"),
+        Markup::new(format!(
+            "<p>{}</p><p class=\"soft\"><small lang=\"en\">{}</small></p>",
+            ui::escape(&visit.t("enforce-asked-text")),
+            ui::escape(why)
+        )),
+    )
+}
+
 /// Where a decision comes from, with a link to the indicator.
 fn source(visit: &Visit, decided: &Decided) -> Markup {
     match indicator_of(&decided.source) {

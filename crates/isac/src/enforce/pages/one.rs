@@ -81,6 +81,9 @@ async fn whole(
             decided.doubt.as_str(),
         ));
     }
+    if decided.state == State::Proposed && !decided.asked.is_empty() {
+        body = body.add(super::asked(visit, &decided.asked));
+    }
     if may && (decided.state == State::Proposed || decided.is_doubted()) {
         let title = match decided.is_doubted() {
             true => "enforce-doubt-decide",

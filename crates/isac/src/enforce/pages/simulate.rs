@@ -226,6 +226,9 @@ fn state(visit: &Visit, run: &Run) -> Markup {
             protected.as_str(),
         ));
     }
+    if let Some(asked) = &result.asked {
+        body = body.add(super::asked(visit, asked));
+    }
     if result.truncated {
         body = body.text(visit.t("enforce-simulate-cut"));
     }

@@ -126,6 +126,9 @@ async fn answer(desk: &Desk, visit: &Visit, mut body: Body, why: &Why) -> WebRes
             )),
         ));
     }
+    if let Some(asked) = &why.asked {
+        body = body.add(super::asked(visit, asked));
+    }
     let empty = ui::empty(
         Icon::Shield,
         visit.t("enforce-none-title"),
