@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 
 use base::enforcement::{REASON_CHARS_MAX, Target};
 use serde_json::json;
+use sqlx::Row as _;
 use store::{Actor, Tx};
 
 use super::engine::{Decided, EnforceError, Enforcements, State, audit};
 use super::policy::{Policy, Unbelieved};
 use super::rows::{COLUMNS, decided_of};
-use super::seams::{Belief, Fallen, Said};
+use super::seams::{Belief, Fallen, Said, Uttered};
 use crate::objects::{Origin, Via};
 
 /// Patterns that are acted on at once.
@@ -92,8 +93,8 @@ impl Enforcements {
     /// What was made from the indicator `id`, by `source` and by others.
     pub(super) async fn made(&self, id: &str, source: &str) -> Result<Made, EnforceError> {
         // `~` follows every character of an organisation's id.
-        let rows: Vec<(String, String, String, i64, i64)> = sqlx::query_as(
-            "SELECT source, target, state, spent, said_at FROM enforce_rule
+        let rows: Vec<(String, String, String, i64, i64, i64)> = sqlx::query_as(
+            "SELECT source, target, state, spent, said_at, CAST(COALESCE(decided_at, said_at) AS BIGINT) FROM enforce_rule
              WHERE source >= $1 AND source < $2 AND (state IN ('active', 'proposed') OR spent = 1) LIMIT $3",
         )
         .bind(format!("stix:{id}@"))
@@ -110,9 +111,11 @@ impl Enforcements {
             heard: heard.unwrap_or(0),
             ..Made::default()
         };
-        for (of, target, state, spent, said_at) in rows {
+        for (of, target, state, spent, said_at, ended) in rows {
             if spent == 1 {
-                made.spent.push((target, said_at));
+                // What is said after the end is said anew, whatever date somebody else's
+                // version bears.
+                made.spent.push((target, said_at.min(ended)));
             } else if matches!(state.as_str(), "active" | "proposed") {
                 made.has |= of == source;
                 if of == source && state == "proposed" {
@@ -139,8 +142,8 @@ impl Enforcements {
             }
             let (_, policy) = self.policy().await?;
             for one in &fallen {
-                for (object, said_at) in &one.said {
-                    self.unsay(&policy, one, object, *said_at).await?;
+                for said in one.said.chunk_by(|one, other| one.object == other.object) {
+                    self.unsay(&policy, one, said).await?;
                 }
             }
             beliefs.heeded(&fallen).await.map_err(EnforceError::Seam)?;
@@ -151,20 +154,26 @@ impl Enforcements {
         &self,
         policy: &Policy,
         fallen: &Fallen,
-        object: &str,
-        said_at: i64,
+        said: &[Uttered],
     ) -> Result<(), EnforceError> {
+        let Some((object, newest)) = said
+            .first()
+            .map(|one| &one.object)
+            .zip(said.iter().map(|one| one.at).max())
+        else {
+            return Ok(());
+        };
         if self.sources_of(object).await?.is_empty() {
             return Ok(());
         }
         let mut tx = self.inner.db.begin().await?;
         // What a newer version of the indicator made is weighed by itself.
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM enforce_rule WHERE source >= $1 AND source < $2 AND said_at <= $3 AND state IN ('active', 'proposed') AND doubted < $4 LIMIT $5"
+            "SELECT {COLUMNS}, said_at FROM enforce_rule WHERE source >= $1 AND source < $2 AND said_at <= $3 AND state IN ('active', 'proposed') AND doubted < $4 LIMIT $5"
         )))
         .bind(format!("stix:{object}@"))
         .bind(format!("stix:{object}@~"))
-        .bind(said_at)
+        .bind(newest)
         .bind(match policy.unbelieved {
             Unbelieved::Lift => i64::MAX,
             Unbelieved::Ask => fallen.disputes,
@@ -175,6 +184,16 @@ impl Enforcements {
         let (mut lifted, mut told) = (Vec::new(), 0);
         for row in &rows {
             let mut decided = decided_of(row)?;
+            // What its own sender says of the pattern counts: what others say by the same
+            // indicator, of this or of another pattern, takes nothing back.
+            let said_at: i64 = row.try_get("said_at")?;
+            let own = said
+                .iter()
+                .find(|one| one.sender.as_ref().is_none_or(|of| decided.is_of(of)));
+            let said_at = match own {
+                Some(own) if said_at <= own.at => own.at,
+                _ => continue,
+            };
             let asks = policy.unbelieved == Unbelieved::Ask && decided.state == State::Active;
             self.doubt(&mut tx, &mut decided, fallen, said_at).await?;
             told += 1;

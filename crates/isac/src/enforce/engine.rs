@@ -161,6 +161,12 @@ pub struct Decided {
 }
 
 impl Decided {
+    /// Whether it was made from what `sender` sent.
+    pub(super) fn is_of(&self, sender: &str) -> bool {
+        let of = self.source.rsplit_once('@');
+        self.source.starts_with("stix:") && of.is_some_and(|(_, of)| of == sender)
+    }
+
     /// Whether a person is asked to lift it, or to keep it.
     pub fn is_doubted(&self) -> bool {
         self.state == State::Active && !self.doubt.is_empty()

@@ -7,9 +7,13 @@
 //!
 //! A source is an indicator together with the organisation that sent it or the house that it
 //! was fetched from, so that nobody can undo what another said by sending a revoked version
-//! under its id. Each decides by the trust in itself: of several that say the same, the most
-//! trusted is heard. The house's own word on a pattern is no better than the best of those on
-//! whose word it stands.
+//! under its id: of versions of an object, each sender's newest counts for what that sender's
+//! earlier ones made, and for nothing else. Only a version that this house itself sends (an
+//! operator's) replaces what others said of the object before it, until they say so anew. No
+//! trust, however high, lets one sender speak for another: a peer that is right says so by
+//! opinions, or an operator does. Each decides by the trust in itself: of several that say the
+//! same, the most trusted is heard. The house's own word on a pattern is no better than the
+//! best of those on whose word it stands.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +32,7 @@ use super::policy::{Fate, Indicator, Policy};
 use super::seams::{Belief, Said};
 use crate::objects::read::{Change, What};
 use crate::objects::search::terms::target_of;
-use crate::objects::{Objects, ObjectsError, Origin, Via};
+use crate::objects::{Objects, ObjectsError, Origin, Senders, Via};
 use crate::stix::simple::Simple;
 use crate::stix::{Tlp, pattern, simple, time};
 
@@ -222,27 +226,33 @@ impl Enforcements {
         changes: &[Change],
     ) -> Result<(), FollowError> {
         let mut news = Vec::new();
-        for (change, belief) in changes.iter().zip(self.beliefs(changes).await?) {
-            self.change(eyes, change, &belief, &mut news).await?;
+        let ids: Vec<String> = changes.iter().map(|change| change.id.clone()).collect();
+        let senders = eyes.objects.senders(&ids).await?;
+        let beliefs = self.beliefs(&senders, changes).await?;
+        for (change, belief) in changes.iter().zip(beliefs) {
+            self.change(eyes, &senders, change, &belief, &mut news)
+                .await?;
         }
         Ok(self.make(&mut news).await?)
     }
 
     /// What the house makes of each; what is no indicator to enforce is not asked about.
-    async fn beliefs(&self, changes: &[Change]) -> Result<Vec<Belief>, EnforceError> {
+    async fn beliefs(
+        &self,
+        senders: &Senders,
+        changes: &[Change],
+    ) -> Result<Vec<Belief>, EnforceError> {
         let (mut said, mut places) = (Vec::new(), Vec::new());
         for (place, change) in changes.iter().enumerate() {
-            let What::Added {
-                json,
-                latest: true,
-                origin,
-                ..
-            } = &change.what
-            else {
+            let What::Added { json, origin, .. } = &change.what else {
                 continue;
             };
             match serde_json::from_str::<Text>(json) {
-                Ok(text) if !text.revoked && text.pattern_type == "stix" => {
+                Ok(text)
+                    if !text.revoked
+                        && text.pattern_type == "stix"
+                        && is_heard(senders, &change.id, *origin, text.said_at()) =>
+                {
                     places.push(place);
                     let sender = (*origin != Origin::House).then(|| origin.to_string());
                     said.push(text.said(&change.id, sender));
@@ -260,23 +270,18 @@ impl Enforcements {
     async fn change(
         &self,
         eyes: &Eyes<'_>,
+        senders: &Senders,
         change: &Change,
         belief: &Belief,
         news: &mut Vec<New>,
     ) -> Result<(), FollowError> {
         let (json, tlp, origin) = match &change.what {
-            What::Added { latest: false, .. } => return Ok(()),
             What::Added {
                 json, tlp, origin, ..
             } => (json, *tlp, *origin),
             What::Gone => {
                 self.make(news).await?;
-                for source in self.sources_of(&change.id).await? {
-                    let why = |_: &Target, _| Some("the indicator was deleted".to_owned());
-                    self.withdraw(ACTOR, &source, None, why).await?;
-                }
-                self.forget(&change.id).await?;
-                return Ok(());
+                return self.gone(senders, &change.id).await;
             }
         };
         let source = source_of(&change.id, origin);
@@ -290,6 +295,9 @@ impl Enforcements {
             self.now(),
         );
         let mut wanted = wanted;
+        if !is_heard(senders, &change.id, origin, wanted.said_at) {
+            return Ok(());
+        }
         let follows = origin == Origin::House
             && serde_json::from_str::<Text>(json)
                 .is_ok_and(|text| self.follows_belief(&change.id, &text.pattern));
@@ -317,12 +325,16 @@ impl Enforcements {
             }
         }
         if made.as_house && matches!(origin, Origin::Peer(_)) {
-            self.disown(eyes.objects, &change.id).await?;
+            self.disown(senders, &change.id).await?;
         }
         if made.has {
             let why = |target: &Target, said_at| wanted.ends(target, said_at);
             self.withdraw(ACTOR, &source, Some(wanted.said_at), why)
                 .await?;
+        }
+        if origin == Origin::House && !follows {
+            // What waits to be made of others' older words was not heard, as this is newer.
+            self.overrule(&change.id, &source, &wanted).await?;
         }
         if news.len() + wanted.news.len() > Rule::ORDER_MAX {
             self.make(news).await?;
@@ -350,17 +362,50 @@ impl Enforcements {
         Ok(voices.into_iter().map(of).max().unwrap_or(0))
     }
 
+    /// What others said of an object before this house itself did counts no more: what was
+    /// made of it ends where the house's own word does not name it, or is not enforced.
+    async fn overrule(&self, id: &str, own: &str, wanted: &Wanted) -> Result<(), EnforceError> {
+        for source in self.sources_of(id).await? {
+            if source == own {
+                continue;
+            }
+            let why = |target: &Target, said_at| {
+                let ends = wanted
+                    .ends(target, said_at)
+                    .filter(|_| said_at < wanted.said_at);
+                ends.map(|why| format!("this house's own version of the indicator: {why}"))
+            };
+            self.withdraw(ACTOR, &source, Some(wanted.said_at), why)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// What was fetched used to count as this house's own word: what was made of it so goes,
     /// and the peer's word counts by the trust in the peer.
-    async fn disown(&self, objects: &Objects, id: &str) -> Result<(), FollowError> {
-        let origins = objects.origins(&[id.to_owned()]).await?;
-        if !origins.contains(&Origin::House) {
+    async fn disown(&self, senders: &Senders, id: &str) -> Result<(), FollowError> {
+        // Whoever else sent a newer version: what the house said it has said.
+        if senders.newest(id, Origin::House).is_none() {
             let why = "the indicator is the word of another house, not of this one";
             let why = |_: &Target, _| Some(why.to_owned());
             self.withdraw(ACTOR, &source_of(id, Origin::House), None, why)
                 .await?;
         }
         Ok(())
+    }
+
+    /// Versions of the indicator `id` were deleted: what they made goes; what is still said
+    /// by somebody stays.
+    async fn gone(&self, senders: &Senders, id: &str) -> Result<(), FollowError> {
+        for source in self.sources_of(id).await? {
+            let says = said_by(senders, id, &source);
+            let why = |_: &Target, said_at| {
+                let gone = says.is_none_or(|says| says < said_at);
+                gone.then(|| "the indicator was deleted".to_owned())
+            };
+            self.withdraw(ACTOR, &source, None, why).await?;
+        }
+        Ok(self.forget(senders, id).await?)
     }
 
     /// Makes what has gathered. More than nodes hold is told and left: the feed goes on.
@@ -385,26 +430,25 @@ impl Enforcements {
 
     /// What was deleted may be said anew, also in an older version. What was lifted because
     /// nobody believed it is not forgotten.
-    async fn forget(&self, id: &str) -> Result<(), EnforceError> {
-        let (from, to) = (format!("stix:{id}@"), format!("stix:{id}@~"));
-        let heard: Option<i64> = sqlx::query_scalar(
-            "SELECT MAX(said_at) FROM enforce_rule WHERE source >= $1 AND source < $2 AND spent = 0",
+    async fn forget(&self, senders: &Senders, id: &str) -> Result<(), EnforceError> {
+        let mut heard: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT source FROM enforce_rule WHERE source >= $1 AND source < $2 AND spent = 0 AND said_at > 0",
         )
-        .bind(&from)
-        .bind(&to)
-        .fetch_one(self.inner.db.pool())
+        .bind(format!("stix:{id}@"))
+        .bind(format!("stix:{id}@~"))
+        .fetch_all(self.inner.db.pool())
         .await?;
-        if heard.unwrap_or(0) == 0 {
+        heard.retain(|source| said_by(senders, id, source).is_none());
+        if heard.is_empty() {
             return Ok(());
         }
         let mut tx = self.inner.db.begin().await?;
-        sqlx::query(
-            "UPDATE enforce_rule SET said_at = 0 WHERE source >= $1 AND source < $2 AND spent = 0",
-        )
-        .bind(&from)
-        .bind(&to)
-        .execute(&mut *tx)
-        .await?;
+        for source in heard {
+            sqlx::query("UPDATE enforce_rule SET said_at = 0 WHERE source = $1 AND spent = 0")
+                .bind(source)
+                .execute(&mut *tx)
+                .await?;
+        }
         tx.commit().await?;
         Ok(())
     }
@@ -422,6 +466,23 @@ impl Enforcements {
 /// Names whoever says it, in the rows made from it.
 fn source_of(id: &str, origin: Origin) -> String {
     format!("stix:{id}@{origin}")
+}
+
+/// When the sender that `source` names said something of the object `id` last that is still
+/// there.
+fn said_by(senders: &Senders, id: &str, source: &str) -> Option<i64> {
+    let mut all = senders.of(id).iter();
+    all.find(|(origin, _)| source_of(id, *origin) == source)
+        .map(|(_, at)| *at)
+}
+
+/// Whether a word of `origin` on the object `id` counts: the newest of its sender, and not
+/// older than what this house says of the object itself.
+fn is_heard(senders: &Senders, id: &str, origin: Origin, said_at: i64) -> bool {
+    [origin, Origin::House]
+        .into_iter()
+        .filter_map(|of| senders.newest(id, of))
+        .all(|newest| newest <= said_at)
 }
 
 fn wanted(

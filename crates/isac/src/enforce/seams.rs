@@ -133,8 +133,20 @@ pub struct Fallen {
     pub why: String,
     /// Organisations that call it a false positive.
     pub disputes: i64,
-    /// Ids of the indicators, and when each said so, in microseconds.
-    pub said: Vec<(String, i64)>,
+    /// The indicators that name it, by object.
+    pub said: Vec<Uttered>,
+}
+
+/// What somebody said by an indicator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uttered {
+    /// The indicator's id.
+    pub object: String,
+    /// Who sent it, as sources of decisions name it: [`crate::objects::Origin`]; none: it is
+    /// not known yet.
+    pub sender: Option<String>,
+    /// When it says so (`modified`), in microseconds.
+    pub at: i64,
 }
 
 /// Knows what the house believes.

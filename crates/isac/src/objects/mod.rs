@@ -22,6 +22,7 @@ pub mod prepare;
 pub mod read;
 pub mod schema;
 pub mod search;
+pub mod senders;
 pub mod timeline;
 mod writer;
 
@@ -36,6 +37,7 @@ use uuid::Uuid;
 pub use collections::{Access, Collection, Right};
 pub use prepare::{Batch, Prepared, Refused};
 pub use read::{Change, Filter, Page, Row, VersionMatch, What};
+pub use senders::Senders;
 
 /// Pushes that wait for the writer; more wait at the door.
 const QUEUE_MAX: usize = 256;
@@ -145,6 +147,18 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// From [`Self::to_string`]; what cannot be read is nobody's whom anybody would trust.
+    pub(crate) fn from_text(text: &str) -> Self {
+        match (text, text.parse(), text.strip_prefix("peer:")) {
+            ("house", ..) => Self::House,
+            (_, Ok(org), _) => Self::Organisation(org),
+            (_, _, Some(digits)) => Self::Peer(Via::from_digits(digits).unwrap_or(Via(0))),
+            _ => Self::Peer(Via(0)),
+        }
+    }
+}
+
 impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -176,7 +190,10 @@ impl Via {
 
     /// As in the source column.
     fn from_column(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix(VIA_PREFIX)?;
+        Self::from_digits(text.strip_prefix(VIA_PREFIX)?)
+    }
+
+    fn from_digits(digits: &str) -> Option<Self> {
         // Written as the number's bits: half of all have the highest set.
         let bits = u64::from_str_radix(digits, 16).ok()?;
         Some(Self(bits as i64))
@@ -435,6 +452,7 @@ mod tests {
                 Origin::Peer(via) => source.via = Some(via),
             }
             assert_eq!(Origin::from_column(&source.column()), origin);
+            assert_eq!(Origin::from_text(&origin.to_string()), origin);
         }
         assert_eq!(Origin::from_column("nonsense"), Origin::Peer(Via(0)));
         assert_eq!(Origin::Peer(Via(-1)).to_string(), "peer:ffffffffffffffff");

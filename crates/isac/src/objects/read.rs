@@ -394,20 +394,6 @@ impl Objects {
         Ok(page_of(rows, false).rows)
     }
 
-    /// From whom the latest versions of the objects `ids` are here, each once.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn origins(&self, ids: &[String]) -> Result<Vec<Origin>, ObjectsError> {
-        let mut origins = Vec::new();
-        for (origin, _) in sayings(&self.inner.db, ids).await? {
-            if !origins.contains(&origin) {
-                origins.push(origin);
-            }
-        }
-        Ok(origins)
-    }
-
     /// Whether `collection` has any version of the object `id` up to `clearance`.
     ///
     /// # Errors
@@ -599,37 +585,6 @@ impl Objects {
         });
         Ok(gone.len() as u64)
     }
-}
-
-/// Who says the objects `ids`, and in which words: their latest versions in every collection.
-///
-/// # Errors
-/// When the database fails.
-pub(crate) async fn sayings(
-    db: &store::Db,
-    ids: &[String],
-) -> Result<Vec<(Origin, String)>, ObjectsError> {
-    const TOGETHER: usize = 200;
-    let mut all = Vec::new();
-    for some in ids.chunks(TOGETHER) {
-        let marks: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
-        let marks = marks.join(",");
-        let sql = format!(
-            "SELECT id, source, json FROM isac_object WHERE id_hash IN ({marks}) AND (place & 1) = 1
-             UNION ALL SELECT o.id, h.source, o.json FROM isac_object o JOIN isac_held h ON h.object = o.seq WHERE o.id_hash IN ({marks}) AND (o.place & 1) = 1"
-        );
-        let mut query = sqlx::query_as::<_, (String, String, String)>(AssertSqlSafe(sql));
-        for id in some {
-            query = query.bind(hash64(id.as_bytes()));
-        }
-        let rows = query.fetch_all(db.pool()).await?;
-        all.extend(
-            rows.into_iter()
-                .filter(|(id, _, _)| some.contains(id))
-                .map(|(_, source, json)| (Origin::from_column(&source), json)),
-        );
-    }
-    Ok(all)
 }
 
 /// The first rows of several index ranges together, in order, or from the end.

@@ -56,8 +56,10 @@ pub struct Decay {
 /// What one source says about a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// Who says so: an organisation's id, a peer, the house.
+    /// Who says so: the author that it names, or whoever sent it if it names none.
     pub source: String,
+    /// Who sent it here: `house`, an organisation's id, `peer:…`.
+    pub sender: String,
     /// The object that says so.
     pub object: String,
     /// Its confidence, 0 to 100; `None`: not stated.
@@ -68,7 +70,7 @@ pub struct Claim {
     pub seen_at: i64,
     /// When it ends, in microseconds.
     pub until: Option<i64>,
-    /// Taken back.
+    /// Taken back by its sender, or replaced by what the house said of the object since.
     pub revoked: bool,
 }
 
@@ -209,6 +211,7 @@ mod tests {
     fn claim(source: &str, confidence: u8, days_ago: i64) -> Claim {
         Claim {
             source: source.to_owned(),
+            sender: source.to_owned(),
             object: "indicator--x".to_owned(),
             confidence: Some(confidence),
             said_at: NOW - days_ago * 86_400_000_000,

@@ -2,6 +2,14 @@
 //! source's word, and publishes what the house believes of a pattern that several name,
 //! that somebody disputes, or that has aged away.
 //!
+//! A claim belongs to whoever sent it: an organisation, a peer, this house. Several may send
+//! an object under the same id and author; a newer version, also one that takes it back,
+//! changes the claim of its own sender alone, since authors are what anybody may write into
+//! an object. So a revocation by somebody who never claimed it takes nothing from anybody:
+//! who holds another's word wrong says so by an opinion. This house's own version alone
+//! replaces what others said of the object before it, until they say so anew.
+//! Sources are counted by author all the same: one word that comes by several ways is one.
+//!
 //! What is believed stands in the collection [`ALIAS`] as an indicator of the house, one
 //! for a pattern, whatever it is called elsewhere. The place in the feed is kept in the
 //! transaction that acts on it; what is published afterwards has an id and a version
@@ -19,7 +27,9 @@ use super::belief::{Belief, Claim, Decay};
 use super::{ShareError, Sharing};
 use crate::objects::collections::ROOT;
 use crate::objects::read::{Change, What};
-use crate::objects::{Collection, Objects, ObjectsError, Source, hash64, import, prepare};
+use crate::objects::{
+    Collection, Objects, ObjectsError, Origin, Source, hash64, import, prepare, senders,
+};
 use crate::stix::{Tlp, time};
 
 /// Alias of the collection of beliefs.
@@ -36,6 +46,12 @@ const PATTERN_CHARS_MAX: usize = 10_000;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Place in the feed.
 const MARK: &str = "claims";
+/// Objects at once whose claims were kept without their senders, and get them.
+const UNSENT: i64 = 1_000;
+/// As [`Claim::sender`]: this house.
+pub(super) const HOUSE: &str = "house";
+/// How the sender begins of claims that were kept without one.
+const UNKNOWN: &str = "unknown:";
 
 /// A belief as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,30 +136,73 @@ impl Sharing {
         let (_, rules) = self.decay().await?;
         let own = own_collection(objects).await?;
         loop {
+            let (found, left) = self.find_senders(&rules, own.number).await?;
+            self.hear(objects, &rules, own.number, left).await?;
+            self.age(&rules).await?;
+            self.publish(objects, &own).await?;
+            if found > 0 {
+                tracing::info!(found, left, "Looked up who sent what is claimed");
+            }
+            if !left {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Acts on what has come; `unsent`: of some claims it is not known yet who sent them.
+    async fn hear(
+        &self,
+        objects: &Objects,
+        rules: &Decay,
+        own: i64,
+        unsent: bool,
+    ) -> Result<(), ShareError> {
+        loop {
             let after = self.place(MARK).await?;
             let changes = objects.changes(after, CHANGES).await?;
             let Some(last) = changes.last().map(|change| change.seq) else {
-                break;
+                return Ok(());
             };
             let mut tx = self.db().begin().await?;
             let mut touched = BTreeSet::new();
             // Of its own words the house hears only what is held of them.
-            let heard = |one: &&Change| one.collection != own.number || one.kind == "opinion";
+            let heard = |one: &&Change| one.collection != own || one.kind == "opinion";
             for change in changes.iter().filter(heard) {
-                // The same word of the same author, by another way, is no further witness.
-                if matches!(change.what, What::Added { again: true, .. }) {
-                    continue;
+                if unsent && change.kind == "indicator" {
+                    find_senders_of(&mut tx, own, &change.id, &mut touched).await?;
                 }
-                heed(&mut tx, own.number, change, &mut touched).await?;
+                heed(&mut tx, own, change, &mut touched).await?;
             }
             for id in touched {
-                self.weigh(&mut tx, &rules, id).await?;
+                self.weigh(&mut tx, rules, id).await?;
             }
             keep_place(&mut tx, MARK, last).await?;
             tx.commit().await?;
         }
-        self.age(&rules).await?;
-        self.publish(objects, &own).await
+    }
+
+    /// Gives claims their senders that were kept without, a step of them: how many objects,
+    /// and whether there are more.
+    async fn find_senders(&self, rules: &Decay, own: i64) -> Result<(usize, bool), ShareError> {
+        let objects: Vec<(String,)> =
+            sqlx::query_as("SELECT object FROM share_claim_unsent ORDER BY object LIMIT $1")
+                .bind(UNSENT)
+                .fetch_all(self.db().pool())
+                .await?;
+        if objects.is_empty() {
+            return Ok((0, false));
+        }
+        let mut tx = self.db().begin().await?;
+        let mut touched = BTreeSet::new();
+        for (object,) in &objects {
+            find_senders_of(&mut tx, own, object, &mut touched).await?;
+        }
+        for id in touched {
+            self.weigh(&mut tx, rules, id).await?;
+        }
+        tx.commit().await?;
+        let more = i64::try_from(objects.len()).unwrap_or(UNSENT) == UNSENT;
+        Ok((objects.len(), more))
     }
 
     /// Weighs again what is due.
@@ -189,7 +248,12 @@ impl Sharing {
                 .await?;
             return Ok(());
         };
-        let tlp = rows.iter().map(|row| row.8).max().unwrap_or_default();
+        // What is taken back closes nothing.
+        let counts = |row: &&ClaimRow| row.7 == 0;
+        let tlp = match rows.iter().filter(counts).map(|row| row.8).max() {
+            Some(tlp) => tlp,
+            None => rows.iter().map(|row| row.8).max().unwrap_or_default(),
+        };
         let claims: Vec<Claim> = rows.into_iter().map(claim_of).collect();
         let (disputes,): (i64,) = sqlx::query_as(COUNT_DISPUTES)
             .bind(id)
@@ -342,8 +406,7 @@ impl Sharing {
             .fetch_all(self.db().pool())
             .await?;
         let disputes: Vec<(String, String, i64)> = sqlx::query_as(
-            "SELECT d.source, d.opinion, d.at FROM share_dispute d JOIN share_claim c ON c.object = d.object
-             WHERE c.pattern_hash = $1 ORDER BY d.at LIMIT $2",
+            "SELECT source, opinion, at FROM share_dispute WHERE object IN (SELECT object FROM share_claim WHERE pattern_hash = $1) ORDER BY at LIMIT $2",
         )
         .bind(id)
         .bind(CLAIMS_MAX)
@@ -384,20 +447,28 @@ pub(crate) async fn keep_place(tx: &mut Tx, name: &str, value: i64) -> Result<()
     Ok(())
 }
 
-pub(super) type ClaimRow = (String, String, String, i64, i64, i64, i64, i64, i64);
+/// Pattern, author, object, confidence, said, seen, until, revoked, marking, sender.
+pub(super) type ClaimRow = (String, String, String, i64, i64, i64, i64, i64, i64, String);
 type BeliefRow = (i64, String, i64, i64, i64, i64, i64, i64);
 
-pub(super) const SELECT_CLAIMS: &str = "SELECT pattern, source, object, confidence, said_at, seen_at, until, revoked, tlp FROM share_claim WHERE pattern_hash = $1 ORDER BY object, source LIMIT $2";
+/// Claims on a pattern, the surest first: of more than are counted, those are left out that
+/// say least, so that nobody buries another's word under many of their own. What this house
+/// said of an object since replaces it.
+pub(super) const SELECT_CLAIMS: &str = "SELECT c.pattern, c.source, c.object, c.confidence, c.said_at, c.seen_at, c.until,
+  CASE WHEN c.sender <> 'house' AND EXISTS (SELECT 1 FROM share_claim h WHERE h.object = c.object AND h.sender = 'house' AND h.said_at > c.said_at) THEN 1 ELSE c.revoked END AS gone,
+  c.tlp, c.sender FROM share_claim c WHERE c.pattern_hash = $1
+  ORDER BY gone, CASE WHEN c.confidence < 0 THEN 50 ELSE c.confidence END DESC, c.object, c.sender LIMIT $2";
 
 pub(super) fn claim_of(row: ClaimRow) -> Claim {
     Claim {
         source: row.1,
+        sender: row.9,
         object: row.2,
         confidence: u8::try_from(row.3).ok(),
         said_at: row.4,
         seen_at: row.5,
         until: (row.6 > 0).then_some(row.6),
-        revoked: row.7 == 1,
+        revoked: row.7 != 0,
     }
 }
 
@@ -465,25 +536,23 @@ async fn heed(
     touched: &mut BTreeSet<i64>,
 ) -> Result<(), ShareError> {
     match (&change.what, change.kind.as_str()) {
-        (What::Gone, "indicator") => {
-            let rows: Vec<(i64,)> =
-                sqlx::query_as("SELECT DISTINCT pattern_hash FROM share_claim WHERE object = $1")
-                    .bind(&change.id)
-                    .fetch_all(&mut **tx)
-                    .await?;
-            touched.extend(rows.into_iter().map(|row| row.0));
-            sqlx::query("DELETE FROM share_claim WHERE object = $1")
-                .bind(&change.id)
-                .execute(&mut **tx)
-                .await?;
-            Ok(())
-        }
+        (What::Gone, "indicator") => from_store(tx, own, &change.id, touched).await,
         (
             What::Added {
-                json, tlp, source, ..
+                json, tlp, origin, ..
             },
             "indicator",
-        ) => claimed(tx, change, json, *tlp, *source, touched).await,
+        ) => {
+            let word = Word {
+                seq: change.seq,
+                origin: *origin,
+                tlp: *tlp,
+                json,
+            };
+            claimed(tx, &change.id, &word, touched).await
+        }
+        // What is sent again is another's claim, but the same sighting and the same opinion.
+        (What::Added { again: true, .. }, _) => Ok(()),
         (What::Added { json, source, .. }, "sighting") => seen(tx, json, *source, touched).await,
         (What::Added { json, source, .. }, "opinion") => {
             disputed(tx, own, json, *source, touched).await
@@ -498,12 +567,12 @@ fn source_of(object: &Value, source: Option<OrgId>) -> String {
     said_by(object["created_by_ref"].as_str(), source.as_deref())
 }
 
-/// The source of what names `author` and came from the organisation `sender`.
+/// The source of what names `author` and came from `sender`; none: from this house.
 pub(super) fn said_by(author: Option<&str>, sender: Option<&str>) -> String {
     match (author, sender) {
         (Some(author), _) => author.chars().take(60).collect(),
-        (None, Some(org)) => org.to_owned(),
-        (None, None) => "house".to_owned(),
+        (None, Some(sender)) => sender.to_owned(),
+        (None, None) => HOUSE.to_owned(),
     }
 }
 
@@ -511,55 +580,134 @@ fn moment(value: &Value) -> Option<i64> {
     time::parse(value.as_str()?)
 }
 
+/// One sender's word on an object.
+struct Word<'a> {
+    seq: i64,
+    origin: Origin,
+    tlp: Tlp,
+    json: &'a str,
+}
+
+/// Keeps what a sender says of the object `id`: in place of what it said before.
 async fn claimed(
     tx: &mut Tx,
-    change: &Change,
-    text: &str,
-    tlp: Tlp,
-    source: Option<OrgId>,
+    id: &str,
+    word: &Word<'_>,
     touched: &mut BTreeSet<i64>,
 ) -> Result<(), ShareError> {
-    let object: Value = serde_json::from_str(text).unwrap_or_default();
-    let Some(pattern) = object["pattern"].as_str() else {
-        return Ok(());
-    };
-    if object["pattern_type"] != "stix" || pattern.chars().count() > PATTERN_CHARS_MAX {
-        return Ok(());
-    }
-    let id = hash_of(pattern);
-    let source = source_of(&object, source);
-    let said_at = moment(&object["modified"]).unwrap_or(change.seq);
+    let object: Value = serde_json::from_str(word.json).unwrap_or_default();
+    let sender = word.origin.to_string();
+    let said_at = moment(&object["modified"]).unwrap_or(word.seq);
     // An object that changed its mind is no longer a claim on what it said before.
     let before: Option<(i64, i64)> = sqlx::query_as(
-        "SELECT pattern_hash, said_at FROM share_claim WHERE object = $1 AND source = $2",
+        "SELECT pattern_hash, said_at FROM share_claim WHERE object = $1 AND sender = $2",
     )
-    .bind(&change.id)
-    .bind(&source)
+    .bind(id)
+    .bind(&sender)
     .fetch_optional(&mut **tx)
     .await?;
     if before.is_some_and(|(_, at)| at > said_at) {
         return Ok(());
     }
     touched.extend(before.map(|(before, _)| before));
-    touched.insert(id);
+    if word.origin == Origin::House {
+        // It replaces what others said, whatever that was about.
+        touched.extend(patterns_of(tx, id).await?.into_iter().map(|row| row.0));
+    }
+    let pattern = object["pattern"].as_str().filter(|text| {
+        object["pattern_type"] == "stix" && text.chars().count() <= PATTERN_CHARS_MAX
+    });
+    let Some(pattern) = pattern else {
+        if before.is_some() {
+            sqlx::query("DELETE FROM share_claim WHERE object = $1 AND sender = $2")
+                .bind(id)
+                .bind(&sender)
+                .execute(&mut **tx)
+                .await?;
+        }
+        return Ok(());
+    };
+    let hash = hash_of(pattern);
+    touched.insert(hash);
+    let author = object["created_by_ref"].as_str();
     sqlx::query(
-        "INSERT INTO share_claim (object, source, pattern_hash, pattern, confidence, said_at, seen_at, until, revoked, tlp)
-         VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9)
-         ON CONFLICT (object, source) DO UPDATE SET pattern_hash = excluded.pattern_hash, pattern = excluded.pattern, confidence = excluded.confidence,
-           said_at = excluded.said_at, until = excluded.until, revoked = excluded.revoked, tlp = excluded.tlp",
+        "INSERT INTO share_claim (object, sender, source, pattern_hash, pattern, confidence, said_at, seen_at, until, revoked, tlp)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10)
+         ON CONFLICT (object, sender) DO UPDATE SET source = excluded.source, pattern_hash = excluded.pattern_hash, pattern = excluded.pattern,
+           confidence = excluded.confidence, said_at = excluded.said_at, until = excluded.until, revoked = excluded.revoked, tlp = excluded.tlp",
     )
-    .bind(&change.id)
-    .bind(source)
     .bind(id)
+    .bind(&sender)
+    .bind(said_by(author, Some(&sender)))
+    .bind(hash)
     .bind(pattern)
     .bind(object["confidence"].as_i64().filter(|value| (0..=100).contains(value)).unwrap_or(-1))
     .bind(said_at)
     .bind(moment(&object["valid_until"]).unwrap_or(0))
     .bind(i64::from(object["revoked"] == Value::Bool(true)))
-    .bind(i64::from(tlp as u8))
+    .bind(i64::from(word.tlp as u8))
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Reads anew what everybody says of the object `id` who still says something of it.
+async fn from_store(
+    tx: &mut Tx,
+    own: i64,
+    id: &str,
+    touched: &mut BTreeSet<i64>,
+) -> Result<(), ShareError> {
+    let rows: Vec<(i64, i64)> =
+        sqlx::query_as("SELECT pattern_hash, seen_at FROM share_claim WHERE object = $1")
+            .bind(id)
+            .fetch_all(&mut **tx)
+            .await?;
+    let seen_at = rows.iter().map(|row| row.1).max().unwrap_or(0);
+    touched.extend(rows.into_iter().map(|row| row.0));
+    sqlx::query("DELETE FROM share_claim WHERE object = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    for word in senders::words(tx, id, own).await? {
+        let word = Word {
+            seq: word.seq,
+            origin: word.origin,
+            tlp: word.tlp,
+            json: &word.json,
+        };
+        claimed(tx, id, &word, touched).await?;
+    }
+    if seen_at > 0 {
+        sqlx::query("UPDATE share_claim SET seen_at = $2 WHERE object = $1")
+            .bind(id)
+            .bind(seen_at)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Gives the claims by the object `id` their senders, if they were kept without.
+async fn find_senders_of(
+    tx: &mut Tx,
+    own: i64,
+    id: &str,
+    touched: &mut BTreeSet<i64>,
+) -> Result<(), ShareError> {
+    let done = sqlx::query("DELETE FROM share_claim_unsent WHERE object = $1")
+        .bind(id)
+        .execute(&mut **tx)
+        .await?;
+    if done.rows_affected() == 0 {
+        return Ok(());
+    }
+    from_store(tx, own, id, touched).await
+}
+
+/// Whether it is not known yet who sent a claim.
+pub(super) fn is_unknown(sender: &str) -> bool {
+    sender.starts_with(UNKNOWN)
 }
 
 async fn patterns_of(tx: &mut Tx, object: &str) -> Result<Vec<(i64,)>, ShareError> {

@@ -8,12 +8,12 @@ use base::Timestamp;
 
 use super::belief::{Belief as Weight, Claim, Decay};
 use super::claims::{
-    CLAIMS_MAX, COUNT_DISPUTES, ClaimRow, SELECT_CLAIMS, claim_of, hash_of, kind_of, own_word_on,
-    said_by,
+    CLAIMS_MAX, COUNT_DISPUTES, ClaimRow, HOUSE, SELECT_CLAIMS, claim_of, hash_of, is_unknown,
+    kind_of, own_word_on, said_by,
 };
 use super::{ShareError, Sharing};
-use crate::enforce::seams::{Belief, Beliefs, Fallen, Said, SeamError};
-use crate::objects::read::sayings;
+use crate::enforce::seams::{Belief, Beliefs, Fallen, Said, SeamError, Uttered};
+use crate::objects::senders::senders;
 use crate::objects::{Origin, Via};
 
 /// Patterns that are asked about by one statement.
@@ -100,9 +100,16 @@ impl Sharing {
         }
         if !own {
             // It may not have been weighed yet.
-            claims.retain(|claim| claim.object != said.object);
+            let sender = said.sender.as_deref().unwrap_or(HOUSE);
+            claims.retain(|claim| claim.object != said.object || claim.sender != sender);
+            for claim in &mut claims {
+                // The house's own word replaces what others said of the object before.
+                let older = claim.object == said.object && claim.said_at < said.at;
+                claim.revoked |= sender == HOUSE && older;
+            }
             claims.push(Claim {
                 source: said_by(said.author.as_deref(), said.sender.as_deref()),
+                sender: sender.to_owned(),
                 object: said.object.clone(),
                 confidence: said.confidence,
                 said_at: said.at,
@@ -148,21 +155,27 @@ impl Sharing {
         .await?;
         let mut fallen = Vec::with_capacity(rows.len());
         for (id, pattern, confidence, sources, disputes, fall) in rows {
-            let mut said: Vec<(String, i64)> = sqlx::query_as(
-                "SELECT object, MAX(said_at) FROM share_claim WHERE pattern_hash = $1 GROUP BY object ORDER BY object LIMIT $2",
+            let rows: Vec<(String, String, i64)> = sqlx::query_as(
+                "SELECT object, sender, said_at FROM share_claim WHERE pattern_hash = $1 ORDER BY object, sender LIMIT $2",
             )
             .bind(id)
             .bind(CLAIMS_MAX)
             .fetch_all(self.db().pool())
             .await?;
-            said.push((own_word_on(&pattern), fall));
+            let own = (own_word_on(&pattern), HOUSE.to_owned(), fall);
+            let said = rows.into_iter().chain([own]);
+            let said = said.map(|(object, sender, at)| Uttered {
+                object,
+                sender: (!is_unknown(&sender)).then_some(sender),
+                at,
+            });
             let confidence = u8::try_from(confidence).unwrap_or_default();
             fallen.push(Fallen {
                 id,
                 fall,
                 why: why(&rules, &pattern, confidence, sources, disputes),
                 disputes,
-                said,
+                said: said.collect(),
             });
         }
         Ok(fallen)
@@ -201,8 +214,7 @@ impl Beliefs for Sharing {
     }
 
     async fn voices(&self, pattern: &str) -> Result<Vec<Origin>, SeamError> {
-        let of = hash_of(pattern);
-        let (claims, _) = self.claims_on(of).await?;
+        let (claims, _) = self.claims_on(hash_of(pattern)).await?;
         let now = self.now().micros();
         let counts = |claim: &Claim| {
             let over = claim
@@ -210,26 +222,24 @@ impl Beliefs for Sharing {
                 .is_some_and(|until| until <= now && claim.seen_at <= until);
             !claim.revoked && !over
         };
-        let mut objects: Vec<String> = claims
-            .into_iter()
-            .filter(counts)
-            .map(|claim| claim.object)
-            .collect();
-        objects.sort();
-        objects.dedup();
-        let said = sayings(self.db(), &objects)
-            .await
-            .map_err(ShareError::from)?;
-        // Whoever holds another text under the same id has not said this.
-        let says = |text: &str| {
-            let object: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-            object["revoked"] != true && object["pattern"].as_str().map(hash_of) == Some(of)
-        };
-        Ok(said
-            .into_iter()
-            .filter(|(_, text)| says(text))
-            .map(|(origin, _)| origin)
-            .collect())
+        let mut voices = Vec::new();
+        for claim in claims.iter().filter(|claim| counts(claim)) {
+            // Nobody is asked twice, and of few only it is not known yet.
+            let origins = match is_unknown(&claim.sender) {
+                false => vec![Origin::from_text(&claim.sender)],
+                true => {
+                    let ids = std::slice::from_ref(&claim.object);
+                    let sent = senders(self.db(), ids).await.map_err(ShareError::from)?;
+                    sent.of(&claim.object).iter().map(|sent| sent.0).collect()
+                }
+            };
+            for origin in origins {
+                if !voices.contains(&origin) {
+                    voices.push(origin);
+                }
+            }
+        }
+        Ok(voices)
     }
 
     async fn heeded(&self, fallen: &[Fallen]) -> Result<(), SeamError> {

@@ -171,6 +171,37 @@ CREATE TABLE share_decay (
 );
 ",
         },
+        Step {
+            version: 5,
+            name: "a claim is its sender's",
+            // Who sent what was claimed so far stands in the store of objects, and is looked up
+            // there by and by (`claims`): until then the rows count as they did.
+            sql: "
+CREATE TABLE share_claim_sent (
+    object TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    source TEXT NOT NULL,
+    pattern_hash BIGINT NOT NULL,
+    pattern TEXT NOT NULL,
+    confidence BIGINT NOT NULL,
+    said_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    until BIGINT NOT NULL,
+    revoked BIGINT NOT NULL,
+    tlp BIGINT NOT NULL,
+    PRIMARY KEY (object, sender)
+);
+INSERT INTO share_claim_sent (object, sender, source, pattern_hash, pattern, confidence, said_at, seen_at, until, revoked, tlp)
+    SELECT object, 'unknown:' || source, source, pattern_hash, pattern, confidence, said_at, seen_at, until, revoked, tlp FROM share_claim;
+DROP TABLE share_claim;
+ALTER TABLE share_claim_sent RENAME TO share_claim;
+CREATE INDEX share_claim_pattern ON share_claim (pattern_hash);
+CREATE TABLE share_claim_unsent (
+    object TEXT PRIMARY KEY
+);
+INSERT INTO share_claim_unsent (object) SELECT DISTINCT object FROM share_claim;
+",
+        },
     ],
 };
 

@@ -119,6 +119,30 @@ impl House {
             .expect("followed");
     }
 
+    /// What is said of that object since, by a newer version.
+    fn newer(&self, of: &Value, more: Value) -> Value {
+        use base::Clock as _;
+        let mut object = of.clone();
+        object["modified"] = isac::stix::time::format(self.clock.now().micros()).into();
+        for (name, value) in more.as_object().into_iter().flatten() {
+            object[name] = value.clone();
+        }
+        object
+    }
+
+    /// What is believed of the only pattern: confidence, whether it stands, and its claims by
+    /// sender, as revoked or not.
+    async fn believed(&self) -> (u8, bool, Vec<(String, bool)>) {
+        let (id,): (i64,) = sqlx::query_as("SELECT id FROM share_belief")
+            .fetch_one(self.db.pool())
+            .await
+            .expect("one belief");
+        let found = self.sharing.believed(id).await.expect("read");
+        let (belief, claims, _) = found.expect("there");
+        let claims = claims.into_iter().map(|one| (one.sender, one.revoked));
+        (belief.confidence, belief.stands, claims.collect())
+    }
+
     /// What was decided on an address: state, confidence, source.
     async fn on(&self, of: u32) -> Vec<(State, u8, String)> {
         let page = self
@@ -232,6 +256,18 @@ async fn of_several_that_hold_an_object_the_most_trusted_is_heard() {
             states(&found),
             [(State::Active, 100), (State::Proposed, 50)]
         );
+        // Each takes back its own, and nobody another's.
+        let third = house.indicator(4, 1, 4);
+        house.put(fetched(NATION), &third).await;
+        house.put(sent(member), &third).await;
+        let revoked = house.newer(&third, json!({"revoked": true}));
+        house.put(fetched(NATION), &revoked).await;
+        let found = house.on(4).await;
+        assert_eq!(
+            states(&found),
+            [(State::Rejected, 50), (State::Active, 100)],
+            "{found:?}"
+        );
         // What the house says itself needs nobody else's word.
         let third = house.indicator(3, 1, 3);
         house.put(Source::house("test"), &third).await;
@@ -252,8 +288,8 @@ async fn of_several_that_hold_an_object_the_most_trusted_is_heard() {
             .expect("deleted");
         house.follow().await;
         assert!(house.on(1).await.iter().all(|one| one.0 != State::Active));
-        let origins = house.objects.origins(&[id.to_owned()]).await;
-        assert!(origins.expect("read").is_empty());
+        let senders = house.objects.senders(&[id.to_owned()]).await;
+        assert!(senders.expect("read").of(id).is_empty());
     })
     .await;
 }
@@ -333,4 +369,281 @@ async fn what_was_enforced_in_the_houses_name_is_put_right_by_the_next_word() {
         );
     })
     .await;
+}
+
+/// Whose word an object is: a member's, another member's, a peer's, the house's.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_back_what_another_said() {
+    both(async |house| {
+        let (one, other) = (OrgId::generate(), OrgId::generate());
+        let word = house.indicator(1, 1, 1);
+        house.put(sent(one), &word).await;
+        let active = [(State::Active, 100)];
+        assert_eq!(states(&house.on(1).await), active);
+        // Under its id and author, newer: taken back, doubted, called good, about another
+        // thing, later; by a member, and by a peer that is believed as much as can be.
+        let by_all = By {
+            user: UserId::generate(),
+            request: None,
+        };
+        house
+            .sharing
+            .set_trust_in_peer(&by_all, "nation", NATION, 100)
+            .await
+            .expect("in force");
+        for more in [
+            json!({"confidence": 1}),
+            json!({"indicator_types": ["benign"]}),
+            json!({"pattern": "[ipv4-addr:value = '198.51.100.250']", "confidence": 1}),
+            json!({"valid_from": "2030-01-01T00:00:00.000Z"}),
+            json!({"revoked": true}),
+        ] {
+            for source in [sent(other), fetched(NATION)] {
+                let newer = house.newer(&word, more.clone());
+                house.put(source, &newer).await;
+                let found = house.on(1).await;
+                let of_one = found.iter().filter(|row| row.2.ends_with(&one.to_string()));
+                let of_one: Vec<_> = of_one.cloned().collect();
+                assert_eq!(states(&of_one), active, "{more}: {found:?}");
+            }
+        }
+        let id = word["id"].as_str().expect("an id");
+        let claims: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT sender, revoked FROM share_claim WHERE object = $1 ORDER BY revoked",
+        )
+        .bind(id)
+        .fetch_all(house.db.pool())
+        .await
+        .expect("claims");
+        assert_eq!(claims.len(), 3, "{claims:?}");
+        assert_eq!(claims[0], (one.to_string(), 0));
+        assert!(claims[1..].iter().all(|claim| claim.1 == 1), "{claims:?}");
+        // Its own does.
+        let newer = house.newer(&word, json!({"revoked": true}));
+        house.put(sent(one), &newer).await;
+        let found = house.on(1).await;
+        assert!(found.iter().all(|row| row.0 != State::Active), "{found:?}");
+    })
+    .await;
+}
+
+/// The same word of one author that comes by several ways is one, for as long as anybody
+/// brings it.
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_are_no_witnesses_and_each_stands_for_itself() {
+    both(async |house| {
+        let word = house.newer(&house.indicator(1, 1, 1), json!({"confidence": 60}));
+        for url in OTHERS {
+            house.put(fetched(url), &word).await;
+        }
+        let (confidence, stands, claims) = house.believed().await;
+        assert_eq!((confidence, stands, claims.len()), (60, true, 4));
+        let revoked = house.newer(&word, json!({"revoked": true}));
+        for (count, url) in (1..).zip(OTHERS) {
+            house.put(fetched(url), &revoked).await;
+            let (_, stands, claims) = house.believed().await;
+            let gone = claims.iter().filter(|claim| claim.1).count();
+            assert_eq!((gone, stands), (count, count < 4), "{claims:?}");
+        }
+    })
+    .await;
+}
+
+/// An operator's version replaces what others said before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_houses_own_version_replaces_what_others_said_until_they_say_so_anew() {
+    both(async |house| {
+        let member = OrgId::generate();
+        let word = house.indicator(1, 1, 1);
+        house.put(sent(member), &word).await;
+        house.put(fetched(NATION), &word).await;
+        assert_eq!(
+            states(&house.on(1).await),
+            [(State::Active, 100), (State::Proposed, 50)]
+        );
+        let revoked = house.newer(&word, json!({"revoked": true}));
+        house
+            .put(Source::person(UserId::generate(), None), &revoked)
+            .await;
+        let ended = [(State::Lifted, 100), (State::Rejected, 50)];
+        assert_eq!(states(&house.on(1).await), ended);
+        let (_, stands, claims) = house.believed().await;
+        assert!(!stands && claims.iter().all(|claim| claim.1), "{claims:?}");
+        // The same again, from elsewhere: nothing.
+        let elsewhere = house
+            .objects
+            .create_collection("elsewhere", "", None, &[], &Source::house("test"))
+            .await
+            .expect("a collection");
+        let again = prepare::object(&word.to_string()).expect("good");
+        house
+            .objects
+            .put(&elsewhere, sent(OrgId::generate()), vec![again], None)
+            .await
+            .expect("stored");
+        house
+            .sharing
+            .believe(&house.objects)
+            .await
+            .expect("weighed");
+        house.follow().await;
+        assert_eq!(states(&house.on(1).await), ended);
+        // Anew it counts.
+        let anew = house.newer(&word, json!({}));
+        house.put(sent(member), &anew).await;
+        let found = house.on(1).await;
+        assert!(found.iter().any(|row| row.0 == State::Active), "{found:?}");
+        let (confidence, stands, _) = house.believed().await;
+        assert!(stands && confidence == 100);
+    })
+    .await;
+}
+
+/// What one sender's versions are deleted of is still said by another.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_in_one_place_is_still_said_in_another() {
+    both(async |house| {
+        let (one, other) = (OrgId::generate(), OrgId::generate());
+        let word = house.indicator(1, 1, 1);
+        house.put(sent(one), &word).await;
+        let theirs = house
+            .objects
+            .create_collection("theirs", "", None, &[], &Source::house("test"))
+            .await
+            .expect("a collection");
+        let newer = house.newer(&word, json!({}));
+        let prepared = prepare::object(&newer.to_string()).expect("good");
+        house
+            .objects
+            .put(&theirs, sent(other), vec![prepared], None)
+            .await
+            .expect("stored");
+        house.follow().await;
+        house
+            .sharing
+            .believe(&house.objects)
+            .await
+            .expect("weighed");
+        assert_eq!(house.on(1).await.len(), 2);
+        let id = word["id"].as_str().expect("an id");
+        let (by, all) = (Source::house("test"), Filter::default());
+        house
+            .objects
+            .delete(&theirs, Tlp::Red, id, &all, &by)
+            .await
+            .expect("deleted");
+        house.follow().await;
+        house
+            .sharing
+            .believe(&house.objects)
+            .await
+            .expect("weighed");
+        assert_eq!(
+            states(&house.on(1).await),
+            [(State::Active, 100), (State::Lifted, 100)]
+        );
+        let (_, stands, claims) = house.believed().await;
+        assert!(stands);
+        assert_eq!(claims, [(one.to_string(), false)]);
+    })
+    .await;
+}
+
+/// Claims that were kept by author alone are given to those who sent them.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_of_before_get_their_senders() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_seconds(1_795_222_800)));
+        let before = store::Migrations {
+            domain: isac::share::MIGRATIONS.domain,
+            steps: &isac::share::MIGRATIONS.steps[..4],
+        };
+        let old = [
+            web::MIGRATIONS,
+            isac::MIGRATIONS,
+            before,
+            isac::enforce::MIGRATIONS,
+        ];
+        let db = fresh_with_clock(backend, clock.clone(), &old).await;
+        let objects = Objects::open((*db).clone()).await.expect("a store");
+        let here = objects
+            .create_collection("here", "", Some("here"), &[], &Source::house("test"))
+            .await
+            .expect("a collection");
+        let nodes = Arc::new(Nodes::default());
+        let sharing = Sharing::new((*db).clone(), db.vault(), Arc::new(NoMembers));
+        let enforcements = Enforcements::new((*db).clone(), nodes.clone(), nodes);
+        let house = House {
+            clock,
+            objects,
+            sharing,
+            enforcements,
+            here,
+            db,
+        };
+        let (one, other) = (OrgId::generate(), OrgId::generate());
+        let word = house.indicator(1, 1, 1);
+        let mut put = Vec::new();
+        put.push((sent(one), word.clone()));
+        house.clock.advance(Duration::from_secs(1));
+        put.push((sent(other), house.newer(&word, json!({"revoked": true}))));
+        for (source, object) in put {
+            let prepared = prepare::object(&object.to_string()).expect("good");
+            let done = house.objects.put(&house.here, source, vec![prepared], None);
+            done.await.expect("stored");
+        }
+        // As it was kept: the other's revocation stood for all of the author.
+        let pattern = word["pattern"].as_str().expect("a pattern");
+        let hash = hash_of(pattern);
+        let mut tx = house.db.begin().await.expect("begun");
+        sqlx::query("INSERT INTO share_claim (object, source, pattern_hash, pattern, confidence, said_at, seen_at, until, revoked, tlp) VALUES ($1, $2, $3, $4, 100, 1795222801000000, 7, 0, 1, 1)")
+            .bind(word["id"].as_str())
+            .bind(word["created_by_ref"].as_str())
+            .bind(hash)
+            .bind(pattern)
+            .execute(&mut *tx)
+            .await
+            .expect("a claim of before");
+        sqlx::query("INSERT INTO share_mark (name, value) VALUES ('claims', $1)")
+            .bind(house.objects.last_seq().await.expect("the last"))
+            .execute(&mut *tx)
+            .await
+            .expect("a place");
+        tx.commit().await.expect("kept");
+        let applied = house
+            .db
+            .migrate(&DOMAINS)
+            .await
+            .expect("brought up to date");
+        assert!(
+            applied
+                .iter()
+                .any(|step| step.domain == "share" && step.version == 5)
+        );
+        house
+            .sharing
+            .believe(&house.objects)
+            .await
+            .expect("weighed");
+        let (confidence, stands, mut claims) = house.believed().await;
+        claims.sort();
+        let mut expected = [(one.to_string(), false), (other.to_string(), true)];
+        expected.sort();
+        assert_eq!((confidence, stands), (100, true), "{backend:?}");
+        assert_eq!(claims, expected);
+        let (left, seen): (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT count(*) FROM share_claim_unsent), (SELECT MIN(seen_at) FROM share_claim)",
+        )
+        .fetch_one(house.db.pool())
+        .await
+        .expect("counted");
+        assert_eq!((left, seen), (0, 7));
+    }
+}
+
+/// As claims number patterns.
+fn hash_of(pattern: &str) -> i64 {
+    let plain: String = pattern.chars().filter(|c| !c.is_whitespace()).collect();
+    let digest = ring::digest::digest(&ring::digest::SHA256, plain.as_bytes());
+    i64::from_be_bytes(digest.as_ref()[..8].try_into().expect("eight bytes"))
 }
