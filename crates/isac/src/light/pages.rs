@@ -63,10 +63,6 @@ async fn table(desk: &Desk, visit: &Visit, lights: &[Standing]) -> Table {
             None,
         ));
     for standing in lights {
-        let why = standing.light.parts.first().map_or_else(
-            || visit.t("light-nothing"),
-            |(what, _)| what.of(visit.lang.tag()).to_owned(),
-        );
         table.push(vec![
             Markup::link(
                 format!("/lights/{}", standing.whose.tag()),
@@ -74,11 +70,19 @@ async fn table(desk: &Desk, visit: &Visit, lights: &[Standing]) -> Table {
             ),
             badge(visit, standing.colour),
             Markup::text(format!("{:.1}", standing.light.score)),
-            Markup::text(why),
+            Markup::text(why(visit, standing)),
             ui::ago(visit, standing.since),
         ]);
     }
     table
+}
+
+/// What weighs most in a light.
+fn why(visit: &Visit, standing: &Standing) -> String {
+    standing.light.parts.first().map_or_else(
+        || visit.t("light-nothing"),
+        |(what, _)| what.of(visit.lang.tag()).to_owned(),
+    )
 }
 
 fn scope(visit: &Visit) -> OrgScope {
@@ -104,7 +108,9 @@ async fn list(State(desk): State<Desk>, visit: Visit) -> WebResult {
 /// The wall: large, without the rail, renewing itself.
 async fn wall(State(desk): State<Desk>, visit: Visit) -> WebResult {
     let tiles = tiles(&desk, &visit, &scope(&visit)).await?;
-    let inner = Markup::new(format!("<div class=\"tiles\" id=\"lights\">{tiles}</div>"));
+    let inner = Markup::new(format!(
+        "<div class=\"tiles lamps\" id=\"lights\">{tiles}</div>"
+    ));
     let body = Body::new().add(ui::live("/lights/live", inner));
     show(visit.frame("light-wall").plain(), body)
 }
@@ -128,6 +134,7 @@ async fn tiles(desk: &Desk, visit: &Visit, scope: &OrgScope) -> WebResult<Markup
             visit.t(&format!("light-{}", standing.colour.tag())),
             format!("{:.1}", standing.light.score),
         )
+        .detail(why(visit, standing))
         .level(level)
         .path(format!("/lights/{}", standing.whose.tag()));
         all.push_str(tile.markup().as_str());

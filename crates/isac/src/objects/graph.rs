@@ -212,11 +212,16 @@ impl Graph {
         // A sector for each of the first ring, as wide as what hangs on it.
         let weight = |id: &str| 1.0 + self.at(2).filter(|(_, parent)| *parent == id).count() as f64;
         let total: f64 = first.iter().map(|id| weight(id)).sum();
+        // Without an outer ring there is room.
+        let inner = match self.at(2).next() {
+            Some(_) => 0.52,
+            None => 0.86,
+        };
         let mut begin = -TAU / 4.0;
         for id in first {
             let wide = TAU * weight(id) / total.max(1.0);
             let angle = begin + wide / 2.0;
-            places.insert(id, on_ring(angle, 0.52));
+            places.insert(id, on_ring(angle, inner));
             let outer: Vec<&str> = self
                 .at(2)
                 .filter(|(_, parent)| *parent == id)
