@@ -86,6 +86,8 @@ def test_from_report_to_citizen(country, language):
         accessible(reporter.driver, "incidents on a phone")
 
     with window(country, "officer-1", language) as officer:
+        officer.go("/")
+        assert subject in officer.text(), "the home names what is due next"
         officer.go("/incidents")
         assert subject in officer.text()
         act(officer, case, "accept")
@@ -102,6 +104,9 @@ def test_from_report_to_citizen(country, language):
         assert ORANGE[language] in reporter.text() or RED[language] in reporter.text()
         reporter.go("/lights")
         accessible(reporter.driver, "lights")
+        reporter.go("/lights/wall")
+        assert reporter.all(".lamps .tile"), "a lamp for each light"
+        accessible(reporter.driver, "the wall")
     with window(country, "power-owner", language) as other:
         other.go("/lights")
         assert subject not in other.text() and names[language] not in other.text()

@@ -324,3 +324,6 @@ template-kept = Kept.
 template-remove = Remove
 template-remove-text = Remove the template { $name }? Alerts made from it stay.
 template-removed = Removed.
+
+home-incidents = Incidents due next
+home-all = All

@@ -321,3 +321,6 @@ template-kept = 已儲存。
 template-remove = 移除
 template-remove-text = 確定移除範本「{ $name }」?已發布的警訊不受影響。
 template-removed = 已移除。
+
+home-incidents = 先到期的資安通報
+home-all = 全部

@@ -6,6 +6,7 @@
 //! members ask beyond that: levels, clocks, recipients, replies.
 
 pub mod error;
+mod home;
 pub mod members;
 mod pages;
 pub mod room;

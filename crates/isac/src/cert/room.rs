@@ -106,10 +106,11 @@ impl Cert {
             .merge(report::api::router(desk.clone()))
             .merge(alert::api::router(desk.clone()))
             .merge(handover::api::router(desk.clone()))
-            .merge(light::api::router(desk));
+            .merge(light::api::router(desk.clone()));
         room.api_permissions = api_permissions();
         room.locales = Some(LOCALES);
         room.policy = Some(POLICY);
+        room.home = Some(Arc::new(desk));
         room.alerts = Some(Arc::new(self.clone()));
         room.badges = Some(Arc::new(self.clone()));
         room

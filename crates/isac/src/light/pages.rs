@@ -13,9 +13,9 @@ use web::{
 use super::keep::{Standing, Whose};
 use super::model::{Colour, Light};
 use super::rules::Face;
-use crate::cert::Desk;
 use crate::cert::error::tell;
 use crate::cert::shell::{AGAIN, by};
+use crate::cert::{CertError, Desk};
 
 /// The worst score.
 const SCORE_MAX: f64 = 100.0;
@@ -107,7 +107,7 @@ async fn list(State(desk): State<Desk>, visit: Visit) -> WebResult {
 
 /// The wall: large, without the rail, renewing itself.
 async fn wall(State(desk): State<Desk>, visit: Visit) -> WebResult {
-    let tiles = tiles(&desk, &visit, &scope(&visit)).await?;
+    let tiles = live_tiles(&desk, &visit, &scope(&visit)).await?;
     let inner = Markup::new(format!(
         "<div class=\"tiles lamps\" id=\"lights\">{tiles}</div>"
     ));
@@ -115,12 +115,21 @@ async fn wall(State(desk): State<Desk>, visit: Visit) -> WebResult {
     show(visit.frame("light-wall").plain(), body)
 }
 
-async fn tiles(desk: &Desk, visit: &Visit, scope: &OrgScope) -> WebResult<Markup> {
-    let lights = desk
-        .cert
-        .lights(scope)
-        .await
-        .map_err(|e| tell(e, visit.lang))?;
+async fn live_tiles(desk: &Desk, visit: &Visit, scope: &OrgScope) -> WebResult<Markup> {
+    let tiles = tiles(desk, visit, scope).await;
+    Ok(tiles.map_err(|e| tell(e, visit.lang))?.unwrap_or_default())
+}
+
+/// A lamp for each light that may be seen; `None`: there is none yet.
+pub(crate) async fn tiles(
+    desk: &Desk,
+    visit: &Visit,
+    scope: &OrgScope,
+) -> Result<Option<Markup>, CertError> {
+    let lights = desk.cert.lights(scope).await?;
+    if lights.is_empty() {
+        return Ok(None);
+    }
     let mut all = String::new();
     for standing in &lights {
         let level = match standing.colour {
@@ -139,7 +148,7 @@ async fn tiles(desk: &Desk, visit: &Visit, scope: &OrgScope) -> WebResult<Markup
         .path(format!("/lights/{}", standing.whose.tag()));
         all.push_str(tile.markup().as_str());
     }
-    Ok(Markup::new(all))
+    Ok(Some(Markup::new(all)))
 }
 
 async fn live(State(desk): State<Desk>, visit: Visit) -> WebResult<Response> {
@@ -160,7 +169,7 @@ async fn live(State(desk): State<Desk>, visit: Visit) -> WebResult<Response> {
     let updates = moved
         .then(move |_| {
             let (desk, visit, scope) = (desk.clone(), visit.clone(), scope.clone());
-            async move { tiles(&desk, &visit, &scope).await }
+            async move { live_tiles(&desk, &visit, &scope).await }
         })
         .filter_map(async |html| match html {
             Ok(html) => Some(Update::Fragment {

@@ -211,6 +211,24 @@ impl Cert {
         Ok(request.page(LIST, incidents, |incident| incident.case.to_string())?)
     }
 
+    /// The real incidents within a scope whose running deadline comes first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`CertError::Store`].
+    pub async fn next_due(&self, scope: &OrgScope, limit: i64) -> Result<Vec<Incident>, CertError> {
+        let (tenants, orgs) = scope.sql("i.org", 2);
+        let text = format!(
+            "SELECT {COLUMNS} FROM isac_incident i JOIN (SELECT case_id, min(due_at) AS due_at FROM isac_clock WHERE met_at IS NULL GROUP BY case_id) d ON d.case_id = i.case_id
+             WHERE i.closed_at IS NULL AND i.drill = 0 AND {tenants} ORDER BY d.due_at, i.case_id LIMIT $1"
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text)).bind(limit);
+        for org in orgs {
+            query = query.bind(org);
+        }
+        let rows = query.fetch_all(self.db().pool()).await?;
+        rows.iter().map(incident_of).collect()
+    }
+
     /// How many real incidents within a scope are open, and how many of those late.
     ///
     /// # Errors
