@@ -94,6 +94,12 @@ pub enum ObjectsError {
         /// What must hold.
         rule: String,
     },
+    /// Others sent it: not for an organisation to delete.
+    #[error("{name:?} was sent by others: only whoever sent an object, or this house, deletes it")]
+    Foreign {
+        /// Which.
+        name: String,
+    },
     /// The service ends.
     #[error("the store of STIX objects is closing")]
     Closing,

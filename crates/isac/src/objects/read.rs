@@ -507,10 +507,11 @@ impl Objects {
     }
 
     /// Deletes the versions of object `id` that `filter` wants (all, when it names
-    /// none); returns how many.
+    /// none); returns how many. This house deletes what anybody sent; an organisation what it
+    /// sent itself: of what others sent too, its own sending alone.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`ObjectsError::Foreign`] when others sent all of it; else when the database fails.
     pub async fn delete(
         &self,
         collection: &Collection,
@@ -520,24 +521,40 @@ impl Objects {
         source: &Source,
     ) -> Result<u64, ObjectsError> {
         let mut tx = self.inner.db.begin().await?;
-        let rows: Vec<(i64, i64, i64, i64, String)> = sqlx::query_as(
-            "SELECT seq, kind, place, version, id FROM isac_object WHERE id_hash = $1 AND +collection = $2 ORDER BY version",
+        let rows: Vec<Held> = sqlx::query_as(
+            "SELECT seq, kind, place, version, id, source FROM isac_object WHERE id_hash = $1 AND +collection = $2 ORDER BY version",
         )
         .bind(hash64(id.as_bytes()))
         .bind(collection.number)
         .fetch_all(&mut *tx)
         .await?;
+        let own = source.org.map(|org| org.to_string());
         let mut left = Vec::new();
         let mut gone = Vec::new();
+        let (mut of_others, mut given) = (false, Vec::new());
         for row in rows.into_iter().filter(|row| row.4 == id) {
             let wanted = !filter.nothing
                 && Tlp::from_number(row.2 >> 2) <= clearance
                 && (filter.versions.is_empty() || filter.wants(row.2, row.3));
-            if wanted { &mut gone } else { &mut left }.push(row);
+            let whole = match &own {
+                Some(own) if wanted => {
+                    let own = give_up(&mut tx, &row, own).await?;
+                    of_others |= own == Own::Nothing;
+                    given.extend((own == Own::Part).then_some(row.1));
+                    own == Own::All
+                }
+                _ => wanted,
+            };
+            if whole { &mut gone } else { &mut left }.push(row);
         }
-        let Some(kind) = gone.first().map(|row| row.1) else {
+        let Some(kind) = gone.first().map(|row| row.1).or(given.first().copied()) else {
             tx.rollback().await?;
-            return Ok(0);
+            return match of_others {
+                true => Err(ObjectsError::Foreign {
+                    name: id.chars().take(80).collect(),
+                }),
+                false => Ok(0),
+            };
         };
         for row in &gone {
             for sql in [
@@ -573,7 +590,7 @@ impl Objects {
             "collection.delete",
             format!("collection:{}", collection.id),
         )
-        .detail(serde_json::json!({ "object": id, "versions": gone.len() }));
+        .detail(serde_json::json!({ "object": id, "versions": gone.len() + given.len() }));
         entry.org = source.org;
         entry.request_id.clone_from(&source.request);
         tx.audit(entry).await?;
@@ -583,8 +600,53 @@ impl Objects {
             *known = seq.max(*known);
             grown
         });
-        Ok(gone.len() as u64)
+        Ok((gone.len() + given.len()) as u64)
     }
+}
+
+/// A version of an object: number, type, place, version, id, whoever sent it first.
+type Held = (i64, i64, i64, i64, String, String);
+
+/// How much of a version an organisation sent.
+#[derive(PartialEq, Eq)]
+enum Own {
+    /// It alone.
+    All,
+    /// Others too, whose it is from here on.
+    Part,
+    /// Nothing.
+    Nothing,
+}
+
+/// Takes `own` from those who sent `row`, unless it is the only one.
+async fn give_up(tx: &mut store::Tx, row: &Held, own: &str) -> Result<Own, ObjectsError> {
+    let others: Vec<(String,)> =
+        sqlx::query_as("SELECT source FROM isac_held WHERE object = $1 ORDER BY seq")
+            .bind(row.0)
+            .fetch_all(&mut **tx)
+            .await?;
+    let first = row.5 == own;
+    if !first && others.iter().all(|other| other.0 != own) {
+        return Ok(Own::Nothing);
+    }
+    let heir = match others.iter().find(|other| other.0 != own) {
+        _ if !first => &row.5,
+        Some((heir,)) => heir,
+        None => return Ok(Own::All),
+    };
+    sqlx::query("UPDATE isac_object SET source = $2 WHERE seq = $1")
+        .bind(row.0)
+        .bind(heir)
+        .execute(&mut **tx)
+        .await?;
+    for gone in [own, heir] {
+        sqlx::query("DELETE FROM isac_held WHERE object = $1 AND source = $2")
+            .bind(row.0)
+            .bind(gone)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(Own::Part)
 }
 
 /// The first rows of several index ranges together, in order, or from the end.

@@ -108,6 +108,7 @@ impl From<ObjectsError> for TaxiiError {
                     _ => Self::internal("store"),
                 }
             }
+            ObjectsError::Foreign { .. } => Self::forbidden(error.to_string()),
             ObjectsError::Closing => Self::busy("the service is about to stop"),
             ObjectsError::Glass(_) => Self::internal(runtime::error_chain(&error)),
         }

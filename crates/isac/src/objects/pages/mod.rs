@@ -125,6 +125,7 @@ pub(crate) fn tell(error: ObjectsError) -> WebError {
         ObjectsError::Store(error) => casework::room::tell_store(error),
         ObjectsError::NotFound { kind, name } => WebError::not_found(kind, name),
         ObjectsError::Invalid { field, rule, .. } => WebError::field(field, "rule", rule),
+        ObjectsError::Foreign { .. } => WebError::conflict(error.to_string()),
         ObjectsError::Closing => WebError::unavailable("the store is closing"),
         ObjectsError::Glass(cause) => WebError::internal(runtime::error_chain(&*cause)),
     }
