@@ -140,6 +140,7 @@ belief-unstated = not stated
 belief-opinion = Opinion
 belief-opinion-strongly-disagree = false positive
 belief-opinion-disagree = doubtful
+belief-opinion-benign = says that it is benign
 belief-opinion-neutral = neutral
 belief-opinion-agree = agrees
 belief-opinion-strongly-agree = confirmed

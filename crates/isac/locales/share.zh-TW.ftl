@@ -140,6 +140,7 @@ belief-unstated = 未註明
 belief-opinion = 意見
 belief-opinion-strongly-disagree = 誤判
 belief-opinion-disagree = 存疑
+belief-opinion-benign = 指稱其為良性
 belief-opinion-neutral = 無法判斷
 belief-opinion-agree = 同意
 belief-opinion-strongly-agree = 確實

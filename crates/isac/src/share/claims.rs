@@ -10,6 +10,12 @@
 //! replaces what others said of the object before it, until they say so anew.
 //! Sources are counted by author all the same: one word that comes by several ways is one.
 //!
+//! Who calls a pattern a false positive has one voice: an organisation; a peer, whatever
+//! authors it names, for it answers for them and could name any number; of what this house
+//! itself enters, each author. A peer that is believed by nothing has none. An opinion is such
+//! a voice, and so is an indicator that calls what it names `benign` and nothing else, which
+//! claims nothing bad of it: by whichever of them, and however often, a voice counts once.
+//!
 //! What is believed stands in the collection [`ALIAS`] as an indicator of the house, one
 //! for a pattern, whatever it is called elsewhere. The place in the feed is kept in the
 //! transaction that acts on it; what is published afterwards has an id and a version
@@ -18,7 +24,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use base::{OrgId, Timestamp};
+use base::Timestamp;
 use runtime::CancellationToken;
 use serde_json::{Value, json};
 use store::{Page, PageRequest, Tx};
@@ -28,7 +34,7 @@ use super::{ShareError, Sharing};
 use crate::objects::collections::ROOT;
 use crate::objects::read::{Change, What};
 use crate::objects::{
-    Collection, Objects, ObjectsError, Origin, Source, hash64, import, prepare, senders,
+    Collection, Objects, ObjectsError, Origin, Source, Via, hash64, import, prepare, senders,
 };
 use crate::stix::{Tlp, time};
 
@@ -50,6 +56,12 @@ const MARK: &str = "claims";
 const UNSENT: i64 = 1_000;
 /// As [`Claim::sender`]: this house.
 pub(super) const HOUSE: &str = "house";
+/// Place in the feed up to which opinions are read again, for whose voice they are.
+const VOICES: &str = "voices";
+/// Voices that are counted; by then nothing is left of any belief.
+const VOICES_MAX: i64 = 1_000;
+/// In place of [`Claim::revoked`] in rows: calls what it names good.
+const BENIGN: i64 = 2;
 /// How the sender begins of claims that were kept without one.
 const UNKNOWN: &str = "unknown:";
 
@@ -135,6 +147,7 @@ impl Sharing {
     pub async fn believe(&self, objects: &Objects) -> Result<(), ShareError> {
         let (_, rules) = self.decay().await?;
         let own = own_collection(objects).await?;
+        self.find_voices(objects, &rules, own.number).await?;
         loop {
             let (found, left) = self.find_senders(&rules, own.number).await?;
             self.hear(objects, &rules, own.number, left).await?;
@@ -179,6 +192,45 @@ impl Sharing {
             keep_place(&mut tx, MARK, last).await?;
             tx.commit().await?;
         }
+    }
+
+    /// Reads opinions again that were kept without whose voice they are.
+    async fn find_voices(
+        &self,
+        objects: &Objects,
+        rules: &Decay,
+        own: i64,
+    ) -> Result<(), ShareError> {
+        let kept: Option<(i64,)> = sqlx::query_as("SELECT value FROM share_mark WHERE name = $1")
+            .bind(VOICES)
+            .fetch_optional(self.db().pool())
+            .await?;
+        let Some((mut after,)) = kept else {
+            return Ok(());
+        };
+        let to = self.place(MARK).await?;
+        while after < to {
+            let (changes, on) = objects.changes_of("opinion", after, CHANGES).await?;
+            let mut tx = self.db().begin().await?;
+            let mut touched = BTreeSet::new();
+            for change in changes.iter().filter(|change| change.seq <= to) {
+                heed(&mut tx, own, change, &mut touched).await?;
+            }
+            for id in touched {
+                self.weigh(&mut tx, rules, id).await?;
+            }
+            // At the end of the feed it goes no further.
+            after = if on == after { to } else { on };
+            keep_place(&mut tx, VOICES, after).await?;
+            tx.commit().await?;
+        }
+        let mut tx = self.db().begin().await?;
+        sqlx::query("DELETE FROM share_mark WHERE name = $1")
+            .bind(VOICES)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
     }
 
     /// Gives claims their senders that were kept without, a step of them: how many objects,
@@ -254,12 +306,10 @@ impl Sharing {
             Some(tlp) => tlp,
             None => rows.iter().map(|row| row.8).max().unwrap_or_default(),
         };
+        let all_benign = rows.iter().all(|row| row.7 == BENIGN);
         let claims: Vec<Claim> = rows.into_iter().map(claim_of).collect();
-        let (disputes,): (i64,) = sqlx::query_as(COUNT_DISPUTES)
-            .bind(id)
-            .fetch_one(&mut **tx)
-            .await?;
         let now = self.now();
+        let disputes = voices_against(tx, id, now).await?;
         let count = usize::try_from(disputes).unwrap_or_default();
         let belief: Belief = rules.belief(kind_of(&pattern), &claims, count, now);
         let before: Option<(i64, i64, i64, i64, i64, i64)> = sqlx::query_as(
@@ -268,6 +318,10 @@ impl Sharing {
         .bind(id)
         .fetch_optional(&mut **tx)
         .await?;
+        if all_benign && before.is_none() {
+            // Nobody says anything bad of it.
+            return Ok(());
+        }
         let sources = i64::try_from(belief.sources).unwrap_or(i64::MAX);
         let confidence = i64::from(belief.confidence);
         let changed = match before {
@@ -299,7 +353,7 @@ impl Sharing {
             return Ok(());
         }
         // One source that nobody disputes speaks for itself; what was published stays so.
-        let speaks = sources > 1 || disputes > 0;
+        let speaks = sources > 1 || (disputes > 0 && sources > 0);
         let published = before.is_some_and(|row| row.4 > 0);
         let wanted = i64::from(speaks || published);
         sqlx::query(
@@ -412,15 +466,21 @@ impl Sharing {
         .bind(CLAIMS_MAX)
         .fetch_all(self.db().pool())
         .await?;
+        let (good, bad): (Vec<ClaimRow>, Vec<ClaimRow>) =
+            claims.into_iter().partition(|row| row.7 == BENIGN);
+        let good = good
+            .into_iter()
+            .map(|row| (row.1, "benign".to_owned(), row.4));
         let disputes = disputes
             .into_iter()
+            .chain(good)
             .map(|(source, opinion, at)| Dispute {
                 source,
                 opinion,
                 at,
             })
             .collect();
-        let claims = claims.into_iter().map(claim_of).collect();
+        let claims = bad.into_iter().map(claim_of).collect();
         Ok(Some((believed_of(row), claims, disputes)))
     }
 
@@ -434,8 +494,38 @@ impl Sharing {
     }
 }
 
-/// Organisations that call a pattern a false positive.
-pub(super) const COUNT_DISPUTES: &str = "SELECT count(DISTINCT d.source) FROM share_dispute d JOIN share_claim c ON c.object = d.object WHERE c.pattern_hash = $1 AND d.opinion IN ('disagree', 'strongly-disagree')";
+/// How many call a pattern a false positive; see the head of this file for who has a voice.
+pub(super) async fn voices_against(
+    db: &mut sqlx::AnyConnection,
+    pattern: i64,
+    now: Timestamp,
+) -> Result<i64, ShareError> {
+    let voices: Vec<(String,)> = sqlx::query_as(
+        "SELECT CASE WHEN d.voice = '' THEN d.source ELSE d.voice END AS voice FROM share_dispute d
+           WHERE d.opinion IN ('disagree', 'strongly-disagree') AND d.object IN (SELECT object FROM share_claim WHERE pattern_hash = $1)
+         UNION SELECT CASE WHEN c.sender = 'house' THEN c.source ELSE c.sender END FROM share_claim c
+           WHERE c.pattern_hash = $1 AND c.revoked = $2 AND (c.until = 0 OR c.until > $3)
+             AND (c.sender = 'house' OR NOT EXISTS (SELECT 1 FROM share_claim h WHERE h.object = c.object AND h.sender = 'house' AND h.said_at > c.said_at))
+         LIMIT $4",
+    )
+    .bind(pattern)
+    .bind(BENIGN)
+    .bind(now.micros())
+    .bind(VOICES_MAX)
+    .fetch_all(&mut *db)
+    .await?;
+    let mut voices: Vec<String> = voices.into_iter().map(|row| row.0).collect();
+    if voices.iter().any(|voice| voice.starts_with("peer:")) {
+        let mute: Vec<(i64,)> = sqlx::query_as("SELECT via FROM share_peer_trust WHERE trust = 0")
+            .fetch_all(&mut *db)
+            .await?;
+        for (via,) in mute {
+            let mute = Origin::Peer(Via::from_number(via)).to_string();
+            voices.retain(|voice| *voice != mute);
+        }
+    }
+    Ok(i64::try_from(voices.len()).unwrap_or(VOICES_MAX))
+}
 
 /// Keeps a place in the feed.
 pub(crate) async fn keep_place(tx: &mut Tx, name: &str, value: i64) -> Result<(), ShareError> {
@@ -553,18 +643,12 @@ async fn heed(
         }
         // What is sent again is another's claim, but the same sighting and the same opinion.
         (What::Added { again: true, .. }, _) => Ok(()),
-        (What::Added { json, source, .. }, "sighting") => seen(tx, json, *source, touched).await,
-        (What::Added { json, source, .. }, "opinion") => {
-            disputed(tx, own, json, *source, touched).await
+        (What::Added { json, .. }, "sighting") => seen(tx, json, touched).await,
+        (What::Added { json, origin, .. }, "opinion") => {
+            disputed(tx, own, json, *origin, touched).await
         }
         _ => Ok(()),
     }
-}
-
-/// Who says so: the author that the object names, or the organisation that sent it.
-fn source_of(object: &Value, source: Option<OrgId>) -> String {
-    let source = source.map(|org| org.to_string());
-    said_by(object["created_by_ref"].as_str(), source.as_deref())
 }
 
 /// The source of what names `author` and came from `sender`; none: from this house.
@@ -578,6 +662,12 @@ pub(super) fn said_by(author: Option<&str>, sender: Option<&str>) -> String {
 
 fn moment(value: &Value) -> Option<i64> {
     time::parse(value.as_str()?)
+}
+
+/// It says of what it names that it is good (`indicator-type-ov`), and nothing else.
+fn is_benign(object: &Value) -> bool {
+    let types = object["indicator_types"].as_array();
+    types.is_some_and(|types| !types.is_empty() && types.iter().all(|one| one == "benign"))
 }
 
 /// One sender's word on an object.
@@ -644,7 +734,11 @@ async fn claimed(
     .bind(object["confidence"].as_i64().filter(|value| (0..=100).contains(value)).unwrap_or(-1))
     .bind(said_at)
     .bind(moment(&object["valid_until"]).unwrap_or(0))
-    .bind(i64::from(object["revoked"] == Value::Bool(true)))
+    .bind(match object["revoked"] == Value::Bool(true) {
+        true => 1,
+        false if is_benign(&object) => BENIGN,
+        false => 0,
+    })
     .bind(i64::from(word.tlp as u8))
     .execute(&mut **tx)
     .await?;
@@ -719,12 +813,7 @@ async fn patterns_of(tx: &mut Tx, object: &str) -> Result<Vec<(i64,)>, ShareErro
     )
 }
 
-async fn seen(
-    tx: &mut Tx,
-    text: &str,
-    _: Option<OrgId>,
-    touched: &mut BTreeSet<i64>,
-) -> Result<(), ShareError> {
+async fn seen(tx: &mut Tx, text: &str, touched: &mut BTreeSet<i64>) -> Result<(), ShareError> {
     let object: Value = serde_json::from_str(text).unwrap_or_default();
     let Some(of) = object["sighting_of_ref"].as_str() else {
         return Ok(());
@@ -774,13 +863,18 @@ async fn disputed(
     tx: &mut Tx,
     own: i64,
     text: &str,
-    source: Option<OrgId>,
+    origin: Origin,
     touched: &mut BTreeSet<i64>,
 ) -> Result<(), ShareError> {
     let object: Value = serde_json::from_str(text).unwrap_or_default();
-    // What an organisation sends counts once, whatever authors it names: else one alone
-    // could undo what many say.
-    let source = source.map_or_else(|| source_of(&object, None), |org| org.to_string());
+    let sender = origin.to_string();
+    let author = said_by(object["created_by_ref"].as_str(), Some(&sender));
+    // Whose word is changed by this one, and as whose voice it counts.
+    let (source, voice) = match origin {
+        Origin::Organisation(_) => (sender.clone(), sender),
+        Origin::Peer(_) => (author, sender),
+        Origin::House => (author.clone(), author),
+    };
     let opinion = match object["revoked"] == Value::Bool(true) {
         true => "neutral",
         false => object["opinion"].as_str().unwrap_or("neutral"),
@@ -793,15 +887,22 @@ async fn disputed(
         }
         let of = meant(tx, own, of).await?;
         sqlx::query(
-            "INSERT INTO share_dispute (object, source, opinion, at) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (object, source) DO UPDATE SET opinion = excluded.opinion, at = excluded.at WHERE share_dispute.at <= excluded.at",
+            "INSERT INTO share_dispute (object, voice, source, opinion, at) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (object, voice, source) DO UPDATE SET opinion = excluded.opinion, at = excluded.at WHERE share_dispute.at <= excluded.at",
         )
         .bind(&of)
+        .bind(&voice)
         .bind(&source)
         .bind(opinion)
         .bind(at)
         .execute(&mut **tx)
         .await?;
+        // As it was kept before voices were.
+        sqlx::query("DELETE FROM share_dispute WHERE object = $1 AND voice = '' AND source = $2")
+            .bind(&of)
+            .bind(&source)
+            .execute(&mut **tx)
+            .await?;
         touched.extend(patterns_of(tx, &of).await?.into_iter().map(|row| row.0));
     }
     Ok(())

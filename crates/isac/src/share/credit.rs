@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{ShareError, Sharing};
 use crate::cert::By;
 pub use crate::enforce::policy::PEER_TRUST_DEFAULT;
-use crate::objects::Via;
+use crate::objects::{Origin, Via};
 
 /// The most that a peer can be believed, in percent.
 pub const TRUST_MAX: u8 = 100;
@@ -83,6 +83,17 @@ impl Sharing {
         .bind(self.now().micros())
         .execute(&mut *tx)
         .await?;
+        if (before == 0) != (trust == 0) {
+            // Its voice begins or ceases to count; what it called wrong is weighed again.
+            let voice = Origin::Peer(Via::of(url)).to_string();
+            sqlx::query(
+                "UPDATE share_belief SET look_at = 0 WHERE id IN (SELECT c.pattern_hash FROM share_dispute d JOIN share_claim c ON c.object = d.object WHERE d.voice = $1)
+                 OR id IN (SELECT pattern_hash FROM share_claim WHERE sender = $1 AND revoked = 2)",
+            )
+            .bind(voice)
+            .execute(&mut *tx)
+            .await?;
+        }
         tx.audit(by.entry(
             None,
             "share.trust",

@@ -8,7 +8,7 @@ use base::Timestamp;
 use serde_json::json;
 
 use super::belief::{Claim, Decay};
-use super::claims::{CLAIMS_MAX, COUNT_DISPUTES, ClaimRow, SELECT_CLAIMS, claim_of, kind_of};
+use super::claims::{CLAIMS_MAX, ClaimRow, SELECT_CLAIMS, claim_of, kind_of, voices_against};
 use super::{ShareError, Sharing};
 use crate::cert::By;
 use crate::stix::time;
@@ -204,10 +204,9 @@ impl Sharing {
                 .fetch_all(self.db().pool())
                 .await?;
             let claims: Vec<Claim> = claims.into_iter().map(claim_of).collect();
-            let (disputes,): (i64,) = sqlx::query_as(COUNT_DISPUTES)
-                .bind(id)
-                .fetch_one(self.db().pool())
-                .await?;
+            let mut db = self.db().pool().acquire().await?;
+            let disputes = voices_against(&mut db, id, now).await?;
+            drop(db);
             let disputes = usize::try_from(disputes).unwrap_or_default();
             let [was, would] = [&present, rules]
                 .map(|rules| rules.belief(kind_of(&pattern), &claims, disputes, now));

@@ -8,8 +8,8 @@ use base::Timestamp;
 
 use super::belief::{Belief as Weight, Claim, Decay};
 use super::claims::{
-    CLAIMS_MAX, COUNT_DISPUTES, ClaimRow, HOUSE, SELECT_CLAIMS, claim_of, hash_of, is_unknown,
-    kind_of, own_word_on, said_by,
+    CLAIMS_MAX, ClaimRow, HOUSE, SELECT_CLAIMS, claim_of, hash_of, is_unknown, kind_of,
+    own_word_on, said_by, voices_against,
 };
 use super::{ShareError, Sharing};
 use crate::enforce::seams::{Belief, Beliefs, Fallen, Said, SeamError, Uttered};
@@ -66,10 +66,8 @@ impl Sharing {
             .bind(CLAIMS_MAX)
             .fetch_all(self.db().pool())
             .await?;
-        let (disputes,): (i64,) = sqlx::query_as(COUNT_DISPUTES)
-            .bind(id)
-            .fetch_one(self.db().pool())
-            .await?;
+        let mut db = self.db().pool().acquire().await?;
+        let disputes = voices_against(&mut db, id, self.now()).await?;
         Ok((rows.into_iter().map(claim_of).collect(), disputes))
     }
 

@@ -202,6 +202,25 @@ CREATE TABLE share_claim_unsent (
 INSERT INTO share_claim_unsent (object) SELECT DISTINCT object FROM share_claim;
 ",
         },
+        Step {
+            version: 6,
+            name: "whose voice a dispute is",
+            // No voice: it is not known; the opinions are read again (`claims`).
+            sql: "
+CREATE TABLE share_dispute_voiced (
+    object TEXT NOT NULL,
+    voice TEXT NOT NULL,
+    source TEXT NOT NULL,
+    opinion TEXT NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (object, voice, source)
+);
+INSERT INTO share_dispute_voiced (object, voice, source, opinion, at) SELECT object, '', source, opinion, at FROM share_dispute;
+DROP TABLE share_dispute;
+ALTER TABLE share_dispute_voiced RENAME TO share_dispute;
+INSERT INTO share_mark (name, value) SELECT 'voices', 0 FROM share_mark WHERE name = 'claims';
+",
+        },
     ],
 };
 
