@@ -204,6 +204,7 @@ struct CaseQuery {
 
 /// A case to begin.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct NewCase {
     /// The form's name.
     #[schema(max_length = 60)]
@@ -220,6 +221,7 @@ struct NewCase {
 
 /// Values to change.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct Edit {
     /// The version that was seen.
     version: i64,
@@ -230,6 +232,7 @@ struct Edit {
 
 /// A step to take.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct StepRequest {
     /// The version that was seen.
     version: i64,
@@ -244,6 +247,7 @@ struct StepRequest {
 
 /// A comment to write.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct CommentRequest {
     /// What to write.
     #[schema(max_length = 4000)]
@@ -255,6 +259,7 @@ struct CommentRequest {
 
 /// Whom to give a case to.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct AssignRequest {
     /// The version that was seen.
     version: i64,
@@ -308,9 +313,7 @@ async fn get_form(
         .forms()
         .newest(&form)
         .ok_or_else(|| WebError::not_found("form", &form))?;
-    Ok(ApiJson(
-        serde_json::to_value(&*found).map_err(WebError::internal)?,
-    ))
+    Ok(ApiJson(found.document().map_err(WebError::internal)?))
 }
 
 /// Cases that may be seen, overdue first, then newest first.

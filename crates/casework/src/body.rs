@@ -1,8 +1,12 @@
 //! Page bodies put together from the frame's components; everything that is text is
 //! escaped on its way in.
 
+use serde_json::Value;
 use web::Frame;
 use web::ui::{self, Markup};
+
+use crate::form::{Form, Question, Widget};
+use crate::validate::moment_of;
 
 /// The content of a page in the making.
 #[derive(Debug, Default)]
@@ -130,6 +134,33 @@ impl Body {
     /// The body as HTML.
     pub fn markup(self) -> Markup {
         Markup::new(self.0)
+    }
+}
+
+/// A value of a form as people read it: choices by their labels, moments in local time.
+pub fn value(visit: &web::Visit, question: &Question, value: &Value) -> Markup {
+    let language = visit.lang.tag();
+    match value {
+        Value::Null => Markup::text("–"),
+        Value::Bool(yes) => Markup::text(visit.t(if *yes { "case-yes" } else { "case-no" })),
+        Value::Array(items) => {
+            let items: String = items
+                .iter()
+                .map(|item| format!("<li>{}</li>", ui::escape(&Form::show(Some(item)))))
+                .collect();
+            Markup::new(format!("<ul>{items}</ul>"))
+        }
+        Value::String(text) if question.widget == Widget::DateTime => {
+            moment_of(text).map_or_else(|| Markup::text(text), ui::time)
+        }
+        value => {
+            let text = Form::show(Some(value));
+            let text = question
+                .options
+                .get(&text)
+                .map_or(text.clone(), |option| option.of(language).to_owned());
+            Markup::new(ui::escape(&text).replace('\n', "<br>"))
+        }
     }
 }
 

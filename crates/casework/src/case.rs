@@ -180,6 +180,10 @@ pub enum CaseError {
         /// The version it is at.
         found: i64,
     },
+    /// An idempotency key that came with another request before
+    /// (draft-ietf-httpapi-idempotency-key-header section 2.7).
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
     /// The values break the form's rules.
     #[error("{} values break the rules of the form", .0.len())]
     Invalid(Vec<Problem>),

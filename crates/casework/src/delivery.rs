@@ -106,7 +106,11 @@ struct Due {
     state: String,
     form: String,
     text: Option<Text>,
+    /// Facts below the sentence of a mail.
+    detail: Option<Text>,
     path: String,
+    /// Whether it leads to a page of its own, not to the case.
+    elsewhere: bool,
 }
 
 impl Casework {
@@ -116,7 +120,7 @@ impl Casework {
     /// [`CaseError::Store`]; a delivery that fails is no error here.
     pub async fn deliver(&self, now: Timestamp) -> Result<usize, CaseError> {
         let rows = sqlx::query(
-            "SELECT d.id, d.channel, d.target, d.notice, d.attempts, d.case_id, d.text, d.path, c.number, c.subject, c.state, c.form
+            "SELECT d.id, d.channel, d.target, d.notice, d.attempts, d.case_id, d.text, d.path, d.detail, d.unnamed, c.number, c.subject, c.state, c.form
              FROM casework_delivery d JOIN casework_case c ON c.id = d.case_id
              WHERE d.state = 'queued' AND d.next_at <= $1 ORDER BY d.next_at, d.id LIMIT $2",
         )
@@ -232,16 +236,21 @@ impl Casework {
             due.path
         );
         // A letter with a text of its own leads to the thing, not to the case.
-        let (see_zh, see) = match due.text {
-            Some(_) => ("查看", "Open"),
-            None => ("查看案件", "Open the case"),
+        let (see_zh, see) = match due.elsewhere {
+            true => ("查看", "Open"),
+            false => ("查看案件", "Open the case"),
         };
+        let detail = due.detail.as_ref().map_or_else(String::new, |detail| {
+            format!("{}\n\n", detail.of(&contact.language))
+        });
         let body = if contact.language.starts_with("en") {
             format!(
-                "{subject}.\n\n{see}: {link}\n\nThis mail was sent by civicnet. Please do not answer it.\n"
+                "{subject}.\n\n{detail}{see}: {link}\n\nThis mail was sent by civicnet. Please do not answer it.\n"
             )
         } else {
-            format!("{subject}。\n\n{see_zh}:{link}\n\n本信由 civicnet 自動寄出,請勿直接回覆。\n")
+            format!(
+                "{subject}。\n\n{detail}{see_zh}:{link}\n\n本信由 civicnet 自動寄出,請勿直接回覆。\n"
+            )
         };
         let to = Mailbox::new(
             Some(contact.name),
@@ -561,7 +570,13 @@ fn due_of(row: &AnyRow) -> Result<Due, CaseError> {
     id::<base::CaseId>(&case)?;
     let text: Option<String> = row.try_get("text")?;
     let path: Option<String> = row.try_get("path")?;
+    let detail: Option<String> = row.try_get("detail")?;
+    let unnamed = row.try_get::<Option<i64>, _>("unnamed")? == Some(1);
     Ok(Due {
+        elsewhere: path.is_some(),
+        detail: detail
+            .map(|text| crate::case::read_json(&text))
+            .transpose()?,
         path: path.unwrap_or_else(|| format!("/cases/{case}")),
         text: text.map(|text| crate::case::read_json(&text)).transpose()?,
         id: row.try_get("id")?,
@@ -571,7 +586,11 @@ fn due_of(row: &AnyRow) -> Result<Due, CaseError> {
         attempts: row.try_get("attempts")?,
         case,
         number: CaseNumber::new(row.try_get("number")?),
-        subject: row.try_get("subject")?,
+        subject: if unnamed {
+            String::new()
+        } else {
+            row.try_get("subject")?
+        },
         state: row.try_get("state")?,
         form: row.try_get("form")?,
     })

@@ -5,6 +5,8 @@
 mod reading;
 mod steps;
 
+pub use steps::Amended;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::workflow::{Side, Workflow, WorkflowError};
 
@@ -51,6 +51,31 @@ impl Text {
 /// The values of a submission, by field name.
 pub type Values = Map<String, Value>;
 
+/// A condition on a submission: each field named has one of its values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct When(BTreeMap<String, Vec<String>>);
+
+impl When {
+    /// Whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the values meet it; what asks nothing is met.
+    pub fn holds(&self, values: &Values) -> bool {
+        self.0.iter().all(|(field, wanted)| {
+            let value = values.get(field).and_then(Value::as_str);
+            value.is_some_and(|value| wanted.iter().any(|one| one == value))
+        })
+    }
+
+    /// The fields and the values that they may have.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.0.iter().map(|(f, v)| (f.as_str(), v.as_slice()))
+    }
+}
+
 /// A form: one version of one document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,6 +99,10 @@ pub struct Form {
     pub inside: bool,
     /// The field whose value names the case in lists.
     pub subject: String,
+    /// Cases whose name is not told outside the console: by mail and web hook they have a
+    /// number only.
+    #[serde(default, skip_serializing_if = "When::is_empty")]
+    pub unnamed: When,
     /// What a submission holds.
     pub schema: ObjectSchema,
     /// How it is asked.
@@ -236,6 +265,14 @@ pub struct Question {
     /// What the pattern asks, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern_help: Option<Text>,
+    /// When it is asked; always, where it says nothing. What it depends on is asked in an
+    /// earlier step.
+    #[serde(default, skip_serializing_if = "When::is_empty")]
+    pub when: When,
+    /// Whether it must be filled in where it is asked. What is always asked and must be
+    /// filled in stands in the schema's `required`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
 }
 
 /// The control that asks a field.
@@ -354,11 +391,133 @@ impl Form {
                 return Err(wrong(format!("{name:?} is required, but no field")));
             }
         }
+        for (at, step) in self.layout.iter().enumerate() {
+            for question in &step.fields {
+                self.check_question(at, question).map_err(&wrong)?;
+            }
+        }
+        self.check_when(&self.unnamed, self.layout.len())
+            .map_err(|p| wrong(format!("unnamed: {p}")))?;
         self.workflow.check().map_err(|source| FormError::Workflow {
             form: self.id.clone(),
             version: self.version,
             source,
         })
+    }
+
+    fn check_question(&self, step: usize, question: &Question) -> Result<(), String> {
+        let name = &question.name;
+        self.check_when(&question.when, step)
+            .map_err(|problem| format!("question {name:?}: {problem}"))?;
+        if question.when.is_empty() && question.required {
+            return Err(format!(
+                "question {name:?} is always asked: it belongs into the schema's required"
+            ));
+        }
+        if !question.when.is_empty() && self.schema.required.contains(name) {
+            return Err(format!(
+                "question {name:?} is not always asked, but its field is always required"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A condition depends on choices that are made before `step`.
+    fn check_when(&self, when: &When, step: usize) -> Result<(), String> {
+        for (field, wanted) in when.fields() {
+            let earlier = self.layout[..step]
+                .iter()
+                .flat_map(|step| step.fields.iter())
+                .any(|question| question.name == field && question.when.is_empty());
+            if !earlier {
+                return Err(format!("depends on {field:?}, which no earlier step asks"));
+            }
+            let choices = self.schema.properties.get(field).map(|p| &p.choices);
+            let known = choices.is_some_and(|all| wanted.iter().all(|one| all.contains(one)));
+            if wanted.is_empty() || !known {
+                return Err(format!("{wanted:?} are no choices of {field:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a submission with these values is asked for a field.
+    pub fn asks(&self, field: &str, values: &Values) -> bool {
+        self.question(field)
+            .is_some_and(|question| question.when.holds(values))
+    }
+
+    /// Whether a submission with these values must fill a field in.
+    pub fn demands(&self, field: &str, values: &Values) -> bool {
+        self.required(field)
+            || self
+                .question(field)
+                .is_some_and(|question| question.required && question.when.holds(values))
+    }
+
+    /// Brings moments into one form, in Asia/Taipei with an offset (see
+    /// [`crate::validate::moment`]), and leaves out what is not asked of these values,
+    /// except where `kept` names it: that is for validation to point at.
+    pub fn settle(&self, values: &mut Values, kept: &[String]) {
+        for question in self.questions() {
+            let name = &question.name;
+            if !question.when.holds(values) && !kept.contains(name) {
+                values.remove(name);
+            }
+        }
+        for (name, property) in &self.schema.properties {
+            if property.format == Some(Format::DateTime)
+                && let Some(Value::String(text)) = values.get_mut(name)
+                && let Some(moment) = crate::validate::moment(text)
+            {
+                *text = moment;
+            }
+        }
+    }
+
+    /// The document as it is published: what must be filled in where it is asked, and what
+    /// must be left out where it is not, stands in the schema too (JSON Schema 2020-12,
+    /// section 10.2.2), so that whoever reads only that knows it.
+    ///
+    /// # Errors
+    /// Never for a form that was read from a document.
+    pub fn document(&self) -> Result<Value, serde_json::Error> {
+        let mut document = serde_json::to_value(self)?;
+        let mut rules: Vec<(&When, Vec<&str>, Vec<&str>)> = Vec::new();
+        for question in self.questions().filter(|one| !one.when.is_empty()) {
+            let at = rules.iter().position(|(when, ..)| **when == question.when);
+            let at = at.unwrap_or_else(|| {
+                rules.push((&question.when, Vec::new(), Vec::new()));
+                rules.len() - 1
+            });
+            rules[at].1.push(&question.name);
+            if question.required {
+                rules[at].2.push(&question.name);
+            }
+        }
+        let rules: Vec<Value> = rules
+            .into_iter()
+            .map(|(when, asked, required)| {
+                let met: Map<String, Value> = when
+                    .fields()
+                    .map(|(field, wanted)| (field.to_owned(), json!({ "enum": wanted })))
+                    .collect();
+                let fields: Vec<&str> = when.fields().map(|(field, _)| field).collect();
+                let none: Map<String, Value> = asked
+                    .iter()
+                    .map(|name| ((*name).to_owned(), Value::Bool(false)))
+                    .collect();
+                json!({
+                    "if": {"properties": met, "required": fields},
+                    "then": {"required": required},
+                    "else": {"properties": none},
+                })
+            })
+            .collect();
+        if !rules.is_empty() {
+            document["schema"]["allOf"] = rules.into();
+        }
+        Ok(document)
     }
 
     /// All questions, in the order in which they are asked.
@@ -580,6 +739,53 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         assert!(matches!(Form::parse("{"), Err(FormError::Json(_))));
+    }
+
+    /// The sample with a field that is asked of the large only.
+    fn conditional(when: &str) -> String {
+        DOCUMENT.replacen(
+            r#"{"name": "plan", "label""#,
+            &format!(r#"{{"name": "plan", {when} "label""#),
+            1,
+        )
+    }
+
+    #[test]
+    fn a_question_may_depend_on_an_earlier_choice() {
+        let right = r#""when": {"kind": ["large"]}, "required": true,"#;
+        let form = Form::parse(&conditional(right)).expect("right");
+        let values = |kind: &str| -> Values {
+            let values = json!({"kind": kind, "plan": "x"});
+            values.as_object().cloned().expect("an object")
+        };
+        assert!(form.demands("plan", &values("large")) && !form.asks("plan", &values("small")));
+        assert!(!form.asks("plan", &Values::new()), "nothing chosen yet");
+        let mut changed = values("small");
+        form.settle(&mut changed, &["plan".to_owned()]);
+        assert!(changed.contains_key("plan"), "said in the same breath");
+        form.settle(&mut changed, &[]);
+        assert!(
+            !changed.contains_key("plan"),
+            "left over from another choice"
+        );
+        let document = form.document().expect("JSON");
+        assert_eq!(
+            document["schema"]["allOf"],
+            json!([{
+                "if": {"properties": {"kind": {"enum": ["large"]}}, "required": ["kind"]},
+                "then": {"required": ["plan"]},
+                "else": {"properties": {"plan": false}},
+            }])
+        );
+        for (wrong, expected) in [
+            (r#""when": {"email": ["x"]},"#, "which no earlier step asks"),
+            (r#""when": {"kind": ["huge"]},"#, "are no choices"),
+            (r#""when": {"kind": []},"#, "are no choices"),
+            (r#""required": true,"#, "is always asked"),
+        ] {
+            let error = Form::parse(&conditional(wrong)).expect_err(wrong);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Notice {
         Self::ALL.into_iter().find(|notice| notice.name() == name)
     }
 
-    /// One sentence about a case.
+    /// One sentence about a case; without its name where `subject` is empty.
     pub fn sentence(self, number: CaseNumber, subject: &str) -> Text {
         let (zh, en) = match self {
             Self::Submitted => ("已送出,等待審查", "has been submitted and waits for review"),
@@ -119,11 +119,33 @@ impl Notice {
             Self::Reminder => ("即將到期", "will be due soon"),
             Self::Overdue => ("已逾期", "is overdue"),
         };
-        Text::new(
-            format!("案件 #{number}「{subject}」{zh}"),
-            format!("Case #{number} \"{subject}\" {en}"),
-        )
+        sentence(number, subject, &Text::new(zh, en))
     }
+}
+
+fn sentence(number: CaseNumber, subject: &str, told: &Text) -> Text {
+    let (zh, en) = (&told.zh, &told.en);
+    if subject.is_empty() {
+        return Text::new(
+            format!("案件 #{number} {zh}"),
+            format!("Case #{number} {en}"),
+        );
+    }
+    Text::new(
+        format!("案件 #{number}「{subject}」{zh}"),
+        format!("Case #{number} \"{subject}\" {en}"),
+    )
+}
+
+/// What leaves the house for one reader or web hook.
+struct Promise<'a> {
+    channel: &'static str,
+    target: &'a str,
+    notice: Notice,
+    /// What the step says itself, in place of the notice's sentence.
+    text: Option<&'a str>,
+    /// Whether the case's name stays inside.
+    unnamed: bool,
 }
 
 /// A letter in somebody's inbox.
@@ -154,25 +176,59 @@ impl Casework {
         readers: &[UserId],
         except: Option<UserId>,
     ) -> Result<(), CaseError> {
+        self.notify_told(tx, case, notice, None, readers, except)
+            .await
+    }
+
+    /// As [`Self::notify`]; `told` is what the step itself says of the case.
+    pub(crate) async fn notify_told(
+        &self,
+        tx: &mut Tx,
+        case: &Case,
+        notice: Notice,
+        told: Option<&Text>,
+        readers: &[UserId],
+        except: Option<UserId>,
+    ) -> Result<(), CaseError> {
         let now = self.now();
-        let inside = self.form_of(case).is_ok_and(|form| form.inside);
+        let form = self.form_of(case).ok();
+        let inside = form.as_ref().is_some_and(|form| form.inside);
         let mail = !inside && !self.inner.config.smtp.host.is_empty();
+        let unnamed = match &form {
+            Some(form) if !form.unnamed.is_empty() => {
+                form.unnamed.holds(&self.read_values(tx, case.id).await?)
+            }
+            _ => false,
+        };
+        let text = |subject: &str| -> Result<Option<String>, CaseError> {
+            told.map(|told| crate::case::write_json(&sentence(case.number, subject, told)))
+                .transpose()
+        };
+        let letter = text(&case.subject)?;
+        let outside = text(if unnamed { "" } else { &case.subject })?;
         for reader in readers
             .iter()
             .filter(|reader| Some(**reader) != except)
             .take(READERS_MAX)
         {
-            sqlx::query("INSERT INTO casework_letter (id, reader, case_id, at, notice) VALUES ($1, $2, $3, $4, $5)")
+            sqlx::query("INSERT INTO casework_letter (id, reader, case_id, at, notice, text) VALUES ($1, $2, $3, $4, $5, $6)")
                 .bind(uuid::Uuid::now_v7().to_string())
                 .bind(reader.to_string())
                 .bind(case.id.to_string())
                 .bind(now.micros())
                 .bind(notice.name())
+                .bind(&letter)
                 .execute(&mut **tx)
                 .await?;
             if mail {
-                self.promise(tx, "email", &reader.to_string(), case, notice, now)
-                    .await?;
+                let promise = Promise {
+                    channel: "email",
+                    target: &reader.to_string(),
+                    notice,
+                    text: outside.as_deref(),
+                    unnamed,
+                };
+                self.promise(tx, case, &promise, now).await?;
             }
         }
         if let Some(org) = case.org.filter(|_| !inside) {
@@ -182,8 +238,14 @@ impl Casework {
                     .fetch_all(&mut **tx)
                     .await?;
             for (hook,) in hooks {
-                self.promise(tx, "webhook", &hook, case, notice, now)
-                    .await?;
+                let promise = Promise {
+                    channel: "webhook",
+                    target: &hook,
+                    notice,
+                    text: outside.as_deref(),
+                    unnamed,
+                };
+                self.promise(tx, case, &promise, now).await?;
             }
         }
         Ok(())
@@ -202,10 +264,27 @@ impl Casework {
         path: &str,
         readers: &[UserId],
     ) -> Result<(), CaseError> {
+        self.send_with(tx, case, text, None, path, readers).await
+    }
+
+    /// As [`Self::send`]; `detail` stands in the mail below the sentence, a line for each fact.
+    ///
+    /// # Errors
+    /// [`CaseError::Store`].
+    pub async fn send_with(
+        &self,
+        tx: &mut Tx,
+        case: &Case,
+        text: &Text,
+        detail: Option<&Text>,
+        path: &str,
+        readers: &[UserId],
+    ) -> Result<(), CaseError> {
         let now = self.now();
         let inside = self.form_of(case).is_ok_and(|form| form.inside);
         let mail = !inside && !self.inner.config.smtp.host.is_empty();
         let text = crate::case::write_json(text)?;
+        let detail = detail.map(crate::case::write_json).transpose()?;
         for reader in readers {
             sqlx::query("INSERT INTO casework_letter (id, reader, case_id, at, notice, text, path) VALUES ($1, $2, $3, $4, 'moved', $5, $6)")
                 .bind(uuid::Uuid::now_v7().to_string())
@@ -217,13 +296,14 @@ impl Casework {
                 .execute(&mut **tx)
                 .await?;
             if mail {
-                sqlx::query("INSERT INTO casework_delivery (id, channel, target, case_id, notice, created_at, attempts, next_at, state, error, text, path) VALUES ($1, 'email', $2, $3, 'moved', $4, 0, $4, 'queued', '', $5, $6)")
+                sqlx::query("INSERT INTO casework_delivery (id, channel, target, case_id, notice, created_at, attempts, next_at, state, error, text, path, detail) VALUES ($1, 'email', $2, $3, 'moved', $4, 0, $4, 'queued', '', $5, $6, $7)")
                     .bind(uuid::Uuid::now_v7().to_string())
                     .bind(reader.to_string())
                     .bind(case.id.to_string())
                     .bind(now.micros())
                     .bind(&text)
                     .bind(path)
+                    .bind(&detail)
                     .execute(&mut **tx)
                     .await?;
             }
@@ -234,19 +314,19 @@ impl Casework {
     async fn promise(
         &self,
         tx: &mut Tx,
-        channel: &str,
-        target: &str,
         case: &Case,
-        notice: Notice,
+        promise: &Promise<'_>,
         now: Timestamp,
     ) -> Result<(), CaseError> {
-        sqlx::query("INSERT INTO casework_delivery (id, channel, target, case_id, notice, created_at, attempts, next_at, state, error) VALUES ($1, $2, $3, $4, $5, $6, 0, $6, 'queued', '')")
+        sqlx::query("INSERT INTO casework_delivery (id, channel, target, case_id, notice, created_at, attempts, next_at, state, error, text, unnamed) VALUES ($1, $2, $3, $4, $5, $6, 0, $6, 'queued', '', $7, $8)")
             .bind(uuid::Uuid::now_v7().to_string())
-            .bind(channel)
-            .bind(target)
+            .bind(promise.channel)
+            .bind(promise.target)
             .bind(case.id.to_string())
-            .bind(notice.name())
+            .bind(promise.notice.name())
             .bind(now.micros())
+            .bind(promise.text)
+            .bind(i64::from(promise.unnamed))
             .execute(&mut **tx)
             .await?;
         Ok(())

@@ -194,6 +194,15 @@ pub fn tell(error: CaseError, lang: Lang) -> WebError {
         CaseError::Changed { .. } => WebError::conflict(
             Text::new("案件已被更新,請重新載入後再試", error.to_string()).of(language),
         ),
+        CaseError::KeyReused => WebError::invalid(vec![FieldError::new(
+            "idempotency-key",
+            "reused",
+            Text::new(
+                "這個 Idempotency-Key 已用於內容不同的請求:重送須內容相同,新的請求須用新的值",
+                "this Idempotency-Key came with a different request before: repeat the same request, or use a new key",
+            )
+            .of(language),
+        )]),
         CaseError::Invalid(problems) => WebError::invalid(
             problems
                 .iter()

@@ -6,7 +6,7 @@ use store::{Migrations, Step};
 /// All steps so far.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "casework",
-    steps: &[FIRST, SECOND, THIRD],
+    steps: &[FIRST, SECOND, THIRD, FOURTH],
 };
 
 /// Letters and deliveries with a text and a page of their own.
@@ -32,6 +32,17 @@ DROP INDEX casework_case_open;
 CREATE INDEX casework_case_applicant ON casework_case (applicant, id);
 CREATE INDEX casework_case_org ON casework_case (org, id);
 CREATE INDEX casework_case_open ON casework_case (ended, state, id);
+",
+};
+
+/// What came with an idempotency key, and what mail says below its subject.
+const FOURTH: Step = Step {
+    version: 4,
+    name: "digests of keyed requests, mail with details",
+    sql: "
+ALTER TABLE casework_case ADD COLUMN idempotency_digest TEXT;
+ALTER TABLE casework_delivery ADD COLUMN detail TEXT;
+ALTER TABLE casework_delivery ADD COLUMN unnamed BIGINT;
 ",
 };
 

@@ -4,12 +4,14 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::form::{Form, Format, Kind, Property, Text, Values};
+use crate::form::{Form, Format, Kind, Property, Question, Text, Values};
 
 /// Characters of a text without a limit of its own.
 pub const TEXT_CHARS_MAX: usize = 10_000;
 /// Elements of a list without a limit of its own.
 pub const ITEMS_MAX: usize = 100;
+/// Digits of a fraction of a second.
+const FRACTION_DIGITS_MAX: usize = 9;
 /// Characters of a value that an error repeats.
 const SHOWN_CHARS: usize = 60;
 
@@ -41,12 +43,18 @@ pub fn problems(form: &Form, values: &Values, completeness: Completeness) -> Vec
     for question in form.questions() {
         if let Some(property) = form.schema.properties.get(&question.name) {
             let value = values.get(&question.name).filter(|v| !v.is_null());
+            if !question.when.holds(values) {
+                found.extend(value.map(|value| not_asked(form, question, property, value)));
+                continue;
+            }
+            let demanded =
+                completeness == Completeness::Whole && form.demands(&question.name, values);
             check_field(
                 form,
                 &question.name,
                 property,
                 value,
-                completeness,
+                (completeness, demanded),
                 &mut found,
             );
         }
@@ -82,16 +90,45 @@ pub fn problems_of_step(
         .collect()
 }
 
+/// A value for a question that is not asked of such a submission.
+fn not_asked(form: &Form, question: &Question, property: &Property, value: &Value) -> Problem {
+    let (mut zh, mut en) = (Vec::new(), Vec::new());
+    for (field, wanted) in question.when.fields() {
+        let asked = form.question(field);
+        let label = asked.map_or_else(|| Text::new(field, field), |one| one.label.clone());
+        let names = wanted.iter().map(|choice| {
+            let named = asked.and_then(|one| one.options.get(choice)).cloned();
+            named.unwrap_or_else(|| Text::new(choice, choice))
+        });
+        let (names_zh, names_en): (Vec<_>, Vec<_>) = names.map(|one| (one.zh, one.en)).unzip();
+        zh.push(format!("「{}」為 {}", label.zh, names_zh.join("、")));
+        en.push(format!("{} is {}", label.en, names_en.join(" or ")));
+    }
+    Problem {
+        field: question.name.clone(),
+        value: if property.personal {
+            "…".into()
+        } else {
+            shorten(&Form::show(Some(value)))
+        },
+        rule: "not-asked",
+        message: Text::new(
+            format!("只有{}時才填寫", zh.join("且")),
+            format!("is asked only where {}", en.join(" and ")),
+        ),
+    }
+}
+
 fn check_field(
     form: &Form,
     name: &str,
     property: &Property,
     value: Option<&Value>,
-    completeness: Completeness,
+    (completeness, demanded): (Completeness, bool),
     found: &mut Vec<Problem>,
 ) {
     let Some(value) = value else {
-        if completeness == Completeness::Whole && form.required(name) {
+        if demanded {
             found.push(Problem {
                 field: name.to_owned(),
                 value: String::new(),
@@ -378,12 +415,14 @@ pub fn hostname(text: &str) -> Option<String> {
         .then_some(ascii)
 }
 
-/// A date-time (RFC 3339 section 5.6) with its offset and whole minutes or seconds;
-/// what a browser sends without an offset is meant in Asia/Taipei (UTC+8).
+/// A date-time in Asia/Taipei (UTC+8) with its offset, as in `2026-11-21T09:30:00+08:00`,
+/// made from what people and machines write: RFC 3339 (section 5.6) with any offset and
+/// with or without a fraction, or the local time of a browser's control, with or without
+/// seconds and meant in Asia/Taipei. `None` when it is none of these.
 pub fn moment(text: &str) -> Option<String> {
     let (date, rest) = text.split_at_checked(10)?;
-    let time = rest.strip_prefix('T')?;
-    let (clock, offset) = match time.find(['Z', '+', '-']) {
+    let time = rest.strip_prefix(['T', 't'])?;
+    let (clock, offset) = match time.find(['Z', 'z', '+', '-']) {
         Some(at) => time.split_at(at),
         None => (time, "+08:00"),
     };
@@ -392,18 +431,38 @@ pub fn moment(text: &str) -> Option<String> {
             && part.bytes().all(|b| b.is_ascii_digit())
             && part.parse::<u32>().is_ok_and(|n| n <= most)
     };
-    let parts: Vec<&str> = clock.split(':').collect();
+    let (whole, fraction) = clock
+        .split_once('.')
+        .map_or((clock, None), |(a, b)| (a, Some(b)));
+    let parts: Vec<&str> = whole.split(':').collect();
     let clock_fine = match parts.as_slice() {
-        [hours, minutes] => two(hours, 23) && two(minutes, 59),
+        [hours, minutes] => fraction.is_none() && two(hours, 23) && two(minutes, 59),
         [hours, minutes, seconds] => two(hours, 23) && two(minutes, 59) && two(seconds, 59),
         _ => false,
     };
-    let offset_fine = offset == "Z"
+    let fraction_fine = fraction.is_none_or(|digits| {
+        (1..=FRACTION_DIGITS_MAX).contains(&digits.len())
+            && digits.bytes().all(|b| b.is_ascii_digit())
+    });
+    let offset_fine = matches!(offset, "Z" | "z")
         || offset[1..]
             .split_once(':')
-            .is_some_and(|(hours, minutes)| two(hours, 14) && two(minutes, 59));
+            .is_some_and(|(hours, minutes)| two(hours, 23) && two(minutes, 59));
+    if !(is_date(date) && clock_fine && fraction_fine && offset_fine) {
+        return None;
+    }
     let seconds = if parts.len() == 2 { ":00" } else { "" };
-    (is_date(date) && clock_fine && offset_fine).then(|| format!("{date}T{clock}{seconds}{offset}"))
+    let at: jiff::Timestamp = format!("{date}T{clock}{seconds}{offset}").parse().ok()?;
+    let taipei = jiff::tz::Offset::constant(8);
+    let shown = format!("{}+08:00", taipei.to_datetime(at));
+    // Near the ends of the calendar the other offset may have no date of four digits.
+    (is_date(shown.get(..10)?)).then_some(shown)
+}
+
+/// The moment that a text means, as [`moment`] reads it.
+pub fn moment_of(text: &str) -> Option<base::Timestamp> {
+    let at: jiff::Timestamp = moment(text)?.parse().ok()?;
+    Some(base::Timestamp(at.as_microsecond()))
 }
 
 fn is_date(text: &str) -> bool {
@@ -446,7 +505,8 @@ fn is_email(text: &str) -> bool {
         && hostname(domain).is_some()
 }
 
-fn is_http_url(text: &str) -> bool {
+/// Whether a text is an `http://` or `https://` URL with a host and without credentials.
+pub fn is_http_url(text: &str) -> bool {
     text.len() <= 2_048
         && !text.contains(char::is_whitespace)
         && url::Url::parse(text).is_ok_and(|url| {
@@ -553,6 +613,71 @@ mod tests {
                 "{change}"
             );
         }
+    }
+
+    #[test]
+    fn moments_are_read_as_people_and_machines_write_them() {
+        for (text, expected) in [
+            ("2026-11-21T18:09", Some("2026-11-21T18:09:00+08:00")),
+            ("2026-11-21T18:09:30", Some("2026-11-21T18:09:30+08:00")),
+            // What JavaScript and stix2 write.
+            (
+                "2026-11-21T18:09:00.000Z",
+                Some("2026-11-22T02:09:00+08:00"),
+            ),
+            (
+                "2026-11-21T18:09:00.25Z",
+                Some("2026-11-22T02:09:00.25+08:00"),
+            ),
+            ("2026-11-21t18:09:00z", Some("2026-11-22T02:09:00+08:00")),
+            (
+                "2026-11-21T18:09:00-05:00",
+                Some("2026-11-22T07:09:00+08:00"),
+            ),
+            ("2026-11-21T18:09+08:00", Some("2026-11-21T18:09:00+08:00")),
+            ("2026-11-21", None),
+            ("2026-11-21 18:09", None),
+            ("2026-11-21T18:09.5", None),
+            ("2026-11-21T18:09:00.", None),
+            ("2026-11-21T18:09:00.1234567890Z", None),
+            ("2026-11-21T18:09:00,5Z", None),
+            ("2026-11-21T25:09:00Z", None),
+            ("2026-02-30T18:09:00Z", None),
+            ("2026-11-21T18:09:00+0800", None),
+            ("9999-12-31T23:59:59-12:00", None),
+            ("0000-01-01T00:00:00Z", Some("0000-01-01T08:00:00+08:00")),
+        ] {
+            assert_eq!(moment(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_question_that_is_not_asked_takes_no_value_and_one_that_is_may_demand_one() {
+        let document = include_str!("../tests/data/form.json").replacen(
+            r#"{"name": "plan", "label""#,
+            r#"{"name": "plan", "when": {"kind": ["large"]}, "required": true, "label""#,
+            1,
+        );
+        let form = Form::parse(&document).expect("right");
+        let found = |kind: &str, plan: Option<&str>| {
+            let mut values = whole();
+            values["kind"] = kind.into();
+            if let Some(plan) = plan {
+                values["plan"] = plan.into();
+            }
+            problems(
+                &form,
+                values.as_object().expect("object"),
+                Completeness::Whole,
+            )
+        };
+        let file = "00000000-0000-4000-8000-000000000001";
+        assert_eq!(found("small", None), []);
+        assert_eq!(found("large", Some(file)), []);
+        assert_eq!(found("large", None)[0].rule, "required");
+        let wrong = &found("small", Some(file))[0];
+        assert_eq!((wrong.field.as_str(), wrong.rule), ("plan", "not-asked"));
+        assert_eq!(wrong.message.en, "is asked only where Kind is Large");
     }
 
     #[test]

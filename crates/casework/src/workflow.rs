@@ -63,6 +63,10 @@ pub struct Transition {
     /// round (`submit` counts in every round, and the applicant counts as its taker).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_after: Vec<String>,
+    /// What a notification says of the case after it: `was reviewed`. Steps that every form
+    /// has need none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<crate::form::Text>,
 }
 
 /// On which side of the counter somebody stands.

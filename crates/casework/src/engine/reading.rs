@@ -1,6 +1,6 @@
 //! What people see: one case with its time-line, its values, lists and counts.
 
-use base::CaseId;
+use base::{CaseId, UserId};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 use store::{Page, PageRequest};
@@ -58,6 +58,21 @@ impl Casework {
             editable,
             asking,
         })
+    }
+
+    /// The case that somebody began with an idempotency key.
+    ///
+    /// # Errors
+    /// [`CaseError::Store`].
+    pub async fn keyed(&self, user: UserId, key: &str) -> Result<Option<Case>, CaseError> {
+        let row = sqlx::query(AssertSqlSafe(format!(
+            "SELECT {COLUMNS} FROM casework_case WHERE applicant = $1 AND idempotency = $2"
+        )))
+        .bind(user.to_string())
+        .bind(key)
+        .fetch_optional(self.inner.db.pool())
+        .await?;
+        row.map(|row| case_of(&row)).transpose()
     }
 
     /// The values of a case, personal data included; the reading is audited when it

@@ -227,7 +227,7 @@ fn step_body(
     let total = opened.form.layout.len();
     let case = &opened.case;
     let mut inner = Body::new().add(hidden("version", case.version));
-    for question in &step.fields {
+    for question in step.fields.iter().filter(|one| one.when.holds(values)) {
         inner = inner.add(question_field(
             visit,
             &opened.form,
@@ -339,7 +339,7 @@ fn question_field(
     } else {
         field.help(help)
     };
-    let field = if form.required(name) {
+    let field = if form.demands(name, values) {
         field
     } else {
         field.optional(visit.t("case-optional"))
@@ -371,7 +371,8 @@ pub(super) async fn save(
     for question in at
         .fields
         .iter()
-        .filter(|question| question.widget != Widget::File)
+        .filter(|question| question.widget != Widget::File && question.when.holds(&values))
+        .collect::<Vec<_>>()
     {
         let value = read.get(&question.name).cloned().unwrap_or(Value::Null);
         values.remove(&question.name);

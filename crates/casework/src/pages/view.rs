@@ -276,7 +276,7 @@ fn value_list(visit: &Visit, opened: &Opened, values: &Values) -> Body {
         let facts = step
             .fields
             .iter()
-            .filter(|question| question.widget != Widget::File)
+            .filter(|question| question.widget != Widget::File && question.when.holds(values))
             .map(|question| {
                 (
                     question.label.of(language).to_owned(),
@@ -295,31 +295,13 @@ fn value_list(visit: &Visit, opened: &Opened, values: &Values) -> Body {
 }
 
 fn shown(visit: &Visit, form: &Form, question: &Question, values: &Values) -> Markup {
-    let language = visit.lang.tag();
     let lock = if form.personal(&question.name) {
         ui::badge(Level::Neutral, visit.t("field-personal"))
     } else {
         Markup::default()
     };
-    let value = match values.get(&question.name) {
-        None | Some(Value::Null) => Markup::text("–"),
-        Some(Value::Bool(yes)) => Markup::text(visit.t(if *yes { "case-yes" } else { "case-no" })),
-        Some(Value::Array(items)) => {
-            let items: String = items
-                .iter()
-                .map(|item| format!("<li>{}</li>", ui::escape(&Form::show(Some(item)))))
-                .collect();
-            Markup::new(format!("<ul>{items}</ul>"))
-        }
-        Some(value) => {
-            let text = Form::show(Some(value));
-            let text = question
-                .options
-                .get(&text)
-                .map_or(text.clone(), |option| option.of(language).to_owned());
-            Markup::new(ui::escape(&text).replace('\n', "<br>"))
-        }
-    };
+    let value = values.get(&question.name).unwrap_or(&Value::Null);
+    let value = crate::body::value(visit, question, value);
     value.and(&lock)
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use casework::config::SmtpEncryption;
+use casework::form::Text;
 use casework::{CaseworkConfig, delivery::sign};
 use store::PageRequest;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -105,13 +106,27 @@ async fn mail_arrives_in_the_readers_language() {
     config.smtp.port = port;
     config.smtp.encryption = SmtpEncryption::None;
     let house = house(store::Backend::Sqlite, config).await;
-    house.submitted().await;
+    let case = house.submitted().await;
+    let mut tx = house.db.begin().await.expect("a transaction");
+    house
+        .casework
+        .send_with(
+            &mut tx,
+            &case,
+            &Text::new("有事", "News"),
+            Some(&Text::new("類型:甲\n期限:乙", "Kind: A\nDue: B")),
+            "/things/1",
+            &[house.officers[0].user],
+        )
+        .await
+        .expect("promised");
+    tx.commit().await.expect("kept");
     let sent = house
         .casework
         .deliver(base::Clock::now(&*house.clock))
         .await
         .expect("a look");
-    assert_eq!(sent, 3, "one for each officer");
+    assert_eq!(sent, 4, "one for each officer, and one of its own");
     assert!(
         house
             .casework
@@ -123,7 +138,13 @@ async fn mail_arrives_in_the_readers_language() {
         "none waits"
     );
     let mails = mails.lock().expect("unpoisoned").clone();
-    assert_eq!(mails.len(), 3);
+    assert_eq!(mails.len(), 4);
+    let own = mails.iter().find(|mail| mail.contains("Subject: News"));
+    let own = own.expect("in English");
+    assert!(
+        own.contains("\nNews.\n\nKind: A\nDue: B\n\nOpen: "),
+        "{own}"
+    );
     let english = mails
         .iter()
         .filter(|mail| mail.contains("Open the case"))

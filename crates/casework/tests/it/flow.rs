@@ -296,6 +296,17 @@ async fn two_at_once_and_twice_the_same_are_told() {
             .await
             .expect("the same");
         assert_eq!(one.id, again.id);
+        let other = house
+            .casework
+            .start(
+                &house.applicant,
+                "sample",
+                Some(house.org),
+                values(json!({"name": "Another"})),
+                Some("k-1"),
+            )
+            .await;
+        assert!(matches!(other, Err(CaseError::KeyReused)), "{other:?}");
         let saved = house
             .casework
             .save(
@@ -324,6 +335,51 @@ async fn two_at_once_and_twice_the_same_are_told() {
             .act(&house.applicant, one.id, 1, "submit", "")
             .await;
         assert!(matches!(late, Err(CaseError::Changed { .. })));
+    })
+    .await;
+}
+
+/// Nobody hears of a draft that is withdrawn, and what is refused at once was never there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_submitted_is_nobodys_news() {
+    on_both(CaseworkConfig::default, async |house| {
+        let unread = async || {
+            let officer = house.officers[0].user;
+            house.casework.unread(officer).await.expect("a count")
+        };
+        let (who, org) = (&house.applicant, Some(house.org));
+        let draft = house
+            .casework
+            .start(who, "sample", org, whole(), None)
+            .await;
+        let draft = draft.expect("a draft");
+        house
+            .act(who, draft.id, "withdraw")
+            .await
+            .expect("withdrawn");
+        assert_eq!(unread().await, 0);
+        let entries = house.audited().await;
+        let mut short = whole();
+        short.remove("hosts");
+        let refused = house
+            .casework
+            .start_submitted(who, "sample", org, short, Some("k-2"))
+            .await;
+        assert!(matches!(refused, Err(CaseError::Invalid(_))), "{refused:?}");
+        assert_eq!(house.audited().await, entries);
+        let sent = house
+            .casework
+            .start_submitted(who, "sample", org, whole(), Some("k-2"))
+            .await
+            .expect("submitted");
+        assert_eq!(sent.state, "submitted");
+        assert_eq!(unread().await, 1);
+        let again = house
+            .casework
+            .start_submitted(who, "sample", org, whole(), Some("k-2"))
+            .await
+            .expect("the same");
+        assert_eq!((again.id, unread().await), (sent.id, 1));
     })
     .await;
 }
