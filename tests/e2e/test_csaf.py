@@ -10,7 +10,7 @@ import pytest
 from api import Api, csrf_of, sign_in
 
 SCHEMA = json.loads((Path(__file__).parent / "fixtures/csaf_2.0.schema.json").read_text())
-BASE = {"kind": "ana", "tlp": "amber", "severity": "high", "summary": "SCADA Historian 的漏洞正遭利用。", "advice": "立即更新並查看登入紀錄。",
+BASE = {"kind": "ana", "subkind_ana": "vulnerability", "tlp": "amber", "severity": "high", "summary": "SCADA Historian 的漏洞正遭利用。", "advice": "立即更新並查看登入紀錄。",
         "sector_all": True, "reply": "none"}
 # Profiles 4, 3 and 1 (CSAF 2.0 section 4).
 KINDS = {

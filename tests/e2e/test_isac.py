@@ -125,12 +125,19 @@ def test_from_report_to_citizen(country, language):
         officer.fill("summary", "SCADA Historian 的漏洞正遭利用,請更新。")
         officer.fill("advice", "立即更新並查看登入紀錄。")
         officer.send(step)
+        # What is asked now belongs to an early warning only.
+        assert not officer.all("[name=hosts]") and not officer.all("[name=urls]")
+        Select(officer.one("[name=subkind_ewa]")).select_by_value("exposure")
+        officer.fill("warning_source", "原廠通告")
+        officer.fill("targets", "192.0.2.7")
+        officer.send(step)
         officer.fill("cves", "CVE-2026-12345")
         officer.fill("products", "SCADA Historian 9")
         officer.send(step)
         officer.one("[name=sector_water]").click()
         officer.send(step)
         Select(officer.one("[name=reply]")).select_by_value("verdict")
+        officer.fill("reply_hours", "24")
         officer.one("[name=public]").click()
         officer.send(step)
         officer.go(f"/cases/{alert}/do/submit")
@@ -141,17 +148,20 @@ def test_from_report_to_citizen(country, language):
 
     with window(country, "water-owner", language) as reporter:
         reporter.go(f"/alerts/{alert}")
-        assert advisory in reporter.text()
+        assert advisory in reporter.text() and "原廠通告" in reporter.text()
         accessible(reporter.driver, "an alert")
         reporter.one("#content [name=reply][value=incident]").click()
         reporter.fill("remark", "已隔離主機")
+        reporter.fill("found", "連線紀錄相符")
+        reporter.fill("done", "已更新韌體")
         reporter.send(f"#content form[action='/alerts/{alert}/reply']")
     with window(country, "power-owner", language) as other:
         other.go("/alerts")
         assert advisory not in other.text(), "sent to the water sector only"
     with window(country, "officer-2", language) as second:
         second.go(f"/alerts/{alert}")
-        assert "已隔離主機" in second.text()
+        for said in ("已隔離主機", "連線紀錄相符", "已更新韌體"):
+            assert said in second.text()
 
     tag = "zh" if language == "zh-TW" else "en"
     page = requests.get(country.at("console") + f"/open/{tag}/advisories", timeout=10)

@@ -68,7 +68,7 @@ def report(number):
 
 
 def alert(number):
-    return {"subject": f"連續警訊 {number}", "kind": "ana", "tlp": "amber", "severity": "high", "summary": "摘要文字摘要文字摘要",
+    return {"subject": f"連續警訊 {number}", "kind": "ana", "subkind_ana": "threat", "tlp": "amber", "severity": "high", "summary": "摘要文字摘要文字摘要",
             "advice": "立即更新並查看登入紀錄。", "reply": "acknowledge", "sector_water": True}
 
 

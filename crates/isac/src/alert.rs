@@ -3,6 +3,7 @@
 //!
 //! - [`audience`]: whom an alert concerns: pure.
 //! - [`grant`]: publication and retraction, in the case's own step.
+//! - [`letter`]: what mail says of it: pure.
 //! - [`replies`]: what members answer, and the chase.
 //! - [`relay`]: alerts as reports in a collection, alerts of others, and our answers.
 //! - [`csaf`]: the alert as a CSAF 2.0 document: pure.
@@ -11,6 +12,7 @@ pub mod api;
 pub mod audience;
 pub mod csaf;
 pub mod grant;
+mod letter;
 pub mod list;
 pub(crate) mod pages;
 pub mod relay;

@@ -1,14 +1,16 @@
-//! The kinds of the sector ISACs (ANA analysis, EWA early warning, DEF defacement, INT
+//! The kinds of the sector ISACs (ANA information, EWA early warning, DEF web page attack, INT
 //! intrusion, FBI feedback) to and from STIX 2.1. Pure: JSON in, JSON out.
 //!
 //! An alert becomes a `report` with its `vulnerability` objects and the `identity` of
 //! the centre; a member's reply becomes FBI: a `note` with an `opinion` on that report.
-//! The kind and what is asked stand in labels, so that any TAXII client carries them.
-
-use std::collections::BTreeMap;
+//! Kind, sub-kind and what is asked stand in labels, so that any TAXII client carries them;
+//! CVE numbers and URLs stand in `external_references`; every other answer to the form of
+//! alerts stands in the report's extension [`EXTENSION`], by its name in the form, so that
+//! an alert comes back as it went. FBI carries what was found and done in [`FEEDBACK`].
 
 use base::Timestamp;
-use casework::form::Values;
+use casework::form::{Form, Values};
+use casework::validate::is_http_url;
 use ring::digest;
 use serde_json::{Value, json};
 
@@ -17,6 +19,8 @@ use crate::alert::{Alert, Recipient, Reply};
 
 /// Label prefix of the kind.
 const KIND: &str = "civicnet-kind:";
+/// Label prefix of the sub-kind.
+const SUBKIND: &str = "civicnet-subkind:";
 /// Label prefix of what members are asked.
 const ASKS: &str = "civicnet-reply:";
 /// Label prefix of the severity.
@@ -48,6 +52,36 @@ const TLP: [(&str, &str); 5] = [
         "marking-definition--e828b379-4e03-4974-9ac4-e53a884c97c1",
     ),
 ];
+
+/// The extension of `report` that holds the answers to the form of alerts.
+pub const EXTENSION: &str = "extension-definition--0a4f6a52-6d0c-4c57-9c0e-3f1b7c2d8e11";
+/// The extension of `note` that holds what feedback (FBI) says.
+pub const FEEDBACK: &str = "extension-definition--0a4f6a52-6d0c-4c57-9c0e-3f1b7c2d8e12";
+/// Answers that stand in the report's own properties, or are this house's business: whom an
+/// alert is for and whether it stands on the public site.
+const ELSEWHERE: [&str; 7] = [
+    "subject",
+    "kind",
+    "tlp",
+    "cves",
+    "references",
+    "assets",
+    "public",
+];
+/// CVE numbers and links of one alert, as the form has it.
+const LINKS_MAX: usize = 50;
+/// Characters of a link, as the form has it.
+const LINK_CHARS_MAX: usize = 500;
+
+/// The field of the form that holds the sub-kind of a kind.
+pub fn subkind_field(kind: &str) -> String {
+    format!("subkind_{kind}")
+}
+
+/// The sub-kind that an alert's values name; empty for alerts from before there were any.
+pub fn subkind_of<'a>(kind: &str, values: &'a Values) -> &'a str {
+    text(values, &subkind_field(kind))
+}
 
 /// Why STIX objects are no intelligence of ours.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -93,6 +127,42 @@ fn centre(name: &str, at: Timestamp) -> Value {
     })
 }
 
+/// The sub-kind that a report or a note is labelled with; empty when with none.
+pub fn subkind_label(object: &Value) -> &str {
+    let labels = object["labels"].as_array();
+    let mut labels = labels.into_iter().flatten().filter_map(Value::as_str);
+    labels
+        .find_map(|label| label.strip_prefix(SUBKIND))
+        .unwrap_or_default()
+}
+
+/// The moment at which the object of a CVE number says that it was made: the same in every
+/// alert and every house, as STIX 2.1 section 3.6 wants it of one object.
+fn created_of(cve: &str) -> String {
+    let year = cve.split('-').nth(1).unwrap_or("1999");
+    format!("{year}-01-01T00:00:00.000Z")
+}
+
+/// What the report's own properties do not hold, for its extension.
+fn extension_of(alert: &Alert) -> Value {
+    let mut extension = Values::new();
+    extension.insert("extension_type".to_owned(), "property-extension".into());
+    extension.insert("kind".to_owned(), alert.kind.as_str().into());
+    let subkind = subkind_of(&alert.kind, &alert.document);
+    if !subkind.is_empty() {
+        extension.insert("subkind".to_owned(), subkind.into());
+    }
+    for (name, value) in &alert.document {
+        let elsewhere = ELSEWHERE.contains(&name.as_str())
+            || name.starts_with("sector_")
+            || name.starts_with("subkind_");
+        if !elsewhere && !value.is_null() {
+            extension.insert(name.clone(), value.clone());
+        }
+    }
+    Value::Object(extension)
+}
+
 /// An alert as STIX 2.1 objects: the centre, vulnerabilities, the report.
 pub fn to_stix(alert: &Alert, publisher: &str) -> Vec<Value> {
     // The centre's own object stays the same whatever it publishes.
@@ -116,7 +186,7 @@ pub fn to_stix(alert: &Alert, publisher: &str) -> Vec<Value> {
     for cve in list("cves") {
         let vulnerability = json!({
             "type": "vulnerability", "spec_version": "2.1", "id": id("vulnerability", cve),
-            "created_by_ref": identity["id"], "created": created, "modified": created, "name": cve,
+            "created": created_of(cve), "modified": created_of(cve), "name": cve,
             "external_references": [{"source_name": "cve", "external_id": cve}],
         });
         refs.push(vulnerability["id"].clone());
@@ -141,14 +211,24 @@ pub fn to_stix(alert: &Alert, publisher: &str) -> Vec<Value> {
         "name": alert.subject, "description": description, "lang": "zh-TW",
         "published": created, "report_types": [kind], "object_refs": refs,
         "labels": [format!("{KIND}{}", alert.kind), format!("{ASKS}{}", alert.reply), format!("{SEVERITY}{}", alert.severity)],
+        "extensions": {EXTENSION: extension_of(alert)},
     });
+    let subkind = subkind_of(&alert.kind, &alert.document);
+    if let (false, Some(labels)) = (subkind.is_empty(), report["labels"].as_array_mut()) {
+        labels.push(format!("{SUBKIND}{subkind}").into());
+    }
     if let Some(marking) = marking {
         report["object_marking_refs"] = json!([marking]);
     }
-    let links: Vec<Value> = list("references")
+    let cves = list("cves");
+    let cves = cves
         .iter()
-        .map(|url| json!({"source_name": "reference", "url": url}))
-        .collect();
+        .map(|cve| json!({"source_name": "cve", "external_id": cve}));
+    let links = list("references");
+    let links = links
+        .iter()
+        .map(|url| json!({"source_name": "reference", "url": url}));
+    let links: Vec<Value> = cves.chain(links).collect();
     if !links.is_empty() {
         report["external_references"] = links.into();
     }
@@ -159,6 +239,71 @@ pub fn to_stix(alert: &Alert, publisher: &str) -> Vec<Value> {
     objects
 }
 
+/// What a reply says (FBI).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said<'a> {
+    /// The finding: the sub-kind of the feedback.
+    pub reply: Reply,
+    /// A word with it.
+    pub remark: &'a str,
+    /// What was found.
+    pub found: &'a str,
+    /// What was done.
+    pub done: &'a str,
+}
+
+/// Feedback on a report: the author, a note and an opinion. `name` makes their ids.
+fn note_and_opinion(
+    said: Said<'_>,
+    report: &str,
+    author: &str,
+    name: &str,
+    at: Timestamp,
+) -> Vec<Value> {
+    let author = centre(author, Timestamp(0));
+    let at = moment(at);
+    let name_of = said.reply.name();
+    let parts = [said.remark, said.found, said.done];
+    let words: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let content = match words.is_empty() {
+        true => name_of.zh,
+        false => format!("{}:{}", name_of.zh, words.join("\n")),
+    };
+    let tag = said.reply.tag();
+    let labels = [
+        format!("{KIND}fbi"),
+        format!("{SUBKIND}{tag}"),
+        format!("{ASKS}{tag}"),
+    ];
+    let mut extension =
+        json!({"extension_type": "property-extension", "subkind": tag, "report_ref": report});
+    for (property, text) in [
+        ("remark", said.remark),
+        ("found", said.found),
+        ("done", said.done),
+    ] {
+        if !text.is_empty() {
+            extension[property] = text.into();
+        }
+    }
+    let mut opinion = json!({
+        "type": "opinion", "spec_version": "2.1", "id": id("opinion", name), "created_by_ref": author["id"],
+        "created": at, "modified": at, "opinion": opinion_of(said.reply), "object_refs": [report], "labels": labels,
+    });
+    if !said.found.is_empty() {
+        opinion["explanation"] = said.found.into();
+    }
+    vec![
+        author.clone(),
+        json!({
+            "type": "note", "spec_version": "2.1", "id": id("note", name), "created_by_ref": author["id"],
+            "created": at, "modified": at, "content": content, "object_refs": [report], "labels": labels,
+            "extensions": {FEEDBACK: extension},
+        }),
+        opinion,
+    ]
+}
+
 /// A member's reply as feedback (FBI) on the alert's report. The member is named only
 /// by `member`, which may be a pseudonym.
 pub fn feedback(alert: &Alert, recipient: &Recipient, member: &str) -> Vec<Value> {
@@ -166,27 +311,14 @@ pub fn feedback(alert: &Alert, recipient: &Recipient, member: &str) -> Vec<Value
         return Vec::new();
     };
     let report = id("report", &alert.case.to_string());
-    let author = centre(member, Timestamp(0));
-    let name = format!("{}:{member}", alert.case);
-    let at = moment(at);
-    let opinion = opinion_of(reply);
-    let said = if recipient.remark.is_empty() {
-        reply.name().zh
-    } else {
-        format!("{}:{}", reply.name().zh, recipient.remark)
+    let said = Said {
+        reply,
+        remark: &recipient.remark,
+        found: &recipient.found,
+        done: &recipient.done,
     };
-    let labels = [format!("{KIND}fbi"), format!("{ASKS}{}", reply.tag())];
-    vec![
-        author.clone(),
-        json!({
-            "type": "note", "spec_version": "2.1", "id": id("note", &name), "created_by_ref": author["id"],
-            "created": at, "modified": at, "content": said, "object_refs": [report], "labels": labels,
-        }),
-        json!({
-            "type": "opinion", "spec_version": "2.1", "id": id("opinion", &name), "created_by_ref": author["id"],
-            "created": at, "modified": at, "opinion": opinion, "object_refs": [report], "labels": labels,
-        }),
-    ]
+    let name = format!("{}:{member}", alert.case);
+    note_and_opinion(said, &report, member, &name, at)
 }
 
 /// The identifier of the report that an alert is.
@@ -206,13 +338,22 @@ pub fn reply_of(note: &Value) -> Option<(&str, &str)> {
     if label(KIND) != Some("fbi") {
         return None;
     }
-    let reply = label(ASKS)?;
+    let reply = label(SUBKIND).or_else(|| label(ASKS))?;
     let refs = note["object_refs"].as_array()?;
     let report = refs
         .iter()
         .filter_map(Value::as_str)
         .find(|id| id.starts_with("report--"))?;
     Some((reply, report))
+}
+
+/// What a note of feedback says beside its finding: remark, what was found, what was done.
+/// A note without our extension says it in its content.
+pub fn words_of(note: &Value) -> [&str; 3] {
+    match note["extensions"][FEEDBACK].as_object() {
+        Some(extension) => ["remark", "found", "done"].map(|name| text(extension, name)),
+        None => [note["content"].as_str().unwrap_or_default(), "", ""],
+    }
 }
 
 /// Kind and what is asked of a report that is an alert of another house.
@@ -229,27 +370,8 @@ pub fn asked_of(report: &Value) -> Option<(&str, &str)> {
 }
 
 /// This house's answer to another's alert: note and opinion on its report.
-pub fn answer(report: &str, reply: Reply, remark: &str, house: &str, at: Timestamp) -> Vec<Value> {
-    let author = centre(house, Timestamp(0));
-    let name = format!("{report}:{house}");
-    let at = moment(at);
-    let opinion = opinion_of(reply);
-    let content = match remark {
-        "" => reply.name().zh,
-        remark => remark.to_owned(),
-    };
-    let labels = [format!("{KIND}fbi"), format!("{ASKS}{}", reply.tag())];
-    vec![
-        author.clone(),
-        json!({
-            "type": "note", "spec_version": "2.1", "id": id("note", &name), "created_by_ref": author["id"],
-            "created": at, "modified": at, "content": content, "object_refs": [report], "labels": labels,
-        }),
-        json!({
-            "type": "opinion", "spec_version": "2.1", "id": id("opinion", &name), "created_by_ref": author["id"],
-            "created": at, "modified": at, "opinion": opinion, "object_refs": [report], "labels": labels,
-        }),
-    ]
+pub fn answer(report: &str, said: Said<'_>, house: &str, at: Timestamp) -> Vec<Value> {
+    note_and_opinion(said, report, house, &format!("{report}:{house}"), at)
 }
 
 /// What a house holds of an indicator, as an opinion on it.
@@ -281,19 +403,16 @@ const fn opinion_of(reply: Reply) -> &'static str {
     }
 }
 
-/// The values of an alert's draft from STIX objects that hold one report. The audience
-/// is left for the officer to choose.
+/// The values of an alert's draft from STIX objects that hold one report: its own extension
+/// gives back what another house of ours was asked, anything else is read from the
+/// properties that STIX has. The audience is left for the officer to choose.
 ///
 /// # Errors
 /// [`KindError`] naming the property and the rule.
-pub fn from_stix(objects: &[Value]) -> Result<Values, KindError> {
+pub fn from_stix(objects: &[Value], form: &Form) -> Result<Values, KindError> {
     let reports: Vec<&Value> = objects.iter().filter(|o| o["type"] == "report").collect();
     let [report] = reports.as_slice() else {
         return Err(KindError::Reports(reports.len()));
-    };
-    let cut = |text: &str, most: usize| -> String {
-        let clean = text.chars().filter(|c| !c.is_control() || *c == '\n');
-        clean.take(most).collect::<String>().trim().to_owned()
     };
     let name = report["name"].as_str().map(|name| cut(name, 150));
     let name = name
@@ -302,21 +421,12 @@ pub fn from_stix(objects: &[Value]) -> Result<Values, KindError> {
             property: "name",
             rule: "must be a text of at least 4 characters",
         })?;
-    let labels: BTreeMap<&str, &str> = report["labels"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|label| label.as_str()?.split_once(':'))
-        .collect();
-    let label = |prefix: &str, known: &[&str], otherwise: &str| -> String {
-        let found = labels.get(prefix.trim_end_matches(':')).copied();
-        found
-            .filter(|value| known.contains(value))
-            .unwrap_or(otherwise)
-            .to_owned()
+    let kind = label_of(report, KIND, &["ana", "ewa", "def", "int"]).unwrap_or("ana");
+    let asked = match kind {
+        "ewa" => "verdict",
+        _ => label_of(report, ASKS, &["none", "acknowledge", "verdict"]).unwrap_or("none"),
     };
-    let kind = label(KIND, &["ana", "ewa", "def", "int"], "ana");
-    let asks = if kind == "ewa" { "verdict" } else { "none" };
+    let severities = ["low", "medium", "high", "critical"];
     let marking = report["object_marking_refs"].as_array();
     let tlp = marking
         .into_iter()
@@ -325,7 +435,69 @@ pub fn from_stix(objects: &[Value]) -> Result<Values, KindError> {
         .find_map(|id| TLP.iter().find(|(_, known)| *known == id))
         // What carries no marking is not for everybody.
         .map_or("amber", |(label, _)| *label);
-    let described = report["description"].as_str().unwrap_or(&name);
+    let mut values = Values::new();
+    for (field, value) in [
+        ("subject", name.as_str()),
+        ("kind", kind),
+        ("tlp", tlp),
+        (
+            "severity",
+            label_of(report, SEVERITY, &severities).unwrap_or("medium"),
+        ),
+        ("reply", asked),
+    ] {
+        values.insert(field.to_owned(), value.into());
+    }
+    let extension = report["extensions"][EXTENSION].as_object();
+    if extension.is_none_or(|extension| text(extension, "summary").is_empty()) {
+        describe(report, &name, &mut values);
+    }
+    let subkinds: Vec<&str> = form
+        .schema
+        .properties
+        .get(&subkind_field(kind))
+        .map(|property| property.choices.iter().map(String::as_str).collect())
+        .unwrap_or_default();
+    if let Some(subkind) = label_of(report, SUBKIND, &subkinds) {
+        values.insert(subkind_field(kind), subkind.into());
+    }
+    for (name, value) in extension.into_iter().flatten() {
+        let ours = form.asks(name, &values)
+            && !ELSEWHERE.contains(&name.as_str())
+            && !name.starts_with("sector_")
+            && !name.starts_with("subkind_");
+        if ours {
+            values.insert(name.clone(), value.clone());
+        }
+    }
+    for (field, list) in [
+        ("cves", json!(cves_of(objects, report))),
+        ("references", json!(urls_of(report))),
+    ] {
+        if list != json!([]) {
+            values.insert(field.to_owned(), list);
+        }
+    }
+    Ok(values)
+}
+
+/// The value of a label that is one of those known.
+fn label_of<'a>(report: &'a Value, prefix: &str, known: &[&str]) -> Option<&'a str> {
+    let labels = report["labels"].as_array()?;
+    labels
+        .iter()
+        .filter_map(|label| label.as_str()?.strip_prefix(prefix))
+        .find(|value| known.contains(value))
+}
+
+fn cut(text: &str, most: usize) -> String {
+    let clean = text.chars().filter(|c| !c.is_control() || *c == '\n');
+    clean.take(most).collect::<String>().trim().to_owned()
+}
+
+/// Summary and details of a report that says everything in its description.
+fn describe(report: &Value, name: &str, values: &mut Values) {
+    let described = report["description"].as_str().unwrap_or(name);
     let mut summary = cut(described, 1_000);
     if summary.chars().count() < 10 {
         summary = format!("{name}:{summary}");
@@ -333,28 +505,56 @@ pub fn from_stix(objects: &[Value]) -> Result<Values, KindError> {
             summary.push('。');
         }
     }
-    let mut values = json!({
-        "subject": name,
-        "kind": kind,
-        "tlp": tlp,
-        "severity": label(SEVERITY, &["low", "medium", "high", "critical"], "medium"),
-        "summary": summary,
-        "reply": if kind == "ewa" { asks.to_owned() } else { label(ASKS, &["none", "acknowledge", "verdict"], asks) },
-    });
+    values.insert("summary".to_owned(), summary.into());
     if described.chars().count() > 1_000 {
-        values["body"] = cut(described, 10_000).into();
+        values.insert("body".to_owned(), cut(described, 10_000).into());
     }
-    let cves: Vec<&str> = objects
+}
+
+fn references_of(object: &Value) -> impl Iterator<Item = &Value> {
+    object["external_references"]
+        .as_array()
+        .into_iter()
+        .flatten()
+}
+
+/// CVE numbers: of the report's references, and of the vulnerabilities that come with it.
+fn cves_of(objects: &[Value], report: &Value) -> Vec<String> {
+    let vulnerabilities: Vec<&Value> = objects
         .iter()
         .filter(|object| object["type"] == "vulnerability")
-        .filter_map(|object| object["name"].as_str())
-        .filter(|name| is_cve(name))
-        .take(50)
         .collect();
-    if !cves.is_empty() {
-        values["cves"] = json!(cves);
+    let told = std::iter::once(report)
+        .chain(vulnerabilities.iter().copied())
+        .flat_map(references_of)
+        .filter(|one| {
+            one["source_name"]
+                .as_str()
+                .is_some_and(|name| name.eq_ignore_ascii_case("cve"))
+        })
+        .filter_map(|one| one["external_id"].as_str());
+    let named = vulnerabilities
+        .iter()
+        .filter_map(|one| one["name"].as_str());
+    let mut found: Vec<String> = Vec::new();
+    for cve in told.chain(named).filter(|cve| is_cve(cve)) {
+        if found.len() < LINKS_MAX && !found.iter().any(|one| one == cve) {
+            found.push(cve.to_owned());
+        }
     }
-    Ok(values.as_object().cloned().unwrap_or_default())
+    found
+}
+
+/// Links of the report's references.
+fn urls_of(report: &Value) -> Vec<&str> {
+    let mut found = Vec::new();
+    for url in references_of(report).filter_map(|one| one["url"].as_str()) {
+        let good = url.chars().count() <= LINK_CHARS_MAX && is_http_url(url);
+        if good && found.len() < LINKS_MAX && !found.contains(&url) {
+            found.push(url);
+        }
+    }
+    found
 }
 
 fn is_cve(name: &str) -> bool {
@@ -375,8 +575,20 @@ mod tests {
     use super::*;
     use base::{CaseId, OrgId};
 
+    fn form() -> Form {
+        Form::parse(include_str!("../forms/alert.v2.json")).expect("the built-in form")
+    }
+
     fn alert() -> Alert {
-        let document = json!({"summary": "SCADA Historian 的漏洞正遭利用。", "advice": "更新", "cves": ["CVE-2026-12345"], "references": ["https://vendor.example/1"]});
+        let document = json!({
+            "subject": "歷史資料庫漏洞", "kind": "ewa", "severity": "high", "tlp": "green",
+            "summary": "SCADA Historian 的漏洞正遭利用。", "body": "細節如下。", "advice": "立即更新",
+            "products": ["Historian 9", "Historian 10"],
+            "cves": ["CVE-2026-12345", "CVE-2025-99999"], "references": ["https://vendor.example/1"],
+            "subkind_ewa": "intrusion", "warning_source": "C-ISAC 蜜網", "targets": ["192.0.2.7"],
+            "evidence": "連線紀錄", "seen_at": "2026-11-21T08:00:00+08:00",
+            "reply": "verdict", "reply_hours": 24,
+        });
         Alert {
             case: CaseId::generate(),
             number: casework::CaseNumber::new(7),
@@ -396,6 +608,11 @@ mod tests {
         }
     }
 
+    fn report_of(objects: &[Value]) -> &Value {
+        let mut reports = objects.iter().filter(|one| one["type"] == "report");
+        reports.next().expect("a report")
+    }
+
     #[test]
     fn an_alert_comes_back_as_it_went() {
         let alert = alert();
@@ -405,22 +622,131 @@ mod tests {
             to_stix(&alert, "civicnet"),
             "the same names each time"
         );
-        assert_eq!(objects.len(), 3);
-        assert_eq!(objects[2]["created"], "2026-11-21T01:00:00.000Z");
-        let values = from_stix(&objects).expect("ours");
-        for (name, expected) in [
-            ("subject", "歷史資料庫漏洞"),
-            ("kind", "ewa"),
-            ("tlp", "green"),
-            ("severity", "high"),
-            ("reply", "verdict"),
-        ] {
-            assert_eq!(values[name], expected, "{name}");
+        assert_eq!(objects.len(), 4);
+        let report = report_of(&objects);
+        assert_eq!(report["created"], "2026-11-21T01:00:00.000Z");
+        let labels = report["labels"].to_string();
+        assert!(
+            labels.contains("civicnet-kind:ewa") && labels.contains("civicnet-subkind:intrusion"),
+            "{labels}"
+        );
+        for object in &objects {
+            crate::objects::prepare::object(&object.to_string()).expect("good STIX");
         }
-        assert_eq!(values["cves"], json!(["CVE-2026-12345"]));
+        let values = from_stix(&objects, &form()).expect("ours");
+        assert_eq!(values, alert.document, "nothing is lost, nothing is added");
         // Version 5, variant 1 (RFC 9562 section 4).
-        let id = objects[2]["id"].as_str().expect("a text");
+        let id = report["id"].as_str().expect("a text");
         assert_eq!((&id[22..23], id.len()), ("5", 44), "{id}");
+    }
+
+    /// Every kind with all that it has of its own, and what it must not be without.
+    #[test]
+    fn every_kind_has_fields_of_its_own_and_keeps_them() {
+        let common = json!({
+            "subject": "標題四字", "severity": "low", "tlp": "amber", "summary": "十個字以上的摘要才算數。",
+            "advice": "請依說明處理", "sector_all": true, "reply": "verdict", "reply_hours": 8,
+        });
+        let moment = "2026-11-21T08:00:00+08:00";
+        for (kind, own, needed) in [
+            (
+                "ana",
+                json!({"subkind_ana": "vulnerability", "platforms": ["Linux"], "impact": "遠端執行程式碼"}),
+                vec!["subkind_ana"],
+            ),
+            (
+                "ewa",
+                json!({"subkind_ewa": "phishing", "warning_source": "民眾檢舉", "targets": ["www.agency.example"], "evidence": "信件標頭", "seen_at": moment}),
+                vec!["subkind_ewa", "warning_source"],
+            ),
+            (
+                "int",
+                json!({"subkind_int": "relay", "hosts": ["192.0.2.8"], "attack": "弱密碼", "first_seen": moment, "last_seen": moment, "attackers": ["198.51.100.3"]}),
+                vec!["subkind_int", "hosts"],
+            ),
+            (
+                "def",
+                json!({"subkind_def": "defacement", "urls": ["https://www.agency.example/index.html"], "mirrors": ["https://mirror.example/1"], "seen_at": moment}),
+                vec!["subkind_def", "urls"],
+            ),
+        ] {
+            let mut document = common.as_object().cloned().expect("an object");
+            document.insert("kind".into(), kind.into());
+            document.extend(own.as_object().cloned().expect("an object"));
+            let whole = casework::validate::Completeness::Whole;
+            let found = |values: &Values| -> Vec<String> {
+                let all = casework::validate::problems(&form(), values, whole);
+                all.into_iter().map(|one| one.field).collect()
+            };
+            assert_eq!(found(&document), Vec::<String>::new(), "{kind}");
+            for name in &needed {
+                let mut without = document.clone();
+                without.remove(*name);
+                assert_eq!(found(&without), [*name], "{kind}");
+            }
+            let mut of_others = document.clone();
+            of_others.insert(
+                "kind".into(),
+                if kind == "ana" { "int" } else { "ana" }.into(),
+            );
+            assert!(found(&of_others).contains(&needed[0].to_owned()), "{kind}");
+
+            let objects = to_stix(
+                &Alert {
+                    kind: kind.into(),
+                    tlp: "amber".into(),
+                    severity: "low".into(),
+                    subject: "標題四字".into(),
+                    document: document.clone(),
+                    ..alert()
+                },
+                "civicnet",
+            );
+            for object in &objects {
+                crate::objects::prepare::object(&object.to_string()).expect("good STIX");
+            }
+            let back = from_stix(&objects, &form()).expect("ours");
+            // Whom it is for is the receiver's own choice.
+            document.remove("sector_all");
+            assert_eq!(back, document, "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_object_of_a_cve_is_the_same_in_every_alert() {
+        let vulnerability = |seconds: i64, publisher: &str| -> Value {
+            let mut alert = alert();
+            alert.published_at = Timestamp::from_seconds(seconds);
+            to_stix(&alert, publisher).remove(1)
+        };
+        let first = vulnerability(1_795_222_800, "civicnet");
+        assert_eq!(first["created"], "2026-01-01T00:00:00.000Z");
+        assert_eq!(first, vulnerability(1_800_000_000, "another house"));
+    }
+
+    #[test]
+    fn references_of_others_become_cves_and_links() {
+        let report = json!({
+            "type": "report", "name": "foreign report", "description": "Something that others wrote.",
+            "external_references": [
+                {"source_name": "cve", "external_id": "CVE-2024-3400"},
+                {"source_name": "CVE", "external_id": "CVE-2024-3400", "url": "https://nvd.example/CVE-2024-3400"},
+                {"source_name": "blog", "url": "https://blog.example/1"},
+                {"source_name": "odd", "url": "ftp://blog.example/1"},
+                {"source_name": "cve", "external_id": "3400"},
+            ],
+        });
+        let vulnerability = json!({"type": "vulnerability", "name": "PAN-OS", "external_references": [{"source_name": "cve", "external_id": "CVE-2023-11111"}]});
+        let values = from_stix(&[report, vulnerability], &form()).expect("read");
+        assert_eq!(values["cves"], json!(["CVE-2024-3400", "CVE-2023-11111"]));
+        assert_eq!(
+            values["references"],
+            json!([
+                "https://nvd.example/CVE-2024-3400",
+                "https://blog.example/1"
+            ])
+        );
+        assert_eq!(values["summary"], "Something that others wrote.");
     }
 
     #[test]
@@ -432,6 +758,8 @@ mod tests {
             read_at: None,
             reply: Some(Reply::FalseAlarm),
             remark: "是弱點掃描".into(),
+            found: "來源為授權的掃描主機".into(),
+            done: "已加入白名單".into(),
             replied_by: None,
             replied_at: Some(Timestamp::from_seconds(1_795_226_400)),
             chased: 0,
@@ -440,13 +768,20 @@ mod tests {
         assert_eq!(objects[2]["opinion"], "strongly-disagree");
         assert_eq!(
             objects[1]["object_refs"][0],
-            to_stix(&alert, "civicnet")[2]["id"]
+            report_of(&to_stix(&alert, "civicnet"))["id"]
         );
         assert!(
             objects[1]["content"]
                 .as_str()
                 .is_some_and(|text| text.starts_with("誤判"))
         );
+        let id = report_id(alert.case);
+        assert_eq!(reply_of(&objects[1]), Some(("false-alarm", id.as_str())));
+        let words = ["是弱點掃描", "來源為授權的掃描主機", "已加入白名單"];
+        assert_eq!(words_of(&objects[1]), words);
+        for object in &objects {
+            crate::objects::prepare::object(&object.to_string()).expect("good STIX");
+        }
         let silent = Recipient {
             reply: None,
             ..recipient
@@ -456,18 +791,21 @@ mod tests {
 
     #[test]
     fn strangers_objects_are_refused_by_name_or_read_with_care() {
-        assert_eq!(from_stix(&[]), Err(KindError::Reports(0)));
+        assert_eq!(from_stix(&[], &form()), Err(KindError::Reports(0)));
         let bare = json!({"type": "report", "name": "ab"});
         assert!(matches!(
-            from_stix(&[bare]),
+            from_stix(&[bare], &form()),
             Err(KindError::Property {
                 property: "name",
                 ..
             })
         ));
         let odd = json!({"type": "report", "name": "foreign\u{0} report", "labels": ["civicnet-kind:zzz", 7], "object_marking_refs": "x"});
-        let values =
-            from_stix(&[odd, json!({"type": "vulnerability", "name": "CVE-x"})]).expect("read");
+        let values = from_stix(
+            &[odd, json!({"type": "vulnerability", "name": "CVE-x"})],
+            &form(),
+        )
+        .expect("read");
         assert_eq!(
             (&values["kind"], &values["tlp"], &values["subject"]),
             (&json!("ana"), &json!("amber"), &json!("foreign report"))

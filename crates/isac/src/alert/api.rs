@@ -45,6 +45,9 @@ struct AlertView {
     number: i64,
     /// `ana`, `ewa`, `def` or `int`.
     kind: String,
+    /// What kind of such: one of the choices of the form's field `subkind_` and kind; empty for
+    /// alerts from before there were any.
+    subkind: String,
     /// TLP 2.0 label in lower case.
     tlp: String,
     /// How bad it is.
@@ -73,6 +76,7 @@ impl From<Alert> for AlertView {
         Self {
             case: alert.case.to_string(),
             number: alert.number.get(),
+            subkind: alert.subkind().to_owned(),
             kind: alert.kind,
             tlp: alert.tlp,
             severity: alert.severity,
@@ -101,6 +105,10 @@ struct RecipientView {
     reply: Option<Reply>,
     /// What was written with it.
     remark: String,
+    /// What was found.
+    found: String,
+    /// What was done.
+    done: String,
     /// When.
     replied_at: Option<i64>,
     /// How often the reply was asked for again.
@@ -115,6 +123,8 @@ impl From<Recipient> for RecipientView {
             read_at: recipient.read_at.map(Timestamp::micros),
             reply: recipient.reply,
             remark: recipient.remark,
+            found: recipient.found,
+            done: recipient.done,
             replied_at: recipient.replied_at.map(Timestamp::micros),
             chased: recipient.chased,
         }
@@ -134,6 +144,14 @@ struct NewReply {
     #[serde(default)]
     #[schema(max_length = 2000)]
     remark: String,
+    /// What was found.
+    #[serde(default)]
+    #[schema(max_length = 2000)]
+    found: String,
+    /// What was done.
+    #[serde(default)]
+    #[schema(max_length = 2000)]
+    done: String,
 }
 
 pub(crate) async fn seen(desk: &Desk, visit: &Visit, case: &str) -> WebResult<(Alert, OrgScope)> {
@@ -226,7 +244,12 @@ async fn draft_from_stix(
     visit: Visit,
     ApiJson(bundle): ApiJson<NewBundle>,
 ) -> WebResult<(StatusCode, ApiJson<Value>)> {
-    let values = kinds::from_stix(&bundle.objects)
+    let form = desk
+        .casework
+        .forms()
+        .newest(super::FORM)
+        .ok_or_else(|| WebError::not_found("form", super::FORM))?;
+    let values = kinds::from_stix(&bundle.objects, &form)
         .map_err(|error| WebError::field("objects", "stix", error.to_string()))?;
     let who = casework::room::who(&visit)?;
     let case = desk
@@ -268,11 +291,23 @@ async fn reply_to_alert(
     ApiPath(case): ApiPath<String>,
     ApiJson(new): ApiJson<NewReply>,
 ) -> WebResult<StatusCode> {
-    at_most("remark", &new.remark, REMARK_CHARS_MAX)?;
+    for (field, text) in [
+        ("remark", &new.remark),
+        ("found", &new.found),
+        ("done", &new.done),
+    ] {
+        at_most(field, text, REMARK_CHARS_MAX)?;
+    }
     let (alert, _) = seen(&desk, &visit, &case).await?;
     visit.principal.require("alert:reply", new.org)?;
+    let said = kinds::Said {
+        reply: new.reply,
+        remark: &new.remark,
+        found: &new.found,
+        done: &new.done,
+    };
     desk.cert
-        .reply(&by(&visit)?, &alert, new.org, new.reply, &new.remark)
+        .reply_with(&by(&visit)?, &alert, new.org, said)
         .await
         .map_err(|e| tell(e, visit.lang))?;
     Ok(StatusCode::NO_CONTENT)

@@ -11,6 +11,8 @@ use serde_json::Value;
 use store::{PageRequest, Tx};
 
 use super::audience::Audience;
+use super::letter;
+use crate::cert::error::problem;
 use crate::cert::{Cert, CertError, write_json};
 
 /// The form's name.
@@ -22,7 +24,10 @@ pub const RECIPIENTS_MAX: usize = 20_000;
 
 /// The forms of alerts, all versions.
 pub fn forms() -> Vec<String> {
-    vec![include_str!("../../forms/alert.v1.json").to_owned()]
+    vec![
+        include_str!("../../forms/alert.v1.json").to_owned(),
+        include_str!("../../forms/alert.v2.json").to_owned(),
+    ]
 }
 
 /// Publishes and retracts alerts with their cases.
@@ -31,6 +36,10 @@ pub struct AlertGrant(pub Cert);
 
 pub(crate) fn text<'a>(values: &'a Values, name: &str) -> &'a str {
     values.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn moment(values: &Values, name: &str) -> Option<Timestamp> {
+    casework::validate::moment_of(text(values, name))
 }
 
 fn result_of(case: &Case) -> Granted {
@@ -45,7 +54,7 @@ impl Grant for AlertGrant {
     async fn check(
         &self,
         _: &mut Tx,
-        _: &Case,
+        case: &Case,
         values: &Values,
         action: &str,
     ) -> Result<(), CaseError> {
@@ -63,6 +72,31 @@ impl Grant for AlertGrant {
                 "預警情資(EWA)必須要求回覆查證結果",
                 "an early warning (EWA) must ask for a finding",
             ));
+        }
+        // Drafts on the first version of the form were not asked for it.
+        if text(values, "kind") == "ewa"
+            && case.form_version > 1
+            && values.get("reply_hours").is_none()
+        {
+            return Err(CaseError::Invalid(vec![problem(
+                "reply_hours",
+                "",
+                "required",
+                "預警情資(EWA)須說明幾小時內回覆",
+                "an early warning (EWA) must say within how many hours a reply is due",
+            )]));
+        }
+        if let (Some(first), Some(last)) =
+            (moment(values, "first_seen"), moment(values, "last_seen"))
+            && last < first
+        {
+            return Err(CaseError::Invalid(vec![problem(
+                "last_seen",
+                text(values, "last_seen"),
+                "order",
+                "不得早於首次發現時間",
+                "must not be earlier than it was first seen",
+            )]));
         }
         let public = values.get("public").and_then(Value::as_bool) == Some(true);
         if public && text(values, "tlp") != "clear" {
@@ -97,7 +131,7 @@ impl Grant for AlertGrant {
                 Ok(Some(result_of(case)))
             }
             "retract" => {
-                self.0.retract_alert(tx, case, step.comment).await?;
+                self.0.retract_alert(tx, case, values, step.comment).await?;
                 Ok(Some(result_of(case)))
             }
             _ => Ok(None),
@@ -171,14 +205,24 @@ impl Cert {
                 "no member matches: change the sectors or assets",
             ));
         }
-        let notice = Text::new(
-            format!("警訊 #{}「{}」", case.number, case.subject),
-            format!("Alert #{} \"{}\"", case.number, case.subject),
-        );
-        self.tell_members(tx, case, &notice, &mut readers).await
+        let form = self.casework()?.forms().get(&case.form, case.form_version);
+        let detail = form.map(|form| letter::facts(&form, values, due));
+        let notice = letter::names(case.number, &case.subject, values, &Text::default());
+        letter::one_each(&mut readers);
+        let path = format!("/alerts/{}", case.id);
+        self.casework()?
+            .send_with(tx, case, &notice, detail.as_ref(), &path, &readers)
+            .await?;
+        Ok(())
     }
 
-    async fn retract_alert(&self, tx: &mut Tx, case: &Case, reason: &str) -> Result<(), CertError> {
+    async fn retract_alert(
+        &self,
+        tx: &mut Tx,
+        case: &Case,
+        values: &Values,
+        reason: &str,
+    ) -> Result<(), CertError> {
         let id = case.id.to_string();
         sqlx::query(
             "UPDATE isac_alert SET retracted_at = $2, retract_reason = $3 WHERE case_id = $1",
@@ -197,10 +241,8 @@ impl Cert {
         for (org,) in orgs {
             readers.extend(self.inner.people.members(crate::cert::parse(&org)?).await);
         }
-        let notice = Text::new(
-            format!("警訊 #{}「{}」已撤回", case.number, case.subject),
-            format!("Alert #{} \"{}\" is retracted", case.number, case.subject),
-        );
+        let retracted = Text::new("已撤回", " is retracted");
+        let notice = letter::names(case.number, &case.subject, values, &retracted);
         self.tell_members(tx, case, &notice, &mut readers).await
     }
 
@@ -212,8 +254,7 @@ impl Cert {
         notice: &Text,
         readers: &mut Vec<UserId>,
     ) -> Result<(), CertError> {
-        readers.sort();
-        readers.dedup();
+        letter::one_each(readers);
         self.casework()?
             .send(tx, case, notice, &format!("/alerts/{}", case.id), readers)
             .await?;

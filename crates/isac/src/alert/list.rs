@@ -1,8 +1,11 @@
 //! Alerts as they are read: by officers all, by a member those that were sent to it.
 
+use std::sync::Arc;
+
 use base::{CaseId, OrgId, Timestamp, UserId};
 use casework::CaseNumber;
-use casework::form::Values;
+use casework::form::{Form, Question, Values};
+use serde_json::Value;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use store::{Page, PageRequest};
@@ -59,6 +62,10 @@ pub struct Recipient {
     pub reply: Option<Reply>,
     /// What was written with it.
     pub remark: String,
+    /// What was found.
+    pub found: String,
+    /// What was done.
+    pub done: String,
     /// Who replied.
     pub replied_by: Option<UserId>,
     /// When.
@@ -111,7 +118,28 @@ fn sent_to(scope: &OrgScope, tenants: &str) -> String {
     }
 }
 
+impl Alert {
+    /// The sub-kind; empty for alerts from before there were any.
+    pub fn subkind(&self) -> &str {
+        crate::kinds::subkind_of(&self.kind, &self.document)
+    }
+
+    /// What the form asks of this kind only, in its order: the questions that have an answer.
+    pub fn details<'a>(&'a self, form: &'a Form) -> Vec<(&'a Question, &'a Value)> {
+        form.questions()
+            .filter(|one| !one.when.is_empty() && one.when.holds(&self.document))
+            .filter(|one| one.name != crate::kinds::subkind_field(&self.kind))
+            .filter_map(|one| Some((one, self.document.get(&one.name)?)))
+            .collect()
+    }
+}
+
 impl Cert {
+    /// The form of alerts, as new ones are written; none while casework is not joined.
+    pub fn alert_form(&self) -> Option<Arc<Form>> {
+        self.casework().ok()?.forms().newest(super::FORM)
+    }
+
     /// A page of alerts within a scope, newest first.
     ///
     /// # Errors
@@ -218,7 +246,7 @@ impl Cert {
         let after: String = request.after(LIST)?.unwrap_or_default();
         let (tenants, orgs) = scope.sql("org", 4);
         let text = format!(
-            "SELECT org, sent_at, read_at, reply, remark, replied_by, replied_at, chased FROM isac_recipient WHERE alert = $1 AND org > $2 AND {tenants} ORDER BY org LIMIT $3"
+            "SELECT org, sent_at, read_at, reply, remark, found, done, replied_by, replied_at, chased FROM isac_recipient WHERE alert = $1 AND org > $2 AND {tenants} ORDER BY org LIMIT $3"
         );
         let mut query = sqlx::query(AssertSqlSafe(text))
             .bind(alert.to_string())
@@ -234,6 +262,9 @@ impl Cert {
                 let optional = |name: &str| -> Result<Option<Timestamp>, CertError> {
                     Ok(row.try_get::<Option<i64>, _>(name)?.map(Timestamp))
                 };
+                let written = |name: &str| -> Result<String, CertError> {
+                    Ok(row.try_get::<Option<String>, _>(name)?.unwrap_or_default())
+                };
                 Ok(Recipient {
                     org: parse(&row.try_get::<String, _>("org")?)?,
                     sent_at: Timestamp(row.try_get("sent_at")?),
@@ -241,9 +272,9 @@ impl Cert {
                     reply: row
                         .try_get::<Option<String>, _>("reply")?
                         .and_then(|reply| Reply::from_tag(&reply)),
-                    remark: row
-                        .try_get::<Option<String>, _>("remark")?
-                        .unwrap_or_default(),
+                    remark: written("remark")?,
+                    found: written("found")?,
+                    done: written("done")?,
                     replied_by: row
                         .try_get::<Option<String>, _>("replied_by")?
                         .map(|user| parse(&user))

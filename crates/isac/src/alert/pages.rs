@@ -85,7 +85,7 @@ async fn list(
         table.push(vec![
             link,
             severity_badge(&desk, &visit, alert),
-            Markup::text(alert.kind.to_uppercase()),
+            Markup::text(short_kind(&desk, &visit, alert)),
             ui::ago(&visit, alert.published_at),
             stands(&visit, alert),
         ]);
@@ -110,6 +110,23 @@ async fn list(
         body.add(table)
             .add(ui::pager(&frame, "", page.next.as_deref())),
     )
+}
+
+/// Kind and sub-kind in a list.
+fn short_kind(desk: &Desk, visit: &Visit, alert: &Alert) -> String {
+    let kind = alert.kind.to_uppercase();
+    match subkind(desk, visit, alert) {
+        Some(subkind) => format!("{kind} {subkind}"),
+        None => kind,
+    }
+}
+
+/// The word for the sub-kind; none for alerts from before there were any.
+fn subkind(desk: &Desk, visit: &Visit, alert: &Alert) -> Option<String> {
+    let field = crate::kinds::subkind_field(&alert.kind);
+    Some(alert.subkind())
+        .filter(|subkind| !subkind.is_empty())
+        .map(|subkind| choice(desk, visit, &field, subkind))
 }
 
 /// How the replies stand.
@@ -180,9 +197,13 @@ async fn whole(
     }
     body = body
         .written(text(&alert.document, "summary"))
-        .add_some(other_errors(visit, errors, &["reply", "remark"]))
+        .add_some(other_errors(
+            visit,
+            errors,
+            &["reply", "remark", "found", "done"],
+        ))
         .add(facts(desk, visit, alert));
-    body = content(visit, body, alert);
+    body = content(desk, visit, body, alert);
     let page = desk
         .cert
         .recipients(scope, alert.case, &page_request(paging)?)
@@ -250,6 +271,9 @@ fn facts(desk: &Desk, visit: &Visit, alert: &Alert) -> Markup {
         ),
         (visit.t("alert-published"), ui::time(alert.published_at)),
     ];
+    if let Some(subkind) = subkind(desk, visit, alert) {
+        facts.insert(2, (visit.t("alert-subkind"), Markup::text(subkind)));
+    }
     if let Some(due) = alert.reply_due {
         facts.push((
             visit.t("alert-due"),
@@ -259,8 +283,25 @@ fn facts(desk: &Desk, visit: &Visit, alert: &Alert) -> Markup {
     ui::definition_list(facts)
 }
 
+/// What the kind has of its own: hosts, pages, times, evidence.
+fn details(desk: &Desk, visit: &Visit, alert: &Alert) -> Vec<(String, Markup)> {
+    let Some(form) = desk.casework.forms().newest(FORM) else {
+        return Vec::new();
+    };
+    let details = alert.details(&form).into_iter().map(|(question, value)| {
+        let label = question.label.of(visit.lang.tag()).to_owned();
+        (label, casework::body::value(visit, question, value))
+    });
+    details.collect()
+}
+
 /// What to do first, then the details.
-pub(crate) fn content(visit: &Visit, mut body: Body, alert: &Alert) -> Body {
+pub(crate) fn content(desk: &Desk, visit: &Visit, mut body: Body, alert: &Alert) -> Body {
+    let own = details(desk, visit, alert);
+    if !own.is_empty() {
+        let title = choice(desk, visit, "kind", &alert.kind);
+        body = body.section(title, Body::new().add(ui::definition_list(own)));
+    }
     for (key, name) in [("alert-advice", "advice"), ("alert-body", "body")] {
         let text = text(&alert.document, name);
         if !text.is_empty() {
@@ -300,7 +341,7 @@ async fn own(
     if let (Some(reply), Some(at)) = (recipient.reply, recipient.replied_at) {
         inner = inner
             .add(ui::badge(web::Level::Good, reply.name().of(language)).and(&ui::time(at)))
-            .written(&recipient.remark);
+            .add(said(visit, recipient));
     } else {
         inner = inner.text(visit.t("alert-please-reply"));
     }
@@ -326,11 +367,44 @@ async fn own(
                     .optional(visit.t("case-optional"))
                     .errors(errors),
             )
+            .add(
+                Field::area("found", visit.t("alert-found"), 3)
+                    .value(typed.map_or(recipient.found.as_str(), |typed| typed.found.as_str()))
+                    .optional(visit.t("case-optional"))
+                    .errors(errors),
+            )
+            .add(
+                Field::area("done", visit.t("alert-done"), 3)
+                    .value(typed.map_or(recipient.done.as_str(), |typed| typed.done.as_str()))
+                    .optional(visit.t("case-optional"))
+                    .errors(errors),
+            )
             .group("actions", [ui::button(visit.t("alert-send-reply"))]);
         inner = inner.form(frame, &format!("/alerts/{}/reply", alert.case), form);
     }
     let name = desk.org(visit, recipient.org).await;
     body.section(visit.ta("alert-reply-of", &[("org", &name)]), inner)
+}
+
+/// What feedback says beside its finding.
+fn said(visit: &Visit, recipient: &Recipient) -> Markup {
+    let facts = [
+        ("alert-remark", &recipient.remark),
+        ("alert-found", &recipient.found),
+        ("alert-done", &recipient.done),
+    ];
+    let facts: Vec<(String, Markup)> = facts
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(key, text)| {
+            let lines = Markup::new(ui::escape(text).replace('\n', "<br>"));
+            (visit.t(key), lines)
+        })
+        .collect();
+    match facts.is_empty() {
+        true => Markup::default(),
+        false => ui::definition_list(facts),
+    }
 }
 
 /// All replies, for officers.
@@ -372,7 +446,7 @@ async fn officers(
                 .read_at
                 .map_or(Markup::text("–"), |at| ui::ago(visit, at)),
             reply,
-            Markup::text(&recipient.remark),
+            said(visit, recipient),
             Markup::text(recipient.chased.to_string()),
         ]);
     }
@@ -386,10 +460,10 @@ async fn officers(
 #[serde(default)]
 struct Answer {
     org: String,
-    #[serde(default)]
     reply: String,
-    #[serde(default)]
     remark: String,
+    found: String,
+    done: String,
 }
 
 async fn reply(
@@ -408,7 +482,17 @@ async fn reply(
     let done = match chosen {
         Some(reply) => desk
             .cert
-            .reply(&by(&visit)?, &alert, org, reply, &answer.remark)
+            .reply_with(
+                &by(&visit)?,
+                &alert,
+                org,
+                crate::kinds::Said {
+                    reply,
+                    remark: &answer.remark,
+                    found: &answer.found,
+                    done: &answer.done,
+                },
+            )
             .await
             .map_err(|e| tell(e, visit.lang)),
         None => Err(WebError::field(

@@ -6,14 +6,17 @@
 //! alert, so that a look that is repeated after a crash changes nothing.
 
 use base::{CaseId, Timestamp};
+use casework::form::Values;
 use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
 use store::{Page, PageRequest};
 use web::OrgScope;
 
 use super::audience::Audience;
 use super::replies::Reply;
-use crate::cert::{By, Cert, CertError, parse};
-use crate::kinds;
+use crate::cert::{By, Cert, CertError, parse, read_json};
+use crate::kinds::{self, Said};
 use crate::objects::collections::ROOT;
 use crate::objects::read::What;
 use crate::objects::{Objects, ObjectsError, Source, prepare};
@@ -32,8 +35,10 @@ const CHANGES: u32 = 1_000;
 const OUT: &str = "alerts-out";
 /// Place in the feed up to which reports were looked for.
 const IN: &str = "alerts-in";
-/// Characters of a remark.
+/// Characters of a remark, of what was found, of what was done.
 const REMARK_CHARS_MAX: usize = 500;
+/// Bytes of the extension of a report that are kept beside it.
+const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
 
 /// An alert of another house.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,10 @@ pub struct Received {
     pub name: String,
     /// `ana`, `ewa`, `def` or `int`.
     pub kind: String,
+    /// What kind of such, in that house's words; empty where it says none.
+    pub subkind: String,
+    /// What it says by the names of the form of alerts, where that house has them too.
+    pub document: Values,
     /// `none`, `acknowledge` or `verdict`.
     pub asks: String,
     /// What it says.
@@ -54,6 +63,10 @@ pub struct Received {
     pub at: Timestamp,
     /// What this house answered.
     pub reply: Option<Reply>,
+    /// What it found.
+    pub found: String,
+    /// What it did.
+    pub done: String,
     /// When.
     pub replied_at: Option<Timestamp>,
     /// Whether it was taken back.
@@ -207,6 +220,20 @@ impl Cert {
                 .bind(i64::from(object["revoked"] == Value::Bool(true)))
                 .execute(&mut *tx)
                 .await?;
+                let document = object["extensions"][kinds::EXTENSION].to_string();
+                let document = match document.len() > DOCUMENT_BYTES_MAX {
+                    true => "null".to_owned(),
+                    false => document,
+                };
+                sqlx::query(
+                    "INSERT INTO isac_received (object, subkind, document, found, done) VALUES ($1, $2, $3, '', '')
+                     ON CONFLICT (object) DO UPDATE SET subkind = excluded.subkind, document = excluded.document",
+                )
+                .bind(&change.id)
+                .bind(kinds::subkind_label(&object).chars().take(40).collect::<String>())
+                .bind(document)
+                .execute(&mut *tx)
+                .await?;
             }
             sqlx::query("INSERT INTO share_mark (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
                 .bind(IN)
@@ -244,13 +271,13 @@ impl Cert {
         const LIST: &str = "received-alerts";
         let after: i64 = request.after(LIST)?.unwrap_or(i64::MAX);
         let text =
-            format!("SELECT {COLUMNS} FROM share_received WHERE at < $1 ORDER BY at DESC LIMIT $2");
-        let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(text))
+            format!("SELECT {COLUMNS} FROM {TABLES} WHERE s.at < $1 ORDER BY s.at DESC LIMIT $2");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(after)
             .bind(request.fetch())
             .fetch_all(self.db().pool())
             .await?;
-        let rows: Vec<Received> = rows.into_iter().map(received_of).collect();
+        let rows: Vec<Received> = rows.iter().map(received_of).collect::<Result<_, _>>()?;
         Ok(request.page(LIST, rows, |received| received.at.micros())?)
     }
 
@@ -259,13 +286,15 @@ impl Cert {
     /// # Errors
     /// [`CertError::NotFound`].
     pub async fn received_one(&self, object: &str) -> Result<Received, CertError> {
-        let text = format!("SELECT {COLUMNS} FROM share_received WHERE object = $1");
-        let row: Option<Row> = sqlx::query_as(sqlx::AssertSqlSafe(text))
+        let text = format!("SELECT {COLUMNS} FROM {TABLES} WHERE s.object = $1");
+        let row = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(object)
             .fetch_optional(self.db().pool())
             .await?;
-        row.map(received_of)
-            .ok_or_else(|| CertError::not_found("alert", object))
+        match row {
+            Some(row) => received_of(&row),
+            None => Err(CertError::not_found("alert", object)),
+        }
     }
 
     /// Answers another house's alert: the answer stands in the collection that the alert
@@ -281,6 +310,27 @@ impl Cert {
         reply: Reply,
         remark: &str,
     ) -> Result<(), CertError> {
+        let said = Said {
+            reply,
+            remark,
+            found: "",
+            done: "",
+        };
+        self.answer_with(by, objects, received, said).await
+    }
+
+    /// As [`Self::answer`], with what was found and what was done.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub async fn answer_with(
+        &self,
+        by: &By,
+        objects: &Objects,
+        received: &Received,
+        said: Said<'_>,
+    ) -> Result<(), CertError> {
+        let reply = said.reply;
         if !Reply::answers(&received.asks).contains(&reply) {
             return Err(CertError::invalid(
                 "reply",
@@ -293,13 +343,19 @@ impl Cert {
         if received.revoked {
             return Err(CertError::refused("警訊已撤回", "the alert is retracted"));
         }
-        let remark: String = remark.trim().chars().take(REMARK_CHARS_MAX).collect();
+        let short = |text: &str| -> String { text.trim().chars().take(REMARK_CHARS_MAX).collect() };
+        let (remark, found, done) = (short(said.remark), short(said.found), short(said.done));
+        let said = Said {
+            reply,
+            remark: &remark,
+            found: &found,
+            done: &done,
+        };
         let now = Timestamp(self.now().micros() / 1_000 * 1_000);
-        let made: Result<Vec<_>, _> =
-            kinds::answer(&received.object, reply, &remark, self.name(), now)
-                .iter()
-                .map(|object| prepare::object(&object.to_string()))
-                .collect();
+        let made: Result<Vec<_>, _> = kinds::answer(&received.object, said, self.name(), now)
+            .iter()
+            .map(|object| prepare::object(&object.to_string()))
+            .collect();
         let made = made.map_err(|error| CertError::Data(error.to_string()))?;
         let all = objects
             .collections(ROOT)
@@ -320,6 +376,15 @@ impl Cert {
             .bind(now.micros())
             .execute(&mut *tx)
             .await?;
+        sqlx::query(
+            "INSERT INTO isac_received (object, subkind, document, found, done) VALUES ($1, '', 'null', $2, $3)
+             ON CONFLICT (object) DO UPDATE SET found = excluded.found, done = excluded.done",
+        )
+        .bind(&received.object)
+        .bind(&found)
+        .bind(&done)
+        .execute(&mut *tx)
+        .await?;
         tx.audit(by.entry(
             None,
             "alert.answer",
@@ -332,32 +397,32 @@ impl Cert {
     }
 }
 
-const COLUMNS: &str =
-    "object, collection, name, kind, asks, description, at, reply, replied_at, revoked";
-type Row = (
-    String,
-    i64,
-    String,
-    String,
-    String,
-    String,
-    i64,
-    Option<String>,
-    Option<i64>,
-    i64,
-);
+/// A report and what else is kept of it.
+const TABLES: &str = "share_received s LEFT JOIN isac_received r ON r.object = s.object";
+const COLUMNS: &str = "s.object, s.collection, s.name, s.kind, s.asks, s.description, s.at, s.reply, s.replied_at, s.revoked, r.subkind, r.document, r.found, r.done";
 
-fn received_of(row: Row) -> Received {
-    Received {
-        object: row.0,
-        collection: row.1,
-        name: row.2,
-        kind: row.3,
-        asks: row.4,
-        description: row.5,
-        at: Timestamp(row.6),
-        reply: row.7.as_deref().and_then(Reply::from_tag),
-        replied_at: row.8.map(Timestamp),
-        revoked: row.9 == 1,
-    }
+fn received_of(row: &AnyRow) -> Result<Received, CertError> {
+    let text = |name: &str| -> Result<String, CertError> {
+        Ok(row.try_get::<Option<String>, _>(name)?.unwrap_or_default())
+    };
+    let document: Option<Values> = match text("document")?.as_str() {
+        "" => None,
+        document => read_json(document)?,
+    };
+    Ok(Received {
+        object: row.try_get("object")?,
+        collection: row.try_get("collection")?,
+        name: row.try_get("name")?,
+        kind: row.try_get("kind")?,
+        subkind: text("subkind")?,
+        document: document.unwrap_or_default(),
+        asks: row.try_get("asks")?,
+        description: row.try_get("description")?,
+        at: Timestamp(row.try_get("at")?),
+        reply: Reply::from_tag(&text("reply")?),
+        found: text("found")?,
+        done: text("done")?,
+        replied_at: row.try_get::<Option<i64>, _>("replied_at")?.map(Timestamp),
+        revoked: row.try_get::<i64, _>("revoked")? == 1,
+    })
 }

@@ -10,6 +10,7 @@ use store::{Actor, AuditEntry};
 
 use super::list::Alert;
 use crate::cert::{By, Cert, CertError, parse};
+use crate::kinds::Said;
 use crate::report::incidents::checked;
 
 /// Characters of the remark that goes with a reply.
@@ -89,10 +90,33 @@ impl Cert {
         reply: Reply,
         remark: &str,
     ) -> Result<(), CertError> {
-        let remark = match remark.trim() {
-            "" => String::new(),
-            remark => checked("remark", remark, REMARK_CHARS_MAX)?,
+        let said = Said {
+            reply,
+            remark,
+            found: "",
+            done: "",
         };
+        self.reply_with(by, alert, org, said).await
+    }
+
+    /// As [`Self::reply`], with what was found and what was done.
+    ///
+    /// # Errors
+    /// As [`Self::reply`].
+    pub async fn reply_with(
+        &self,
+        by: &By,
+        alert: &Alert,
+        org: OrgId,
+        said: Said<'_>,
+    ) -> Result<(), CertError> {
+        let word = |field: &str, text: &str| match text.trim() {
+            "" => Ok(String::new()),
+            text => checked(field, text, REMARK_CHARS_MAX),
+        };
+        let reply = said.reply;
+        let remark = word("remark", said.remark)?;
+        let (found, done) = (word("found", said.found)?, word("done", said.done)?);
         let allowed = Reply::answers(&alert.reply);
         if !allowed.contains(&reply) {
             let (zh, en): (Vec<String>, Vec<String>) = allowed
@@ -112,13 +136,15 @@ impl Cert {
         }
         let now = self.now();
         let mut tx = self.db().begin().await?;
-        let kept = sqlx::query("UPDATE isac_recipient SET reply = $3, remark = $4, replied_by = $5, replied_at = $6, read_at = coalesce(read_at, $6) WHERE alert = $1 AND org = $2")
+        let kept = sqlx::query("UPDATE isac_recipient SET reply = $3, remark = $4, replied_by = $5, replied_at = $6, read_at = coalesce(read_at, $6), found = $7, done = $8 WHERE alert = $1 AND org = $2")
             .bind(alert.case.to_string())
             .bind(org.to_string())
             .bind(reply.tag())
             .bind(&remark)
             .bind(by.user.to_string())
             .bind(now.micros())
+            .bind(&found)
+            .bind(&done)
             .execute(&mut *tx)
             .await?;
         if kept.rows_affected() == 0 {

@@ -6,7 +6,7 @@ use store::{Migrations, Step};
 /// All steps so far.
 pub const MIGRATIONS: Migrations = Migrations {
     domain: "cert",
-    steps: &[REPORTS, ALERTS, SITE, ORDER],
+    steps: &[REPORTS, ALERTS, SITE, ORDER, FEEDBACK],
 };
 
 const REPORTS: Step = Step {
@@ -188,6 +188,31 @@ DROP INDEX isac_incident_org;
 DROP INDEX isac_incident_open;
 CREATE INDEX isac_incident_org ON isac_incident (org, case_id);
 CREATE INDEX isac_incident_open ON isac_incident (closed_at, case_id);
+",
+};
+
+/// What feedback says beside its finding, which version of a report came by TAXII, and what
+/// alerts of others say beside what every report does.
+const FEEDBACK: Step = Step {
+    version: 5,
+    name: "what was found and done, versions of reports by TAXII",
+    sql: "
+ALTER TABLE isac_recipient ADD COLUMN found TEXT;
+ALTER TABLE isac_recipient ADD COLUMN done TEXT;
+CREATE TABLE isac_reported (
+    org TEXT NOT NULL,
+    object TEXT NOT NULL,
+    case_id TEXT NOT NULL,
+    modified TEXT NOT NULL,
+    PRIMARY KEY (org, object)
+);
+CREATE TABLE isac_received (
+    object TEXT PRIMARY KEY,
+    subkind TEXT NOT NULL,
+    document TEXT NOT NULL,
+    found TEXT NOT NULL,
+    done TEXT NOT NULL
+);
 ",
 };
 

@@ -325,30 +325,13 @@ async fn report_incident(
         .transpose()
         .map_err(|_| WebError::bad_request("idempotency-key must be visible ASCII"))?;
     let who = casework::room::who(&visit)?;
-    let told = |e| casework::room::tell(e, visit.lang);
     let form = if report.drill { DRILL } else { FORM };
+    // What is refused leaves nothing behind, and nobody hears of it.
     let case = desk
         .casework
-        .start(&who, form, Some(report.org), report.values, key.as_deref())
+        .start_submitted(&who, form, Some(report.org), report.values, key.as_deref())
         .await
-        .map_err(told)?;
-    // A repeated request finds the case submitted, or a draft that a crash left behind.
-    if case.submitted_at.is_none() {
-        let sent = desk
-            .casework
-            .act(&who, case.id, case.version, "submit", "")
-            .await;
-        if let Err(error) = sent {
-            // Nothing was reported, so nothing is left behind.
-            if key.is_none() {
-                desk.casework
-                    .act(&who, case.id, case.version, "withdraw", "")
-                    .await
-                    .map_err(told)?;
-            }
-            return Err(told(error));
-        }
-    }
+        .map_err(|e| casework::room::tell(e, visit.lang))?;
     let incident = desk.incident(&visit, &case.id.to_string()).await?;
     Ok((StatusCode::CREATED, ApiJson(incident.into())))
 }

@@ -16,6 +16,8 @@ use crate::cert::{Cert, CertError, Sector, members::Member};
 pub const FORM: &str = "incident-report";
 /// The form of drills.
 pub const DRILL: &str = "incident-drill";
+/// 2000-01-01T00:00:00Z; whoever writes an earlier moment mistyped the year.
+const KNOWN_AT_LEAST: Timestamp = Timestamp(946_684_800_000_000);
 /// The document of both.
 const DOCUMENT: &str = include_str!("../../forms/incident-report.v1.json");
 
@@ -42,9 +44,7 @@ pub fn forms() -> Result<Vec<String>, CertError> {
 pub struct ReportGrant(pub Cert);
 
 fn moment_of(values: &Values, name: &str) -> Option<Timestamp> {
-    let text = values.get(name)?.as_str()?;
-    let at: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp(at.as_microsecond()))
+    casework::validate::moment_of(values.get(name)?.as_str()?)
 }
 
 fn text_of(values: &Values, name: &str) -> String {
@@ -83,6 +83,18 @@ impl Grant for ReportGrant {
                     return Err(refuse(
                         "知悉時間不得晚於現在",
                         "the moment of learning must not lie in the future",
+                    ));
+                }
+                if known < KNOWN_AT_LEAST {
+                    return Err(refuse(
+                        "知悉時間不得早於西元 2000 年",
+                        "the moment of learning must not lie before the year 2000",
+                    ));
+                }
+                if moment_of(values, "happened_at").is_some_and(|happened| happened > known) {
+                    return Err(refuse(
+                        "發生時間不得晚於知悉時間",
+                        "the incident must not have happened after the moment of learning",
                     ));
                 }
                 Ok(())

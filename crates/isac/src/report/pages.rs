@@ -233,7 +233,6 @@ async fn whole(
     );
     let open = incident.closed_at.is_none();
     if visit.principal.may("incident:review", incident.org)
-        && !incident.drill
         && clocks
             .iter()
             .any(|clock| clock.kind == super::rules::Clock::Forward && clock.met_at.is_none())
@@ -514,19 +513,8 @@ fn report(visit: &Visit, form: &Form, values: &Values) -> Body {
             .iter()
             .filter_map(|question| {
                 let value = values.get(&question.name)?;
-                let shown = match value.as_bool() {
-                    Some(true) => visit.t("case-yes"),
-                    Some(false) => visit.t("case-no"),
-                    None => {
-                        let text = Form::show(Some(value));
-                        question
-                            .options
-                            .get(&text)
-                            .map_or(text, |option| option.of(language).to_owned())
-                    }
-                };
-                let lines = ui::escape(&shown).replace('\n', "<br>");
-                Some((question.label.of(language).to_owned(), Markup::new(lines)))
+                let shown = casework::body::value(visit, question, value);
+                Some((question.label.of(language).to_owned(), shown))
             })
             .collect();
         body = body.add(ui::definition_list(facts));
@@ -600,17 +588,24 @@ fn log_text(visit: &Visit, kind: &str, text: &str) -> Markup {
             );
             Markup::text(visit.ta(&format!("log-{kind}"), &[("what", &clock)]))
         }
-        "level-proposed" | "level-agreed" | "level-refused" | "forward" => {
+        "level-proposed" | "level-agreed" | "level-refused" | "forward" | "handover" | "update" => {
             ui::badge(web::Level::Info, visit.t(&format!("log-{kind}"))).and(&lines)
         }
-        action => {
-            let key = format!("case-action-{action}");
-            let name = if visit.house().catalog.has(&key) {
-                visit.t(&key)
-            } else {
-                action.to_owned()
+        kind => {
+            // What came along from the house that had the incident before.
+            let (before, action) = match kind.strip_prefix("handover:") {
+                Some(action) => (format!("{} · ", visit.t("log-elsewhere")), action),
+                None => (String::new(), kind),
             };
-            ui::badge(web::Level::Neutral, name).and(&lines)
+            let keys = [format!("log-{action}"), format!("case-action-{action}")];
+            let known = keys.iter().find(|key| visit.house().catalog.has(key));
+            let name = match (known, action) {
+                (_, "reminder") => visit.t("log-reminded"),
+                (_, "escalation") => visit.t("log-escalated"),
+                (Some(key), _) => visit.t(key),
+                (None, _) => action.to_owned(),
+            };
+            ui::badge(web::Level::Neutral, format!("{before}{name}")).and(&lines)
         }
     }
 }

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use base::Timestamp;
 use casework::api::{at_most, page_request};
 use casework::body::{Body, show, show_with};
+use casework::form::{Form, Values};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -92,10 +93,11 @@ async fn list(
             visit.t("received-empty-text"),
             None,
         ));
+    let form = parts.cert.alert_form();
     for one in &page.items {
         table.push(vec![
             Markup::link(format!("/sharing/alerts/{}", one.object), &one.name),
-            Markup::text(one.kind.to_uppercase()),
+            Markup::text(kind_of(form.as_deref(), &visit, one)),
             ui::ago(&visit, one.at),
             state(&visit, one),
         ]);
@@ -108,7 +110,39 @@ async fn list(
     show(frame, body)
 }
 
-fn whole(visit: &Visit, one: &Received, typed: &Answer, errors: &[FieldError]) -> (Frame, Body) {
+/// Kind and sub-kind; a sub-kind that this house does not know is shown as it came.
+fn kind_of(form: Option<&Form>, visit: &Visit, one: &Received) -> String {
+    let kind = one.kind.to_uppercase();
+    if one.subkind.is_empty() {
+        return kind;
+    }
+    let name = form
+        .and_then(|form| form.question(&kinds::subkind_field(&one.kind)))
+        .and_then(|question| question.options.get(&one.subkind))
+        .map_or(one.subkind.as_str(), |text| text.of(visit.lang.tag()));
+    format!("{kind} {name}")
+}
+
+/// What the kind has of its own, as far as this house's form knows it.
+fn details(form: Option<&Form>, visit: &Visit, one: &Received) -> Vec<(String, Markup)> {
+    let questions = form.into_iter().flat_map(Form::questions);
+    questions
+        .filter(|question| !question.when.is_empty() && question.when.holds(&one.document))
+        .filter_map(|question| {
+            let value = one.document.get(&question.name)?;
+            let label = question.label.of(visit.lang.tag()).to_owned();
+            Some((label, casework::body::value(visit, question, value)))
+        })
+        .collect()
+}
+
+fn whole(
+    form: Option<&Form>,
+    visit: &Visit,
+    one: &Received,
+    typed: &Answer,
+    errors: &[FieldError],
+) -> (Frame, Body) {
     let frame = visit
         .frame_titled(&one.name)
         .crumb("/sharing", visit.t("nav-sharing"))
@@ -117,12 +151,16 @@ fn whole(visit: &Visit, one: &Received, typed: &Answer, errors: &[FieldError]) -
         .add(ui::definition_list(vec![
             (
                 visit.t("received-kind"),
-                Markup::text(one.kind.to_uppercase()),
+                Markup::text(kind_of(form, visit, one)),
             ),
             (visit.t("received-at"), ui::time(one.at)),
             (visit.t("received-reply"), state(visit, one)),
         ]))
         .written(&one.description);
+    let own = details(form, visit, one);
+    if !own.is_empty() {
+        body = body.add(ui::definition_list(own));
+    }
     let answers = Reply::answers(&one.asks);
     if !answers.is_empty() && !one.revoked && visit.principal.may("share:manage", Thing::HOUSE) {
         let options = answers
@@ -145,6 +183,18 @@ fn whole(visit: &Visit, one: &Received, typed: &Answer, errors: &[FieldError]) -
                     .value(&typed.remark)
                     .errors(errors),
             )
+            .add(
+                Field::area("found", visit.t("alert-found"), 3)
+                    .value(either(&typed.found, &one.found))
+                    .optional(visit.t("case-optional"))
+                    .errors(errors),
+            )
+            .add(
+                Field::area("done", visit.t("alert-done"), 3)
+                    .value(either(&typed.done, &one.done))
+                    .optional(visit.t("case-optional"))
+                    .errors(errors),
+            )
             .group("actions", [ui::button(visit.t("received-send"))]);
         body = body.section(
             visit.t("received-answer"),
@@ -160,8 +210,19 @@ async fn view(State(parts): State<Parts>, visit: Visit, Path(object): Path<Strin
         .received_one(&object)
         .await
         .map_err(|e| cert_told(e, visit.lang))?;
-    let (frame, body) = whole(&visit, &one, &Answer::default(), &[]);
+    let (frame, body) = whole(
+        parts.cert.alert_form().as_deref(),
+        &visit,
+        &one,
+        &Answer::default(),
+        &[],
+    );
     show(frame, body)
+}
+
+/// What was typed, or what stands there already.
+fn either<'a>(typed: &'a str, kept: &'a str) -> &'a str {
+    if typed.is_empty() { kept } else { typed }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,6 +230,8 @@ async fn view(State(parts): State<Parts>, visit: Visit, Path(object): Path<Strin
 struct Answer {
     reply: String,
     remark: String,
+    found: String,
+    done: String,
 }
 
 async fn answer(
@@ -182,7 +245,17 @@ async fn answer(
     let done = match Reply::from_tag(&form.reply) {
         Some(reply) => parts
             .cert
-            .answer(&by(&visit)?, &parts.objects, &one, reply, &form.remark)
+            .answer_with(
+                &by(&visit)?,
+                &parts.objects,
+                &one,
+                kinds::Said {
+                    reply,
+                    remark: &form.remark,
+                    found: &form.found,
+                    done: &form.done,
+                },
+            )
             .await
             .map_err(told),
         None => Err(WebError::field(
@@ -195,7 +268,8 @@ async fn answer(
         Ok(()) => Ok(visit.done(&format!("/sharing/alerts/{object}"), "received-sent")),
         Err(error) if error.fields.is_empty() => Err(error),
         Err(error) => {
-            let (frame, body) = whole(&visit, &one, &form, &error.fields);
+            let known = parts.cert.alert_form();
+            let (frame, body) = whole(known.as_deref(), &visit, &one, &form, &error.fields);
             show_with(AGAIN, frame, body)
         }
     }
@@ -210,6 +284,11 @@ struct ReceivedView {
     name: String,
     /// `ana`, `ewa`, `def` or `int`.
     kind: String,
+    /// What kind of such, in that house's words; empty where it says none.
+    subkind: String,
+    /// What it says by the names of the form of alerts, where that house has them too.
+    #[schema(value_type = Object)]
+    document: Values,
     /// `none`, `acknowledge` or `verdict`.
     asks: String,
     /// When it came, in microseconds since 1970.
@@ -228,6 +307,8 @@ impl From<Received> for ReceivedView {
             object: one.object,
             name: one.name,
             kind: one.kind,
+            subkind: one.subkind,
+            document: one.document,
             asks: one.asks,
             at: one.at.micros(),
             reply: one.reply.map(|reply| reply.tag().to_owned()),
@@ -247,6 +328,14 @@ struct NewAnswer {
     #[serde(default)]
     #[schema(max_length = 500)]
     remark: String,
+    /// What was found.
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    found: String,
+    /// What was done.
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    done: String,
 }
 
 /// What this house holds of an indicator.
@@ -326,14 +415,30 @@ async fn put_answer(
     ApiPath(object): ApiPath<String>,
     ApiJson(new): ApiJson<NewAnswer>,
 ) -> WebResult<StatusCode> {
-    at_most("remark", &new.remark, TEXT_CHARS_MAX)?;
+    for (field, text) in [
+        ("remark", &new.remark),
+        ("found", &new.found),
+        ("done", &new.done),
+    ] {
+        at_most(field, text, TEXT_CHARS_MAX)?;
+    }
     let told = |e| cert_told(e, visit.lang);
     let reply = Reply::from_tag(&new.reply)
         .ok_or_else(|| WebError::field("reply", "enum", "must be an answer to what was asked"))?;
     let one = parts.cert.received_one(&object).await.map_err(told)?;
     parts
         .cert
-        .answer(&by(&visit)?, &parts.objects, &one, reply, &new.remark)
+        .answer_with(
+            &by(&visit)?,
+            &parts.objects,
+            &one,
+            kinds::Said {
+                reply,
+                remark: &new.remark,
+                found: &new.found,
+                done: &new.done,
+            },
+        )
         .await
         .map_err(told)?;
     Ok(StatusCode::NO_CONTENT)

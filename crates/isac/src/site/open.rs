@@ -265,7 +265,7 @@ async fn advisory(
         .add(alerts::severity_badge(&desk, &visit, &alert))
         .text(ui::day(visit.lang, alert.published_at))
         .written(crate::alert::grant::text(&alert.document, "summary"));
-    let body = alerts::content(&visit, body, &alert);
+    let body = alerts::content(&desk, &visit, body, &alert);
     Ok(page(&visit, tag, &alert.subject, body))
 }
 

@@ -21,6 +21,9 @@ pub(crate) fn alert(changes: serde_json::Value) -> Values {
     let mut values = json!({
         "subject": "歷史資料庫漏洞遭利用",
         "kind": "ewa",
+        "subkind_ewa": "exposure",
+        "warning_source": "原廠通告",
+        "targets": ["192.0.2.7"],
         "tlp": "clear",
         "severity": "high",
         "summary": "SCADA Historian 的漏洞正遭利用。",
@@ -188,9 +191,124 @@ async fn replies_are_collected_chased_and_shown_to_those_concerned() {
     .await;
 }
 
+/// What mail says: the title of an alert, never that of one for its recipients' eyes only.
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_says_what_an_alert_is_and_of_red_ones_no_title() {
+    on_both(async |house| {
+        let mail = async |case: CaseId| -> Vec<(String, String, i64)> {
+            sqlx::query_as("SELECT coalesce(text, ''), coalesce(detail, ''), coalesce(unnamed, 0) FROM casework_delivery WHERE case_id = $1 ORDER BY id")
+                .bind(case.to_string())
+                .fetch_all(house.db.pool())
+                .await
+                .expect("rows")
+        };
+        let open = published(&house, alert(json!({}))).await;
+        let all = mail(open).await;
+        let told = all.iter().find(|(_, detail, _)| !detail.is_empty()).expect("to the member");
+        assert!(told.0.contains("歷史資料庫漏洞"), "{told:?}");
+        for expected in [
+            "EWA 資安預警情報",
+            "弱點或漏洞暴露",
+            "嚴重程度:高",
+            "TLP:CLEAR",
+            "回覆期限:2026-11-22 09:00",
+            "Reply due: 2026-11-22 09:00",
+        ] {
+            assert!(told.1.contains(expected), "{expected}: {told:?}");
+        }
+        // The author hears what happened, not that something did.
+        let letters = house.letters(&house.officers[0]).await;
+        assert!(letters[0].ends_with("was published"), "{letters:?}");
+
+        let red = published(&house, alert(json!({"tlp": "red", "public": false}))).await;
+        house.act(&house.officers[2], red, "retract").await.expect("retracted");
+        let all = mail(red).await;
+        assert!(all.len() >= 6, "submitted, published, retracted: {all:?}");
+        for (text, detail, unnamed) in &all {
+            assert!(!text.contains("歷史資料庫") && !detail.contains("歷史資料庫"), "{text}");
+            // A sentence of casework's own is made when it leaves, without the name.
+            assert!(text.contains("TLP:RED") || *unnamed == 1, "{text:?} {unnamed}");
+        }
+    })
+    .await;
+}
+
+/// An alert from before there were sub-kinds is read, answered and shared as ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_from_before_sub_kinds_keep_working() {
+    on_both(async |house| {
+        let case = published(&house, alert(json!({}))).await;
+        let mut before = alert(json!({}));
+        for name in ["subkind_ewa", "warning_source", "targets", "reply_hours"] {
+            before.remove(name);
+        }
+        let mut tx = house.db.begin().await.expect("a transaction");
+        let document = serde_json::to_string(&before).expect("JSON");
+        sqlx::query("UPDATE isac_alert SET document = $2 WHERE case_id = $1")
+            .bind(case.to_string())
+            .bind(&document)
+            .execute(&mut *tx)
+            .await
+            .expect("as before");
+        sqlx::query("UPDATE casework_case SET form_version = 1, clear = $2 WHERE id = $1")
+            .bind(case.to_string())
+            .bind(&document)
+            .execute(&mut *tx)
+            .await
+            .expect("as before");
+        tx.commit().await.expect("kept");
+        let found = house
+            .cert
+            .alert(&OrgScope::All, case)
+            .await
+            .expect("an alert");
+        assert_eq!(found.subkind(), "");
+        let form = house.cert.alert_form().expect("joined");
+        assert!(found.details(&form).is_empty());
+        let back = isac::kinds::from_stix(&isac::kinds::to_stix(&found, "c"), &form).expect("ours");
+        assert_eq!(back["advice"], before["advice"]);
+        let said = isac::kinds::Said {
+            reply: Reply::FalseAlarm,
+            remark: "",
+            found: "授權的掃描",
+            done: "無須處理",
+        };
+        let plumber = by(&house.plumber);
+        house
+            .cert
+            .reply_with(&plumber, &found, house.water, said)
+            .await
+            .expect("kept");
+        let page = PageRequest::first(9);
+        let scope = OrgScope::Only(vec![house.water]);
+        let kept = house
+            .cert
+            .recipients(&scope, case, &page)
+            .await
+            .expect("a page");
+        assert_eq!(
+            (kept.items[0].found.as_str(), kept.items[0].done.as_str()),
+            ("授權的掃描", "無須處理")
+        );
+        house
+            .act(&house.officers[2], case, "retract")
+            .await
+            .expect("retracted");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_that_break_a_rule_stay_drafts() {
     on_both(async |house| {
+        let mut hourless = alert(json!({}));
+        hourless.remove("reply_hours");
+        let case = drafted(&house, hourless).await;
+        let refused = house.act(&house.officers[0], case, "submit").await;
+        let Err(casework::CaseError::Invalid(problems)) = refused else {
+            panic!("an early warning without hours: {refused:?}");
+        };
+        assert_eq!(problems[0].field, "reply_hours");
         for (changes, expected) in [
             (json!({"reply": "none"}), "must ask for a finding"),
             (json!({"sector_water": false}), "at least one sector"),

@@ -95,15 +95,24 @@ async fn an_alert_goes_down_and_its_answer_comes_up() {
             .expect("a page");
         let one = &page.items[0];
         assert_eq!((one.kind.as_str(), one.asks.as_str()), ("ewa", "verdict"));
+        assert_eq!(one.subkind, "exposure");
+        assert_eq!(one.document["warning_source"], "原廠通告");
+        assert_eq!(one.document["reply_hours"], 24);
         let officer = by(&provider.officers[0]);
         let wrong = provider
             .cert
             .answer(&officer, &theirs, one, Reply::Acknowledged, "")
             .await;
         assert!(wrong.is_err(), "not what was asked");
+        let said = isac::kinds::Said {
+            reply: Reply::FalseAlarm,
+            remark: "是弱點掃描",
+            found: "來源為授權主機",
+            done: "已加入白名單",
+        };
         provider
             .cert
-            .answer(&officer, &theirs, one, Reply::FalseAlarm, "是弱點掃描")
+            .answer_with(&officer, &theirs, one, said)
             .await
             .expect("answered");
 
@@ -128,7 +137,11 @@ async fn an_alert_goes_down_and_its_answer_comes_up() {
             .find(|recipient| recipient.org == ministry.water)
             .expect("a recipient");
         assert_eq!(water.reply, Some(Reply::FalseAlarm));
-        assert!(water.remark.contains("弱點掃描"));
+        assert_eq!(water.remark, "是弱點掃描");
+        assert_eq!(
+            (water.found.as_str(), water.done.as_str()),
+            ("來源為授權主機", "已加入白名單")
+        );
         // Whom it was not sent to has nothing to reply to; who speaks for nobody may not.
         let power = sender(ministry.electrician.user, ministry.power);
         ministry
@@ -168,7 +181,8 @@ async fn an_incident_by_taxii_is_a_report_once_and_a_bad_one_names_path_and_rule
     on_both(async |house| {
         let intake: Arc<dyn Intake> = Arc::new(house.cert.clone());
         let mut values = report(3);
-        for name in ["subject", "description"] {
+        // What STIX says itself need not be said twice: `created` is when it was known.
+        for name in ["subject", "description", "known_at"] {
             values.remove(name);
         }
         let mut extension = Value::Object(values);
@@ -196,6 +210,7 @@ async fn an_incident_by_taxii_is_a_report_once_and_a_bad_one_names_path_and_rule
             .expect("a page");
         assert_eq!(page.items[0].level.number(), 3);
         assert_eq!(page.items[0].subject, "淨水場監控伺服器遭加密");
+        assert_eq!(page.items[0].known_at.micros(), 1_795_221_600_000_000);
 
         let other = sender(house.electrician.user, house.water);
         let stranger = Sender {
@@ -207,9 +222,83 @@ async fn an_incident_by_taxii_is_a_report_once_and_a_bad_one_names_path_and_rule
         object["extensions"][EXTENSION]["integrity"] = "9".into();
         let why = intake.take(&from, &object).await.expect_err("no such level");
         assert!(why.starts_with(&format!("extensions.{EXTENSION}.integrity: ")), "{why}");
+        assert_eq!(house.count("casework_case").await, 1, "what is refused leaves no draft");
         object["extensions"] = json!({});
         intake.take(&from, &object).await.expect("told about, not reported");
         assert_eq!(house.count("isac_incident").await, 1);
+    })
+    .await;
+}
+
+/// A newer version of a report changes it where it stands, once: the log says what, officers
+/// get a letter, another level waits for a decision.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_of_a_report_is_an_update() {
+    on_both(async |house| {
+        let intake: Arc<dyn Intake> = Arc::new(house.cert.clone());
+        let version = |minute: u32, level: u8, description: &str| -> Value {
+            let mut values = report(level);
+            values.insert("description".into(), description.into());
+            json!({
+                "type": "incident", "spec_version": "2.1", "id": "incident--00000000-0000-4000-8000-000000000003",
+                "created": "2026-11-21T00:40:00.000Z", "modified": format!("2026-11-21T00:{minute}:00.000Z"),
+                "name": "淨水場監控伺服器遭加密", "extensions": { EXTENSION: values },
+            })
+        };
+        let from = sender(house.plumber.user, house.water);
+        let first = version(40, 2, "監控伺服器的檔案遭加密,已改為人工操作。");
+        intake.take(&from, &first).await.expect("reported");
+        let page = PageRequest::first(10);
+        let scope = OrgScope::Only(vec![house.water]);
+        let filter = isac::report::incidents::Filter::default();
+        let found = house.cert.incidents(&scope, &filter, &page).await.expect("a page");
+        let case = found.items[0].case;
+        let letters = house.letters(&house.officers[1]).await.len();
+
+        let second = version(45, 4, "第二座淨水場的伺服器也遭加密。");
+        for _ in 0..2 {
+            intake.take(&from, &second).await.expect("updated");
+            // What came before comes late.
+            intake.take(&from, &first).await.expect("seen already");
+        }
+        let log = house.cert.evidence(case).await.expect("a log");
+        let updates: Vec<_> = log.iter().filter(|entry| entry.kind == "update").collect();
+        assert_eq!(updates.len(), 1, "{log:?}");
+        let text = &updates[0].text;
+        assert!(
+            text.contains("已改為人工操作。 → 第二座淨水場的伺服器也遭加密。"),
+            "{text}"
+        );
+        let told = house.letters(&house.officers[1]).await;
+        assert!(
+            told.iter().any(|letter| letter.starts_with("The report of incident #") && letter.contains(" has changed: ")),
+            "{told:?}"
+        );
+        assert!(told.len() > letters);
+        // The level in force stays until somebody decides.
+        let incident = house.incident(case).await;
+        assert_eq!(incident.level.number(), 2);
+        let waiting = house.cert.level_changes(case).await.expect("changes");
+        assert_eq!((waiting.len(), waiting[0].to.number()), (1, 4));
+        let values = house.casework.values(&house.officers[0], case).await.expect("values");
+        assert_eq!(values["description"], "第二座淨水場的伺服器也遭加密。");
+
+        // A colleague's token speaks for the same report, another organisation's does not.
+        let colleague = sender(UserId::generate(), house.water);
+        let third = version(50, 4, "已隔離兩座淨水場的伺服器。");
+        intake.take(&colleague, &third).await.expect("updated");
+        assert_eq!(house.count("isac_incident").await, 1);
+        let power = sender(house.electrician.user, house.power);
+        intake.take(&power, &third).await.expect("a report of its own");
+        assert_eq!(house.count("isac_incident").await, 2);
+
+        // A closed one is not changed, and the sender hears of it.
+        let decided = house.cert.decide_level(&by(&house.officers[1]), &incident, &waiting[0].id, false, "尚未確認").await;
+        decided.expect("decided");
+        house.act(&house.officers[0], case, "dismiss").await.expect("dismissed");
+        let late = intake.take(&from, &version(55, 4, "太晚才送到的新版本說明。")).await;
+        assert!(late.is_err_and(|why| why.starts_with(&format!("extensions.{EXTENSION}"))));
+        store::audit::verify(&house.db, None).await.expect("the chain holds");
     })
     .await;
 }

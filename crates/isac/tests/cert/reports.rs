@@ -250,14 +250,21 @@ async fn a_drill_looks_the_same_and_never_leaves_the_house() {
             .act(officer, drill.id, "accept")
             .await
             .expect("reviewed");
+        // Forwarding is practised too: it is recorded here and meets the clock.
+        house
+            .cert
+            .forward(&by(officer), &incident, "N-CERT")
+            .await
+            .expect("recorded");
+        let clocks = house.cert.clocks(drill.id).await.expect("clocks");
+        let forward = clocks.iter().find(|clock| clock.kind == Clock::Forward);
+        assert!(forward.is_some_and(|clock| clock.met_at.is_some() && !clock.late(clock.due_at)));
         house.clock.advance(60 * HOUR);
         house
             .cert
             .look_at_clocks(house.cert.db().clock().now())
             .await
             .expect("a look");
-        let sent = house.cert.forward(&by(officer), &incident, "N-CERT").await;
-        assert!(matches!(sent, Err(CertError::Refused(_))), "never leaves");
         // The letters of the drill stand in the inboxes; mail is about the real one only.
         let letters = house.letters(&house.plumber).await;
         assert!(
@@ -313,7 +320,16 @@ async fn reports_that_break_a_rule_are_refused_and_change_nothing() {
         harmless.insert("availability".into(), json!("0"));
         let mut early = report(3);
         early.insert("known_at".into(), json!("2026-11-21T09:01:00+08:00"));
-        for (values, expected) in [(harmless, "at least one of"), (early, "in the future")] {
+        let mut mistyped = report(3);
+        mistyped.insert("known_at".into(), json!("1926-11-21T08:40:00+08:00"));
+        let mut backwards = report(3);
+        backwards.insert("happened_at".into(), json!("2026-11-21T08:41:00+08:00"));
+        for (values, expected) in [
+            (harmless, "at least one of"),
+            (early, "in the future"),
+            (mistyped, "before the year 2000"),
+            (backwards, "must not have happened after"),
+        ] {
             let draft = house
                 .casework
                 .start(&house.plumber, FORM, Some(house.water), values, None)
@@ -327,6 +343,92 @@ async fn reports_that_break_a_rule_are_refused_and_change_nothing() {
         }
         assert_eq!(house.count("isac_incident").await, 0);
         assert_eq!(house.count("isac_log").await, 0);
+    })
+    .await;
+}
+
+/// By API a report is begun and submitted at once: refused, it leaves no case, no letter and
+/// no mail; moments are read as machines write them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_by_api_is_whole_or_was_never_there() {
+    on_both(async |house| {
+        let before = (
+            house.count("casework_case").await,
+            house.count("casework_letter").await,
+            house.count("casework_delivery").await,
+        );
+        let mut early = report(3);
+        early.insert("known_at".into(), json!("2026-11-21T09:01:00+08:00"));
+        let mut short = report(3);
+        short.remove("category");
+        for key in [None, Some("k-1")] {
+            for values in [&early, &short] {
+                let refused = house
+                    .casework
+                    .start_submitted(&house.plumber, FORM, Some(house.water), values.clone(), key)
+                    .await;
+                assert!(refused.is_err());
+            }
+        }
+        let after = (
+            house.count("casework_case").await,
+            house.count("casework_letter").await,
+            house.count("casework_delivery").await,
+        );
+        assert_eq!(before, after, "as if nothing had been said");
+        // The key is still good for the corrected report; the local time is Taipei's.
+        for (key, known) in [
+            ("k-1", "2026-11-21T00:40:00.000Z"),
+            ("k-2", "2026-11-21T08:40"),
+            ("k-3", "2026-11-21T08:40:00+08:00"),
+            ("k-4", "2026-11-20T19:40:00.5-05:00"),
+        ] {
+            let mut values = report(3);
+            values.insert("known_at".into(), json!(known));
+            let case = house
+                .casework
+                .start_submitted(
+                    &house.plumber,
+                    FORM,
+                    Some(house.water),
+                    values.clone(),
+                    Some(key),
+                )
+                .await
+                .expect(known);
+            let at = house.incident(case.id).await.known_at.micros() / 1_000_000;
+            assert_eq!(at, 1_795_221_600, "{known}");
+            let again = house
+                .casework
+                .start_submitted(
+                    &house.plumber,
+                    FORM,
+                    Some(house.water),
+                    values.clone(),
+                    Some(key),
+                )
+                .await
+                .expect("the same");
+            assert_eq!(again.id, case.id);
+            values.insert("category".into(), json!("leak"));
+            let other = house
+                .casework
+                .start_submitted(&house.plumber, FORM, Some(house.water), values, Some(key))
+                .await;
+            assert!(
+                matches!(other, Err(casework::CaseError::KeyReused)),
+                "{other:?}"
+            );
+        }
+        assert_eq!(house.count("isac_incident").await, 4);
+        // Officers hear what became of a report.
+        let case = house.reported(FORM, report(2)).await;
+        house
+            .act(&house.officers[0], case.id, "accept")
+            .await
+            .expect("reviewed");
+        let letters = house.letters(&house.plumber).await;
+        assert!(letters[0].ends_with("was reviewed"), "{letters:?}");
     })
     .await;
 }
