@@ -34,6 +34,8 @@ mod proofs;
 mod relay;
 #[path = "cert/reports.rs"]
 mod reports;
+#[path = "it/reviews.rs"]
+mod reviews;
 #[path = "it/search.rs"]
 mod search;
 #[path = "it/separation.rs"]

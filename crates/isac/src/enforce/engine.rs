@@ -306,7 +306,8 @@ impl Enforcements {
         *place = Some(policy.clone());
     }
 
-    /// Puts a new version of the policy in force; what is enforced already stays.
+    /// Puts a new version of the policy in force; what was decided automatically is decided
+    /// again by it soon after ([`super::review`]).
     ///
     /// # Errors
     /// [`EnforceError::Policy`] with what is wrong; [`EnforceError::Store`].
@@ -668,14 +669,14 @@ impl Enforcements {
     }
 
     /// A person keeps what is no longer believed: asked again only when more call it a
-    /// false positive.
+    /// false positive. No review ends it.
     pub(super) async fn keep(
         &self,
         tx: &mut Tx,
         decided: &mut Decided,
     ) -> Result<(), EnforceError> {
         decided.doubt.clear();
-        sqlx::query("UPDATE enforce_rule SET doubt = '' WHERE id = $1")
+        sqlx::query("UPDATE enforce_rule SET doubt = '', kept = 1 WHERE id = $1")
             .bind(decided.rule.id.to_string())
             .execute(&mut **tx)
             .await?;

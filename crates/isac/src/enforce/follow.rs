@@ -32,6 +32,7 @@ use super::policy::{Fate, Indicator, Policy};
 use super::seams::{Belief, Said};
 use crate::objects::read::{Change, What};
 use crate::objects::search::terms::target_of;
+use crate::objects::senders::Word;
 use crate::objects::{Objects, ObjectsError, Origin, Senders, Via};
 use crate::stix::simple::Simple;
 use crate::stix::{Tlp, pattern, simple, time};
@@ -135,12 +136,28 @@ impl Wanted {
     }
 }
 
+/// What a source asks for today.
+pub(super) struct Wish {
+    /// To be enforced, or proposed.
+    pub(super) news: Vec<New>,
+    /// Left alone, and why.
+    pub(super) left: Vec<(Target, String)>,
+    /// Its marking.
+    pub(super) tlp: Tlp,
+    /// Percent of its word that it is believed.
+    pub(super) trust: u8,
+    /// Whether it is the house's own word, which follows what it believes.
+    pub(super) follows: bool,
+    /// What it says.
+    pub(super) said: Said,
+}
+
 /// With what the feed is looked at.
 pub(super) struct Eyes<'a> {
-    policy: Arc<Policy>,
-    own: Arc<Own>,
+    pub(super) policy: Arc<Policy>,
+    pub(super) own: Arc<Own>,
     /// Percent of their word that other houses are believed.
-    peers: BTreeMap<Via, u8>,
+    pub(super) peers: BTreeMap<Via, u8>,
     objects: &'a Objects,
 }
 
@@ -161,10 +178,15 @@ impl<'a> Eyes<'a> {
 impl Eyes<'_> {
     /// Whether a target is left alone however sure anybody is.
     fn refuses(&self, target: &Target, tlp: Tlp) -> bool {
+        self.refuses_by(target, tlp, 100)
+    }
+
+    /// Whether a target is left alone however sure somebody is who is believed by `trust`.
+    pub(super) fn refuses_by(&self, target: &Target, tlp: Tlp, trust: u8) -> bool {
         let sure = Indicator {
             confidence: Some(100),
             tlp,
-            trust: 100,
+            trust,
         };
         let fate = self.policy.decide(target, &sure);
         matches!(fate, Fate::Leave(_)) || self.own.permits(target).is_err()
@@ -210,7 +232,12 @@ impl Enforcements {
             if on == after {
                 // After the feed, so that a newer word is known by then.
                 self.begin_due(objects).await?;
-                return Ok(self.disbelieve().await?);
+                self.disbelieve().await?;
+                // Between two steps of it the feed is read.
+                match self.review(objects).await? {
+                    true => continue,
+                    false => return Ok(()),
+                }
             }
             let eyes = Eyes::of(self, objects).await?;
             self.heed(&eyes, &changes).await?;
@@ -360,6 +387,41 @@ impl Enforcements {
         }
         let voices = self.voices(&text.pattern).await?;
         Ok(voices.into_iter().map(of).max().unwrap_or(0))
+    }
+
+    /// What the newest word of a sender on the object `id` asks for today, beside this house's
+    /// own; none: nothing that counts.
+    pub(super) async fn wished(
+        &self,
+        eyes: &Eyes<'_>,
+        id: &str,
+        word: &Word,
+        house: Option<&Word>,
+    ) -> Result<Option<Wish>, FollowError> {
+        let read = |word: &Word| serde_json::from_str::<Text>(&word.json).ok();
+        let Some(text) = read(word) else {
+            return Ok(None);
+        };
+        let newer = |house: Text| house.said_at() > text.said_at();
+        if house.and_then(read).is_some_and(newer) {
+            return Ok(None);
+        }
+        let source = source_of(id, word.origin);
+        let trust = self.trust_in(eyes, id, word.origin, &word.json).await?;
+        let by = (&*eyes.policy, &*eyes.own);
+        let wanted = wanted(by, &source, &word.json, word.tlp, trust, self.now());
+        if wanted.targets.is_empty() {
+            return Ok(None);
+        }
+        let sender = (word.origin != Origin::House).then(|| word.origin.to_string());
+        Ok(Some(Wish {
+            news: wanted.news,
+            left: wanted.left,
+            tlp: word.tlp,
+            trust,
+            follows: word.origin == Origin::House && self.follows_belief(id, &text.pattern),
+            said: text.said(id, sender),
+        }))
     }
 
     /// What others said of an object before this house itself did counts no more: what was

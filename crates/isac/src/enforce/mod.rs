@@ -9,6 +9,7 @@
 //! - `manage`: lists with filters, extension, versions of the policy.
 //! - `pages`: the console's pages.
 //! - [`follow`]: reads the change feed of the STIX store and applies the policy to it.
+//! - [`review`]: decides again by another policy or trust what was decided automatically.
 //! - `disbelief`: undoes what was made from indicators that are no longer believed.
 //! - [`seams`]: what is asked of the fabric and the lake, joined in the binary.
 //!
@@ -25,6 +26,7 @@ mod manage;
 mod own;
 pub(crate) mod pages;
 pub mod policy;
+pub mod review;
 mod room;
 mod rows;
 pub mod seams;
@@ -119,6 +121,27 @@ CREATE INDEX enforce_due_at ON enforce_due (at);
             name: "why a person is asked",
             sql: "
 ALTER TABLE enforce_rule ADD COLUMN asked TEXT NOT NULL DEFAULT '';
+",
+        },
+        Step {
+            version: 6,
+            name: "reviews by another policy or trust; what a person keeps",
+            sql: "
+ALTER TABLE enforce_rule ADD COLUMN kept BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE enforce_rule ADD COLUMN reviewed BIGINT NOT NULL DEFAULT 0;
+CREATE TABLE enforce_review (
+    number BIGINT PRIMARY KEY,
+    policy BIGINT NOT NULL,
+    trust BIGINT NOT NULL,
+    place TEXT NOT NULL,
+    looked_at BIGINT NOT NULL,
+    lifted BIGINT NOT NULL,
+    refused BIGINT NOT NULL,
+    enforced BIGINT NOT NULL,
+    proposed BIGINT NOT NULL,
+    begun_at BIGINT NOT NULL,
+    ended_at BIGINT
+);
 ",
         },
     ],

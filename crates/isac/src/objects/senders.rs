@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sqlx::AssertSqlSafe;
-use store::{Db, Tx};
+use store::Db;
 
 use super::{Objects, ObjectsError, Origin, hash64};
 use crate::stix::Tlp;
@@ -88,17 +88,21 @@ type Sent = (i64, i64, String, String, i64, i64);
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn words(tx: &mut Tx, id: &str, but: i64) -> Result<Vec<Word>, ObjectsError> {
+pub(crate) async fn words(
+    db: &mut sqlx::AnyConnection,
+    id: &str,
+    but: Option<i64>,
+) -> Result<Vec<Word>, ObjectsError> {
     let rows: Vec<Sent> = sqlx::query_as(
         "SELECT seq, collection, id, source, version, place FROM isac_object WHERE id_hash = $1
          UNION ALL SELECT o.seq, o.collection, o.id, h.source, o.version, o.place FROM isac_object o JOIN isac_held h ON h.object = o.seq WHERE o.id_hash = $1",
     )
     .bind(hash64(id.as_bytes()))
-    .fetch_all(&mut **tx)
+    .fetch_all(&mut *db)
     .await?;
     let mut newest: HashMap<String, (i64, i64, i64)> = HashMap::new();
     for (seq, collection, of, source, version, place) in rows {
-        if of != id || collection == but {
+        if of != id || Some(collection) == but {
             continue;
         }
         let row = (version, seq, place);
@@ -109,7 +113,7 @@ pub(crate) async fn words(tx: &mut Tx, id: &str, but: i64) -> Result<Vec<Word>, 
     for (source, (_, seq, place)) in newest {
         let (json,): (String,) = sqlx::query_as("SELECT json FROM isac_object WHERE seq = $1")
             .bind(seq)
-            .fetch_one(&mut **tx)
+            .fetch_one(&mut *db)
             .await?;
         words.push(Word {
             seq,

@@ -763,7 +763,7 @@ async fn from_store(
         .bind(id)
         .execute(&mut **tx)
         .await?;
-    for word in senders::words(tx, id, own).await? {
+    for word in senders::words(tx, id, Some(own)).await? {
         let word = Word {
             seq: word.seq,
             origin: word.origin,

@@ -4,7 +4,7 @@
 //!
 //! It belongs to the house at that address, whatever the peer is called in the configuration;
 //! a house at another address begins with [`PEER_TRUST_DEFAULT`]. It counts for what comes
-//! from then on.
+//! from then on, and what was decided automatically is decided again by it.
 
 use std::collections::BTreeMap;
 

@@ -18,6 +18,9 @@ use super::policy::Tier;
 use super::room::Parts;
 use super::{draw, policies, visits::DAYS};
 use crate::cert::shell::{by, press};
+use crate::enforce::pages::{effect_body, tell_follow};
+use crate::enforce::review::Effect;
+use crate::objects::Via;
 
 /// Hours that the chart of a peer shows.
 const CHART_HOURS: i64 = 48;
@@ -344,6 +347,7 @@ async fn again(State(parts): State<Parts>, visit: Visit, Path(name): Path<String
 #[serde(default)]
 struct Trusting {
     trust: String,
+    step: String,
 }
 
 async fn trust_form(
@@ -414,6 +418,16 @@ async fn set_trust(
         let (frame, body) = trust_form(&parts, &visit, &name, Some(typed), &[wrong]).await?;
         return show_with(StatusCode::UNPROCESSABLE_ENTITY, frame, body);
     };
+    if form.step != "save" {
+        let effect = parts
+            .enforcements
+            .effect(&parts.objects, None, &[(Via::of(&config.url), trust)])
+            .await
+            .map_err(tell_follow)?;
+        if !effect.is_none() {
+            return trust_preview(&visit, &name, trust, &effect);
+        }
+    }
     parts
         .sharing
         .set_trust_in_peer(&by(&visit)?, &config.name, &config.url, trust)
@@ -423,6 +437,34 @@ async fn set_trust(
         &format!("/sharing/peers/{}", segment(&name)),
         "sharing-trust-saved",
     ))
+}
+
+/// What another trust would change of what is enforced, before it is in force.
+fn trust_preview(visit: &Visit, name: &str, trust: u8, effect: &Effect) -> WebResult {
+    let path = format!("/sharing/peers/{}", segment(name));
+    let frame = visit
+        .frame("sharing-trust-change")
+        .crumb("/sharing", visit.t("nav-sharing"))
+        .crumb(path.clone(), name);
+    let inner = Body::new()
+        .add(hidden("trust", trust))
+        .add(hidden("step", "save"))
+        .group(
+            "actions",
+            [
+                ui::button(visit.t("sharing-trust-save")),
+                ui::button_link(path.clone(), visit.t("act-cancel")),
+            ],
+        );
+    let body = Body::new()
+        .add(ui::notice(
+            Level::Info,
+            visit.ta("sharing-trust-preview", &[("trust", &trust.to_string())]),
+            visit.t("sharing-trust-preview-text").as_str(),
+        ))
+        .section(visit.t("policy-effect"), effect_body(visit, effect))
+        .form(&frame, &format!("{path}/trust"), inner);
+    show(frame, body)
 }
 
 async fn consent(

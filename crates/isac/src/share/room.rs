@@ -10,6 +10,7 @@ use web::{Locales, NavEntry, NavGroup, PolicyText, Room, RoutePermission};
 use super::Sharing;
 use super::{api, decay_pages, inbox, pages, trust};
 use crate::cert::Cert;
+use crate::enforce::Enforcements;
 use crate::objects::Objects;
 use crate::taxii::PeerConfig;
 
@@ -34,6 +35,8 @@ pub struct Parts {
     pub sharing: Sharing,
     /// The store of objects.
     pub objects: Objects,
+    /// What is enforced by the trust in peers.
+    pub enforcements: Enforcements,
     /// Alerts of this house and of others.
     pub cert: Cert,
     /// The configured peers.

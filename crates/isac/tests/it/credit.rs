@@ -24,7 +24,7 @@ const DOMAINS: [store::Migrations; 4] = [
     isac::share::MIGRATIONS,
     isac::enforce::MIGRATIONS,
 ];
-const NATION: &str = "https://taxii.nation.example/civic/collections/1/";
+pub(crate) const NATION: &str = "https://taxii.nation.example/civic/collections/1/";
 /// An address whose number has its highest bit set is as good as another.
 const OTHERS: [&str; 4] = [
     "https://a.example/civic/collections/1/",
@@ -33,13 +33,13 @@ const OTHERS: [&str; 4] = [
     "https://d.example/civic/collections/1/",
 ];
 
-struct House {
-    db: TestDb,
-    clock: Arc<ManualClock>,
-    objects: Objects,
-    sharing: Sharing,
-    enforcements: Enforcements,
-    here: Collection,
+pub(crate) struct House {
+    pub(crate) db: TestDb,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) objects: Objects,
+    pub(crate) sharing: Sharing,
+    pub(crate) enforcements: Enforcements,
+    pub(crate) here: Collection,
 }
 
 async fn house(backend: Backend) -> House {
@@ -64,18 +64,18 @@ async fn house(backend: Backend) -> House {
     }
 }
 
-fn by() -> By {
+pub(crate) fn by() -> By {
     By {
         user: UserId::generate(),
         request: None,
     }
 }
 
-fn fetched(url: &str) -> Source {
+pub(crate) fn fetched(url: &str) -> Source {
     Source::fetched("taxii.poll", Via::of(url))
 }
 
-fn sent(org: OrgId) -> Source {
+pub(crate) fn sent(org: OrgId) -> Source {
     Source::person(UserId::generate(), Some(org))
 }
 
@@ -85,7 +85,7 @@ fn address(number: u32) -> String {
 
 impl House {
     /// Number, author and address of an indicator of confidence 100.
-    fn indicator(&self, number: u32, author: u32, of: u32) -> Value {
+    pub(crate) fn indicator(&self, number: u32, author: u32, of: u32) -> Value {
         use base::Clock as _;
         let at = isac::stix::time::format(self.clock.now().micros());
         json!({
@@ -96,7 +96,7 @@ impl House {
         })
     }
 
-    async fn put(&self, source: Source, object: &Value) {
+    pub(crate) async fn put(&self, source: Source, object: &Value) {
         let prepared = prepare::object(&object.to_string()).expect("good");
         self.objects
             .put(&self.here, source, vec![prepared], None)
@@ -112,7 +112,7 @@ impl House {
         self.clock.advance(Duration::from_millis(10));
     }
 
-    async fn follow(&self) {
+    pub(crate) async fn follow(&self) {
         self.enforcements
             .follow(&self.objects)
             .await
@@ -120,7 +120,7 @@ impl House {
     }
 
     /// What is said of that object since, by a newer version.
-    fn newer(&self, of: &Value, more: Value) -> Value {
+    pub(crate) fn newer(&self, of: &Value, more: Value) -> Value {
         use base::Clock as _;
         let mut object = of.clone();
         object["modified"] = isac::stix::time::format(self.clock.now().micros()).into();
@@ -144,7 +144,7 @@ impl House {
     }
 
     /// What was decided on an address: state, confidence, source.
-    async fn on(&self, of: u32) -> Vec<(State, u8, String)> {
+    pub(crate) async fn on(&self, of: u32) -> Vec<(State, u8, String)> {
         let page = self
             .enforcements
             .search(&Wanted::default(), &PageRequest::first(100))
@@ -160,13 +160,13 @@ impl House {
     }
 }
 
-async fn both(test: impl AsyncFn(House)) {
+pub(crate) async fn both(test: impl AsyncFn(House)) {
     for backend in [Backend::Sqlite, Backend::Postgres] {
         test(house(backend).await).await;
     }
 }
 
-fn states(found: &[(State, u8, String)]) -> Vec<(State, u8)> {
+pub(crate) fn states(found: &[(State, u8, String)]) -> Vec<(State, u8)> {
     found
         .iter()
         .map(|(state, confidence, _)| (*state, *confidence))

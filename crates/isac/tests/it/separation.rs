@@ -120,6 +120,7 @@ pub(crate) async fn house() -> House {
         isac::share::room(isac::share::Parts {
             sharing: sharing.clone(),
             objects: objects.clone(),
+            enforcements: enforcements.clone(),
             cert: cert.clone(),
             peers: Arc::new(Vec::new()),
             people: people.clone(),

@@ -201,6 +201,7 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         isac::share::room(isac::share::Parts {
             sharing: sharing.clone(),
             objects: objects.clone(),
+            enforcements: enforcements.clone(),
             peers: Arc::new(config.isac.taxii.peers.clone()),
             cert: cert.clone(),
             people: people.clone(),

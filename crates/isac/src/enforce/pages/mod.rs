@@ -90,6 +90,7 @@ pub(crate) fn pages(intel: Intel, simulations: simulate::Simulations) -> Pages<(
         .with_state(desk)
 }
 
+pub(crate) use policy::{effect_body, tell_follow};
 pub(crate) use simulate::Simulations;
 
 /// What the pages stand on.

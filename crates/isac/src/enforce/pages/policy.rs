@@ -13,10 +13,12 @@ use web::{ApiQuery, FieldError, FormPairs, Level, PageForm, Paging, Visit, WebEr
 use super::policy_form::{form, one, pairs, read};
 use super::{Desk, actor, tabs, tell};
 use crate::enforce::engine::{EnforceError, State};
+use crate::enforce::follow::FollowError;
 use crate::enforce::manage::Wanted;
-use crate::enforce::policy::{Fate, Indicator, NEVER, Policy};
+use crate::enforce::policy::{NEVER, Policy};
+use crate::enforce::review::{Effect, Verdict};
 
-/// Decisions in force that a preview looks at.
+/// Decisions by hand that a preview looks at.
 const PREVIEW_ROWS: u32 = 200;
 
 pub(super) async fn view(
@@ -47,6 +49,9 @@ pub(super) async fn view(
                 visit.t("enforce-policy-edit"),
             )],
         );
+    }
+    if let Some(review) = reviewed(&desk, &visit).await? {
+        body = body.add(review);
     }
     body = body
         .section(visit.t("enforce-policy-says"), says(&visit, &policy))
@@ -331,49 +336,12 @@ async fn preview(
     policy: &Policy,
     pairs: &FormPairs,
 ) -> WebResult<Body> {
-    let wanted = Wanted {
-        state: Some(State::Active),
-        ..Wanted::default()
-    };
-    let page = desk
+    let effect = desk
         .enforcements()
-        .search(&wanted, &PageRequest::first(PREVIEW_ROWS))
+        .effect(&desk.intel.objects, Some(policy), &[])
         .await
-        .map_err(tell)?;
-    let mut table = Table::new(visit.t("policy-would"))
-        .column(Column::text(visit.t("enforce-target")))
-        .column(Column::text(visit.t("policy-would-be")))
-        .empty(ui::empty(
-            Icon::Check,
-            visit.t("policy-would-none"),
-            "",
-            None,
-        ));
-    for (decided, _) in &page.items {
-        let fate = match decided.source.starts_with("stix:") {
-            true => {
-                let indicator = Indicator {
-                    confidence: Some(decided.confidence),
-                    tlp: decided.tlp.unwrap_or_default(),
-                    // Trust was taken into account when its confidence was kept.
-                    trust: 100,
-                };
-                policy.decide(&decided.rule.target, &indicator)
-            }
-            false => policy
-                .permits(&decided.rule.target)
-                .map_or_else(Fate::Leave, |()| Fate::Enforce),
-        };
-        let said = match fate {
-            Fate::Enforce => continue,
-            Fate::Propose => visit.t("policy-would-propose"),
-            Fate::Leave(why) => why,
-        };
-        table.push(vec![
-            Markup::link(super::path_of(decided), decided.rule.target.to_string()),
-            Markup::text(said),
-        ]);
-    }
+        .map_err(tell_follow)?;
+    let table = by_hand(desk, visit, policy).await?;
     let mut inner = Body::new().add(hidden("step", "save"));
     for (name, value) in pairs
         .iter()
@@ -406,6 +374,115 @@ async fn preview(
             visit.t("enforce-policy-changed"),
             changed(visit, present, policy),
         )
+        .section(visit.t("policy-effect"), effect_body(visit, &effect))
         .section(visit.t("policy-would"), Body::new().add(table))
         .form(&visit.frame_titled(""), "/enforcements/policy/edit", inner))
+}
+
+/// What people put in force that the new version would not allow: it stays.
+async fn by_hand(desk: &Desk, visit: &Visit, policy: &Policy) -> WebResult<Table> {
+    let wanted = Wanted {
+        state: Some(State::Active),
+        from_indicator: Some(false),
+        ..Wanted::default()
+    };
+    let page = desk
+        .enforcements()
+        .search(&wanted, &PageRequest::first(PREVIEW_ROWS))
+        .await
+        .map_err(tell)?;
+    let mut table = Table::new(visit.t("policy-would"))
+        .column(Column::text(visit.t("enforce-target")))
+        .column(Column::text(visit.t("policy-would-be")))
+        .empty(ui::empty(
+            Icon::Check,
+            visit.t("policy-would-none"),
+            "",
+            None,
+        ));
+    for (decided, _) in &page.items {
+        if let Err(why) = policy.permits(&decided.rule.target) {
+            table.push(vec![
+                Markup::link(super::path_of(decided), decided.rule.target.to_string()),
+                Markup::text(why),
+            ]);
+        }
+    }
+    Ok(table)
+}
+
+/// What a policy or a trust would change of what was decided automatically.
+pub(crate) fn effect_body(visit: &Visit, effect: &Effect) -> Body {
+    let tile = |key: &str, count: u64| ui::tile(visit.t(key), ui::number(count), "").markup();
+    let mut body = Body::new()
+        .group(
+            "tiles",
+            [
+                tile("policy-effect-lift", effect.lift),
+                tile("policy-effect-refuse", effect.refuse),
+                tile("policy-effect-enforce", effect.enforce),
+                tile("policy-effect-propose", effect.propose),
+                tile("policy-effect-looked", effect.looked_at),
+            ],
+        )
+        .text(visit.t("policy-effect-stays"));
+    if effect.more {
+        let count = effect.looked_at.to_string();
+        body = body.text(visit.ta("policy-effect-more", &[("count", &count)]));
+    }
+    let mut table = Table::new(visit.t("policy-effect"))
+        .column(Column::text(visit.t("enforce-target")))
+        .column(Column::text(visit.t("policy-effect-today")))
+        .column(Column::text(visit.t("policy-would-be")))
+        .empty(ui::empty(
+            Icon::Check,
+            visit.t("policy-effect-none"),
+            "",
+            None,
+        ));
+    for (decided, verdict) in &effect.examples {
+        let then = match verdict {
+            Verdict::End(why) => why.clone(),
+            Verdict::Propose => visit.t("enforce-proposed"),
+            Verdict::Enforce => visit.t("enforce-active"),
+        };
+        table.push(vec![
+            Markup::link(super::path_of(decided), decided.rule.target.to_string()),
+            super::state_badge(visit, decided),
+            Markup::text(then),
+        ]);
+    }
+    body.add(table)
+}
+
+/// How far decisions have been made again by another policy or trust.
+async fn reviewed(desk: &Desk, visit: &Visit) -> WebResult<Option<Markup>> {
+    let Some(review) = desk.enforcements().last_review().await.map_err(tell)? else {
+        return Ok(None);
+    };
+    let count = |value: i64| ui::number(u64::try_from(value).unwrap_or_default());
+    let text = visit.ta(
+        "policy-review-text",
+        &[
+            ("looked", &count(review.looked_at)),
+            ("lifted", &count(review.lifted)),
+            ("refused", &count(review.refused)),
+            ("enforced", &count(review.enforced)),
+            ("proposed", &count(review.proposed)),
+            ("at", &review.ended_at.unwrap_or(review.begun_at).taipei()),
+        ],
+    );
+    let key = match review.ended_at {
+        Some(_) => "policy-review-done",
+        None => "policy-review-runs",
+    };
+    let title = visit.ta(key, &[("version", &review.policy.to_string())]);
+    Ok(Some(ui::notice(Level::Info, title, text.as_str())))
+}
+
+pub(crate) fn tell_follow(error: FollowError) -> WebError {
+    match error {
+        FollowError::Objects(error) => crate::objects::pages::tell(error),
+        FollowError::Enforce(error) => tell(error),
+    }
 }
