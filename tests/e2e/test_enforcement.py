@@ -104,6 +104,27 @@ def test_what_must_not_be_blocked_is_not(country, api):
     assert api.call("DELETE", f"/enforcements/{uuid.uuid4()}").status_code == 404
 
 
+def test_a_warning_list_of_misp_asks_forbids_and_is_thrown_away(country, api):
+    name = "top-sites-of-the-test"
+    misp = {"name": "Top sites of the test", "description": "x", "version": 20260105, "type": "hostname",
+        "matching_attributes": ["hostname", "domain", "url"], "list": ["bank.test", "post.test"]}
+    api.call("PUT", f"/enforcement-lists/{name}", 200, json={"effect": "ask", "list": misp})
+    assert api.get(f"/enforcement-lists/{name}/entries", params={"q": "POST"})["items"] == ["post.test"]
+    waiting = block(api, "login.bank.test")[0]
+    assert waiting["state"] == "proposed" and misp["name"] in waiting["asked"]
+    push(country, indicator("[domain-name:value = 'www.post.test']", confidence=100))
+    wait_for(
+        lambda: any(one["target"] == "www.post.test" for one in api.get("/enforcements", params={"state": "proposed"})["items"]),
+        5, "the indicator's proposal")
+    api.call("PUT", f"/enforcement-lists/{name}", 200, json={"effect": "never"})
+    assert misp["name"] in json.dumps(block(api, "login.bank.test", expect=422))
+    wrong = api.call("PUT", f"/enforcement-lists/{name}", 422, json={"effect": "ask", "list": {**misp, "type": "cidr"}})
+    assert "bank.test" in wrong.text
+    api.call("DELETE", f"/enforcement-lists/{name}", 200)
+    assert block(api, "pay.bank.test")[0]["state"] == "active"
+    assert api.call("DELETE", "/enforcement-lists/public-resolvers").status_code == 409
+
+
 def test_little_confidence_waits_for_a_person(country, api):
     address = "127.16.8.8"
     push(country, indicator(f"[ipv4-addr:value = '{address}']", confidence=50))

@@ -20,6 +20,8 @@ mod handover;
 mod house;
 #[path = "it/kept_back.rs"]
 mod kept_back;
+#[path = "it/lists.rs"]
+mod lists;
 #[path = "cert/numbers.rs"]
 mod numbers;
 #[path = "it/objects.rs"]

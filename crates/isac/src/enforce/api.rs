@@ -31,6 +31,7 @@ pub(super) fn router(enforcements: Enforcements) -> OpenApiRouter<()> {
         .routes(routes!(why_enforced))
         .routes(routes!(simulate_enforcement))
         .routes(routes!(get_enforcement_policy, put_enforcement_policy))
+        .merge(super::lists_api::router())
         .with_state(enforcements)
 }
 
@@ -240,6 +241,7 @@ pub(crate) fn tell(error: EnforceError) -> WebError {
     match error {
         EnforceError::Store(error) => casework::room::tell_store(error),
         EnforceError::NotFound(id) => WebError::not_found("enforcement", id),
+        EnforceError::NoList(name) => WebError::not_found("warning-list", name),
         EnforceError::Target(error) => WebError::field("targets", "target", error.to_string()),
         EnforceError::Forbidden { .. } => {
             WebError::field("targets", "warning-list", error.to_string())

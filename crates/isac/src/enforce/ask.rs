@@ -4,6 +4,7 @@ use base::enforcement::{Enforced, RULES_MAX, Rule, Target};
 use base::{EnforcementId, Role};
 
 use super::engine::{Decided, EnforceError, Enforcements, OBEY, State, Why, through};
+use super::lists::{Effect, Hit};
 use super::rows::{COLUMNS, decided_of};
 use super::seams::Hits;
 
@@ -86,6 +87,14 @@ impl Enforcements {
     /// [`EnforceError::Store`].
     pub async fn ordered(&self, role: Role) -> Result<i64, EnforceError> {
         self.mark(&through(role)).await
+    }
+
+    /// What of the warning lists `target` hits, the strictest first.
+    ///
+    /// # Errors
+    /// [`EnforceError::Store`].
+    pub async fn listed(&self, target: &Target) -> Result<Vec<(Effect, Hit)>, EnforceError> {
+        Ok(self.obeyed().await?.1.hits(target))
     }
 
     /// One decision with its hits.

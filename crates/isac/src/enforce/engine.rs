@@ -13,6 +13,7 @@ use serde_json::json;
 use sqlx::Row as _;
 use store::{Actor, AuditEntry, Db, StoreError, Tx};
 
+use super::kept_lists::Shelf;
 use super::own::{Own, Owned};
 use super::policy::Policy;
 use super::rows::{COLUMNS, decided_of, insert, one};
@@ -50,6 +51,9 @@ pub enum EnforceError {
     /// Not there.
     #[error("no enforcement {0}")]
     NotFound(EnforcementId),
+    /// Not there.
+    #[error("no warning list {0:?}")]
+    NoList(String),
     /// Not a target.
     #[error(transparent)]
     Target(#[from] InvalidTarget),
@@ -223,6 +227,7 @@ pub(super) struct Inner {
     pub(super) past: Arc<dyn Past>,
     pub(super) beliefs: OnceLock<Arc<dyn Beliefs>>,
     pub(super) own: Owned,
+    pub(super) shelf: Shelf,
     policy: Mutex<Option<(i64, Arc<Policy>)>>,
 }
 
@@ -242,6 +247,7 @@ impl Enforcements {
                 past,
                 beliefs: OnceLock::new(),
                 own: Owned::default(),
+                shelf: Shelf::default(),
                 policy: Mutex::default(),
             }),
         }

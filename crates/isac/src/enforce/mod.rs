@@ -5,6 +5,7 @@
 //! - [`engine`]: decisions in the database, orders to nodes in the same transaction.
 //! - `ask`: what is in force, how often it was met, why something is blocked.
 //! - `own`: what the house itself stands on, which is never enforced.
+//! - [`lists`]: warning lists as data, the built-in ones and MISP's; `kept_lists` keeps them.
 //! - `due`: indicators that begin to be valid later.
 //! - `manage`: lists with filters, extension, versions of the policy.
 //! - `pages`: the console's pages.
@@ -22,6 +23,9 @@ mod disbelief;
 mod due;
 pub mod engine;
 pub mod follow;
+mod kept_lists;
+pub mod lists;
+mod lists_api;
 mod manage;
 mod own;
 pub(crate) mod pages;
@@ -36,6 +40,7 @@ pub(crate) use api::tell;
 pub(crate) use ask::covering;
 pub use engine::{Decided, EnforceError, Enforcements, New, State, Why};
 pub(crate) use follow::{Unfit, unfit};
+pub use kept_lists::Kept;
 pub use manage::{PolicyVersion, Wanted};
 pub use policy::{Fate, Policy, Unbelieved};
 pub use room::{POLICY, room};
@@ -141,6 +146,28 @@ CREATE TABLE enforce_review (
     proposed BIGINT NOT NULL,
     begun_at BIGINT NOT NULL,
     ended_at BIGINT
+);
+",
+        },
+        Step {
+            version: 7,
+            name: "warning lists",
+            sql: "
+CREATE TABLE enforce_list (
+    name TEXT PRIMARY KEY,
+    title TEXT NOT NULL,
+    about TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    effect TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    entries BIGINT NOT NULL,
+    made_by TEXT NOT NULL,
+    made_at BIGINT NOT NULL
+);
+CREATE TABLE enforce_list_entry (
+    list TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (list, value)
 );
 ",
         },

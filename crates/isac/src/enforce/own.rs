@@ -2,7 +2,7 @@
 //! networks of the exchange and of its members. An enforcement that hits it would cut off the
 //! house, not whoever is bad, so that no policy and no person can make one. What
 //! others than officers name ([`Guard::Ask`]) waits for a person: else whoever owns a site could
-//! put any address out of reach by calling it an origin.
+//! put any address out of reach by calling it an origin. The warning lists are asked here, too.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,6 +12,7 @@ use base::enforcement::Target;
 use base::{Prefix, Timestamp};
 
 use super::engine::{EnforceError, Enforcements};
+use super::lists::Lists;
 use super::policy::network_of;
 use super::seams::{Guard, OwnAddress, OwnAddresses};
 
@@ -25,6 +26,10 @@ pub(super) struct Own {
     refused: Networks,
     /// What a person is asked about.
     asked: Networks,
+    /// The warning lists that are obeyed,
+    lists: Arc<Lists>,
+    /// and after which change of them they were read.
+    changes: u64,
 }
 
 /// Whose a network is, and whether parts of it may be enforced.
@@ -53,6 +58,7 @@ impl Own {
     /// # Errors
     /// The reason why not.
     pub(super) fn permits(&self, target: &Target) -> Result<(), String> {
+        self.lists.permits(target)?;
         let Some(network) = network_of(target) else {
             return Ok(());
         };
@@ -66,8 +72,11 @@ impl Own {
 
     /// Why a person decides on `target` before it is enforced; none: nobody needs to.
     pub(super) fn asks(&self, target: &Target) -> Option<String> {
-        let (prefix, what) = hit(&self.asked, network_of(target)?)?;
-        Some(format!("{prefix} is {what}: a person decides"))
+        let hit = network_of(target).and_then(|network| hit(&self.asked, network));
+        match hit {
+            Some((prefix, what)) => Some(format!("{prefix} is {what}: a person decides")),
+            None => self.lists.asks(target),
+        }
     }
 }
 
@@ -108,20 +117,29 @@ impl Enforcements {
     /// cannot be read.
     pub(super) async fn own(&self) -> Result<Arc<Own>, EnforceError> {
         let owned = &self.inner.own;
-        let Some(from) = owned.from.get() else {
-            return Ok(Arc::default());
+        let (changes, lists) = self.obeyed().await?;
+        let with_lists = |own: Own| {
+            Arc::new(Own {
+                lists: lists.clone(),
+                changes,
+                ..own
+            })
         };
         let place = || owned.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.now();
         let kept = place().clone();
         if let Some((at, own)) = &kept
             && now < at.plus(OWN_PERIOD)
+            && own.changes == changes
         {
             return Ok(own.clone());
         }
+        let Some(from) = owned.from.get() else {
+            return Ok(with_lists(Own::default()));
+        };
         match (from.own().await, kept) {
             (Ok(all), _) => {
-                let own = Arc::new(Own::of(all));
+                let own = with_lists(Own::of(all));
                 *place() = Some((now, own.clone()));
                 Ok(own)
             }

@@ -58,6 +58,27 @@ pub fn room(intel: Intel) -> Room {
             "/api/v1/enforcement-simulations",
             "enforcement:view",
         ),
+        route(Method::GET, "/api/v1/enforcement-lists", "enforcement:view"),
+        route(
+            Method::GET,
+            "/api/v1/enforcement-lists/{name}",
+            "enforcement:view",
+        ),
+        route(
+            Method::GET,
+            "/api/v1/enforcement-lists/{name}/entries",
+            "enforcement:view",
+        ),
+        route(
+            Method::PUT,
+            "/api/v1/enforcement-lists/{name}",
+            "enforcement:policy",
+        ),
+        route(
+            Method::DELETE,
+            "/api/v1/enforcement-lists/{name}",
+            "enforcement:policy",
+        ),
         route(
             Method::GET,
             "/api/v1/enforcement-policy",

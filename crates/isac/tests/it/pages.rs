@@ -768,3 +768,93 @@ async fn the_policy_is_shown_before_it_is_in_force() {
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     drop(house.db);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn warning_lists_are_brought_looked_through_and_changed() {
+    let house = house().await;
+    let walk = Walk::new(&house.web).await.expect("people");
+    let session = async |who: &str| {
+        let session = Browser::new(&house.web, walk.person(who)).await;
+        session.expect("a session")
+    };
+    let (officer, operator) = (session("officer").await, session("operator").await);
+    assert_eq!(
+        officer.get("/enforcements/lists/new").await.status,
+        StatusCode::FORBIDDEN
+    );
+    let page = officer.get("/enforcements/lists?q=8.8.8.8").await;
+    assert!(
+        page.text.contains("8.8.8.8 is never blocked")
+            && page.text.contains("Names of government agencies"),
+        "{}",
+        page.text
+    );
+    let form = operator.get("/enforcements/lists/new").await;
+    assert!(form.text.contains("type=\"file\""), "{}", form.text);
+    // From MISP.
+    let fields = [
+        ("effect", "ask"),
+        ("title", ""),
+        ("kind", "string"),
+        ("entries", ""),
+    ];
+    let misp = r#"{"name":"Bank names","description":"d","version":7,"type":"hostname","matching_attributes":["hostname"],"list":["bank.test","post.test"]}"#;
+    let path = "/enforcements/lists/new";
+    let made = operator.upload(path, &fields, "list.json", misp).await;
+    let list = "/enforcements/lists/bank-names";
+    assert_eq!(made.location(), list, "{}", made.text);
+    for (content, why) in [("{", "MISP"), (r#"{"name":"x","list":[]}"#, "at least one")] {
+        let bad = operator.upload(path, &fields, "list.json", content).await;
+        assert!(
+            bad.status == StatusCode::UNPROCESSABLE_ENTITY && bad.text.contains(why),
+            "{}",
+            bad.text
+        );
+    }
+    // Changed by hand.
+    let bad = operator
+        .post(list, &[("step", "add"), ("entries", "a b\nshop.test")])
+        .await;
+    assert!(
+        bad.status == StatusCode::UNPROCESSABLE_ENTITY && bad.text.contains("must be a host name"),
+        "{}",
+        bad.text
+    );
+    for step in [
+        [("step", "add"), ("entries", "shop.test")],
+        [("step", "take"), ("entries", "post.test")],
+        [("step", "effect"), ("effect", "never")],
+    ] {
+        let done = operator.post(list, &step).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    }
+    let page = officer.get(list).await;
+    assert!(
+        page.text.contains("shop.test")
+            && !page.text.contains("post.test")
+            && !page.text.contains("name=\"step\""),
+        "{}",
+        page.text
+    );
+    let found = officer.get(&format!("{list}?q=HOP")).await;
+    assert!(found.text.contains("shop.test") && !found.text.contains("bank.test"));
+    let told = officer
+        .post(
+            "/enforcements/new",
+            &[
+                ("targets", "www.shop.test"),
+                ("action", "refuse"),
+                ("hours", "1"),
+                ("reason", "x"),
+            ],
+        )
+        .await;
+    assert!(
+        told.status == StatusCode::UNPROCESSABLE_ENTITY && told.text.contains("Bank names"),
+        "{}",
+        told.text
+    );
+    let done = operator.post(list, &[("step", "drop")]).await;
+    assert_eq!(done.location(), "/enforcements/lists", "{}", done.text);
+    assert_eq!(operator.get(list).await.status, StatusCode::NOT_FOUND);
+}

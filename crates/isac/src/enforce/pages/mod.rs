@@ -4,6 +4,7 @@
 
 mod acts;
 mod list;
+mod lists;
 mod one;
 mod policy;
 mod policy_form;
@@ -70,6 +71,20 @@ pub(crate) fn pages(intel: Intel, simulations: simulate::Simulations) -> Pages<(
             "enforcement:view",
             policy::version,
         )
+        .get("/enforcements/lists", "enforcement:view", lists::view)
+        .get("/enforcements/lists/new", "enforcement:policy", lists::ask)
+        .upload(
+            "/enforcements/lists/new",
+            "enforcement:policy",
+            lists::UPLOAD_BYTES_MAX,
+            lists::make,
+        )
+        .get("/enforcements/lists/{name}", "enforcement:view", lists::one)
+        .post(
+            "/enforcements/lists/{name}",
+            "enforcement:policy",
+            lists::change,
+        )
         .get("/enforcements/{id}", "enforcement:view", one::view)
         .get(
             "/enforcements/{id}/undo",
@@ -114,6 +129,7 @@ fn tabs(visit: &Visit, here: &str) -> Markup {
         ("/enforcements/why", "enforce-tab-why"),
         ("/enforcements/simulate", "enforce-tab-simulate"),
         ("/enforcements/policy", "enforce-tab-policy"),
+        ("/enforcements/lists", "enforce-tab-lists"),
     ]
     .into_iter()
     .map(|(path, key)| (path.to_owned(), visit.t(key), path == here))
