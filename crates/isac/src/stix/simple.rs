@@ -41,6 +41,33 @@ pub fn look(pattern: &Observation) -> Looked {
     out
 }
 
+/// Whether every alternative is simple and in ASCII: all that the first version of the
+/// extraction found anything of.
+pub fn is_plain(pattern: &Observation) -> bool {
+    match pattern {
+        Observation::One(comparison) => plain(comparison),
+        Observation::Or(one, other) => is_plain(one) && is_plain(other),
+        _ => false,
+    }
+}
+
+fn plain(tree: &Comparison) -> bool {
+    let test = match tree {
+        Comparison::Or(one, other) => return plain(one) && plain(other),
+        Comparison::And(..) => return false,
+        Comparison::Test(test) => test,
+    };
+    let (kind, steps) = (test.path.kind.as_str(), &test.path.steps);
+    let is_good = |constant: &Constant| matches!(constant, Constant::Text(text) if text.is_ascii() && one(kind, steps, text).is_some());
+    !test.negated
+        && match &test.operator {
+            Operator::Equal(constant) => is_good(constant),
+            Operator::In(set) => set.iter().all(is_good),
+            Operator::IsSubset(_) => matches!(kind, "ipv4-addr" | "ipv6-addr") && is_value(steps),
+            _ => false,
+        }
+}
+
 fn observations(tree: &Observation, out: &mut Looked) {
     match tree {
         Observation::One(comparison) => comparisons(comparison, out),
@@ -196,6 +223,23 @@ mod tests {
             "[ipv4-addr:value IN ('198.51.100.7','junk')]",
         ] {
             assert_eq!(of(pattern), [prefix("198.51.100.7/32")], "{pattern}");
+        }
+        for (pattern, is) in [
+            (
+                "[ipv4-addr:value = '198.51.100.7'] OR [domain-name:value IN ('a.example','b.example')]",
+                true,
+            ),
+            (
+                "[ipv4-addr:value = '198.51.100.7' OR file:name = 'x']",
+                false,
+            ),
+            (
+                "[ipv4-addr:value = '198.51.100.7' OR (file:name = 'x' AND file:size = 5)]",
+                false,
+            ),
+            ("[domain-name:value = '惡意.Example']", false),
+        ] {
+            assert_eq!(is_plain(&parse(pattern).expect(pattern)), is, "{pattern}");
         }
         let looked = look(
             &parse("[ipv4-addr:value IN ('junk','198.51.100.7')] OR [domain-name:value = '惡 意.example']")

@@ -342,3 +342,95 @@ async fn lists_stay_whole_however_they_grow() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_release_indexed_is_read_again_from_where_it_stopped() {
+    both(&[web::MIGRATIONS, isac::MIGRATIONS], async |db| {
+        let objects = Objects::open(db.clone()).await.expect("a store");
+        let here = collection(&objects, "here").await;
+        let see = [see(&here, Tlp::Red)];
+        // A thousand and a half of them, so that it takes pages; some say what the first release
+        // did not read.
+        let pattern = |n: u32| match n % 100 {
+            0 => format!(
+                "[ipv4-addr:value = '198.51.100.{}' OR file:name = 'x']",
+                n / 100
+            ),
+            1 => format!("[domain-name:value = '惡意{n}.example']"),
+            _ => format!("[domain-name:value = 'a{n}.example']"),
+        };
+        let some = (0..1_500).map(|n| indicator(n, "x", &pattern(n), Tlp::Clear));
+        put(&objects, &here, some.collect()).await;
+        assert_eq!(objects.index().await.expect("indexed"), 1_500);
+        assert_eq!(
+            objects.indexed_again().await.expect("asked"),
+            None,
+            "a new store"
+        );
+        let count = async |q: &str| all(&objects, &see, &text(q), 50).await.len();
+        let run = async |sql: &str| {
+            let mut tx = db.begin().await.expect("begun");
+            sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()))
+                .execute(&mut *tx)
+                .await
+                .expect("done");
+            tx.commit().await.expect("committed");
+        };
+        let blocks = async || -> i64 {
+            sqlx::query_scalar("SELECT COUNT(*) FROM isac_posting")
+                .fetch_one(db.pool())
+                .await
+                .expect("counted")
+        };
+        assert_eq!(count("198.51.100.7").await, 1);
+        // As the first release left it: without a version, and without what it did not read.
+        run("DELETE FROM isac_posting").await;
+        run("DELETE FROM isac_rare").await;
+        run("DELETE FROM isac_mark WHERE name = 'extraction'").await;
+        assert_eq!(count("198.51.100.7").await, 0);
+        let again = objects.indexed_again().await.expect("asked").expect("due");
+        assert_eq!((again.walked, again.of), (0, 1_500));
+        assert!(
+            objects.index_older(1).await.expect("a page"),
+            "there is more"
+        );
+        let again = objects.indexed_again().await.expect("asked").expect("due");
+        assert_eq!((again.walked, again.of), (1_000, 1_500));
+        assert_eq!(
+            (count("198.51.100.7").await, count("198.51.100.12").await),
+            (1, 0)
+        );
+        // Another process goes on, and what comes in between is found, too.
+        let other = Objects::open(db.clone()).await.expect("a store");
+        put(
+            &other,
+            &here,
+            vec![indicator(
+                9_000,
+                "x",
+                "[ipv4-addr:value = '198.51.100.12']",
+                Tlp::Clear,
+            )],
+        )
+        .await;
+        assert_eq!(other.index().await.expect("indexed"), 1);
+        assert_eq!(other.indexed_again().await.expect("asked"), None);
+        assert_eq!(count("198.51.100.12").await, 2);
+        for n in [0, 3, 7, 14] {
+            assert_eq!(count(&format!("198.51.100.{n}")).await, 1, "{n}");
+        }
+        for (kind, wanted) in [("address", 16), ("domain", 15)] {
+            let facet = Query {
+                value: Some(kind.to_owned()),
+                ..Query::default()
+            };
+            assert_eq!(all(&objects, &see, &facet, 7).await.len(), wanted, "{kind}");
+        }
+        // Once more changes nothing.
+        let before = blocks().await;
+        run("DELETE FROM isac_mark WHERE name LIKE 'again%' OR name = 'extraction'").await;
+        assert_eq!(objects.index().await.expect("indexed"), 0);
+        assert_eq!(blocks().await, before);
+    })
+    .await;
+}

@@ -187,6 +187,19 @@ pub(super) async fn list(
             visit.t("intel-indexing"),
         ));
     }
+    if let Some(again) = intel.objects.indexed_again().await.map_err(tell)? {
+        body = body.add(ui::notice(
+            web::Level::Info,
+            visit.t("intel-again-title"),
+            visit.ta(
+                "intel-again",
+                &[
+                    ("walked", &ui::number(again.walked)),
+                    ("of", &ui::number(again.of)),
+                ],
+            ),
+        ));
+    }
     let table = table(&visit, &see, &found).await;
     show(
         frame.clone(),

@@ -9,6 +9,7 @@ use sqlx::AssertSqlSafe;
 use store::Tx;
 
 use super::postings::{self, BLOCK_NUMBERS_MAX};
+use super::reindex::{EXTRACTED, EXTRACTION};
 use super::{rare, terms};
 use crate::objects::{Objects, ObjectsError};
 
@@ -28,7 +29,9 @@ const LAG_MAX: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Pause after a look that failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(2);
-const MARK: &str = "search";
+/// Between two pages of what is read again: others want the database, too.
+const AGAIN_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const MARK: &str = "search";
 
 /// The last block of a list.
 struct Tail {
@@ -41,12 +44,17 @@ struct Tail {
 
 /// Last blocks, and those that were filled in the present transaction.
 #[derive(Default)]
-struct Tails {
+pub(super) struct Tails {
     tails: HashMap<i64, Tail>,
     full: Vec<(i64, i64, Vec<u8>)>,
 }
 
 impl Tails {
+    /// The list was changed by others: what comes begins a new block.
+    pub(super) fn forget(&mut self, key: i64) {
+        self.tails.remove(&key);
+    }
+
     /// Takes what belongs to lists with blocks of their own; returns the rest.
     fn sort(&mut self, found: Vec<rare::Pair>) -> Vec<rare::Pair> {
         let mut counts: HashMap<i64, usize> = HashMap::with_capacity(found.len());
@@ -122,8 +130,13 @@ impl Objects {
         let mut tails = Tails::default();
         loop {
             heard.mark_unchanged();
-            let pause = match self.index_with(&mut tails).await {
-                Ok(_) => LOOK_EVERY,
+            let done = match self.index_with(&mut tails).await {
+                Ok(_) => self.index_again(&mut tails).await,
+                Err(error) => Err(error),
+            };
+            let pause = match done {
+                Ok(true) => AGAIN_PAUSE,
+                Ok(false) => LOOK_EVERY,
                 Err(error) => {
                     tracing::error!(error = %runtime::error_chain(&error), "Objects could not be indexed for search; trying again");
                     tails = Tails::default();
@@ -147,12 +160,30 @@ impl Objects {
         }
     }
 
-    /// Indexes all that has come; returns how many rows.
+    /// Indexes all that has come, and reads older rows again where that is due; returns how
+    /// many rows have come.
     ///
     /// # Errors
     /// When the database fails; what was committed stays.
     pub async fn index(&self) -> Result<u64, ObjectsError> {
-        self.index_with(&mut Tails::default()).await
+        let mut tails = Tails::default();
+        let done = self.index_with(&mut tails).await?;
+        while self.index_again(&mut tails).await? {}
+        Ok(done)
+    }
+
+    /// Reads at most `pages` pages of older rows again; whether there is more to do.
+    ///
+    /// # Errors
+    /// When the database fails; what was committed stays.
+    pub async fn index_older(&self, pages: u32) -> Result<bool, ObjectsError> {
+        let mut tails = Tails::default();
+        for _ in 0..pages {
+            if !self.index_again(&mut tails).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn index_with(&self, tails: &mut Tails) -> Result<u64, ObjectsError> {
@@ -186,6 +217,14 @@ impl Objects {
                 .bind(last)
                 .execute(&mut *tx)
                 .await?;
+            if after.is_none() {
+                // A new store: there is nothing that an earlier release indexed.
+                sqlx::query("INSERT INTO isac_mark (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+                    .bind(EXTRACTED)
+                    .bind(EXTRACTION)
+                    .execute(&mut *tx)
+                    .await?;
+            }
             tx.commit().await?;
             done += count as u64;
             if count < ROWS as usize {
@@ -222,7 +261,10 @@ fn keys(rows: &[Row]) -> Vec<(i64, i64)> {
     out
 }
 
-async fn write(tx: &mut Tx, blocks: Vec<(i64, i64, Vec<u8>)>) -> Result<(), ObjectsError> {
+pub(super) async fn write(
+    tx: &mut Tx,
+    blocks: Vec<(i64, i64, Vec<u8>)>,
+) -> Result<(), ObjectsError> {
     let statement = |count: usize| {
         let rows: Vec<String> = (0..count)
             .map(|row| format!("(${},${},${})", row * 3 + 1, row * 3 + 2, row * 3 + 3))

@@ -14,6 +14,8 @@ pub mod find;
 mod index;
 pub mod postings;
 mod rare;
+mod reindex;
 pub mod terms;
 
 pub use find::{Found, Glass, Hit, Query, See};
+pub use reindex::Again;

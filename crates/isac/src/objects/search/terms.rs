@@ -115,6 +115,29 @@ impl Terms {
     }
 }
 
+/// Terms of values that versions of the extraction after `since` may find and it did not
+/// (`reindex::EXTRACTION`); without a rule for that version, all. A few too many only cost time.
+pub fn more_since(object: &Value, since: i64) -> Vec<String> {
+    let text = |name: &str| object[name].as_str().unwrap_or_default();
+    let finds_more = match since {
+        // Patterns with other than simple alternatives, and values in other scripts.
+        1 => {
+            text("type") == "indicator"
+                && text("pattern_type") == "stix"
+                && pattern::parse(text("pattern")).is_ok_and(|tree| !simple::is_plain(&tree))
+        }
+        _ => true,
+    };
+    if !finds_more {
+        return Vec::new();
+    }
+    let mut terms = Terms::default();
+    for target in targets(object) {
+        terms.target(&target);
+    }
+    terms.all
+}
+
 /// The terms of an object from the organisation `source` (empty: the house).
 pub fn of(object: &Value, source: &str) -> Vec<String> {
     let mut terms = Terms::default();
