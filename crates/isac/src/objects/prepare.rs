@@ -4,7 +4,7 @@
 use super::hash64;
 use crate::stix::check::{Family, check};
 use crate::stix::json::{self, JsonError, Node};
-use crate::stix::{Tlp, Wrong};
+use crate::stix::{Tlp, Wrong, time};
 
 /// Objects in one envelope.
 pub const OBJECTS_MAX: usize = 100_000;
@@ -24,7 +24,7 @@ pub struct Prepared {
     pub tlp: Tlp,
     pub(super) id_hash: i64,
     pub(super) digest: i64,
-    /// The object, byte for byte.
+    /// The object, byte for byte, but for `created` and `modified` to the millisecond.
     pub json: String,
 }
 
@@ -137,7 +137,7 @@ fn one(body: &[u8], node: &Node<'_>) -> Result<Prepared, Wrong> {
         });
     }
     let json = match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
+        Ok(text) => to_the_millisecond(text, node),
         // The reader has checked all of the text.
         Err(_) => {
             return Err(Wrong {
@@ -155,7 +155,58 @@ fn one(body: &[u8], node: &Node<'_>) -> Result<Prepared, Wrong> {
         },
         tlp: object.tlp,
         id_hash: hash64(object.id.as_bytes()),
-        digest: hash64(bytes),
+        digest: hash64(json.as_bytes()),
         json,
     })
+}
+
+/// The object with `created` and `modified` to the millisecond: the same times, as others
+/// insist to read them (STIX 2.1 section 3.2). Everything else stays, byte for byte.
+fn to_the_millisecond(text: &str, node: &Node<'_>) -> String {
+    let mut out = text.to_owned();
+    let mut written: Vec<(std::ops::Range<usize>, String)> = ["created", "modified"]
+        .into_iter()
+        .filter_map(|name| {
+            let range = node.get(name)?.range();
+            let time = time::to_the_millisecond(node.text_of(name)?)?;
+            Some((range, format!("\"{time}\"")))
+        })
+        .collect();
+    // From the end, so that places before it stay.
+    written.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
+    let start = node.range().start;
+    for (range, time) in written {
+        out.replace_range(range.start - start..range.end - start, &time);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OBJECT: &str = r#"{"type":"campaign", "id":"campaign--8e2e2d2b-17d4-4cbf-938f-98ee46b3cd3f","modified": "2016-04-06T20:03:48.5Z","spec_version":"2.1",
+        "created":"2016-04-06T20:03:48Z" ,"name":"2016-04-06T20:03:48Z"}"#;
+
+    #[test]
+    fn times_of_versions_are_written_to_the_millisecond_and_nothing_else_changes() {
+        let wanted = OBJECT.replace("48.5Z", "48.500Z").replace(
+            "\"created\":\"2016-04-06T20:03:48Z\"",
+            "\"created\":\"2016-04-06T20:03:48.000Z\"",
+        );
+        let alone = object(OBJECT).expect("good");
+        assert_eq!(alone.json, wanted);
+        assert_eq!(alone.version, time::parse("2016-04-06T20:03:48.5Z"));
+        let envelope = envelope(format!(r#" {{"objects":[{OBJECT} , {wanted}]}}"#).as_bytes());
+        let envelope = envelope.expect("good").objects;
+        // The same object in either notation is the same.
+        assert_eq!(
+            (&envelope[0].json, envelope[0].digest),
+            (&wanted, envelope[1].digest)
+        );
+        let fine = OBJECT
+            .replace("48.5Z", "48.123456Z")
+            .replace("48Z", "48.000Z");
+        assert_eq!(object(&fine).expect("good").json, fine);
+    }
 }

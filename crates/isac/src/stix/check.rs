@@ -475,10 +475,12 @@ fn check_extensions(at: &At<'_>, node: &Node<'_>) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// What no table describes may be anything but null.
+/// What no table describes may be anything but null and an empty list.
 fn check_custom(at: &At<'_>, node: &Node<'_>) -> Result<(), Wrong> {
     match &node.value {
         Value::Null => Err(at.wrong("must not be null: leave it out")),
+        // Empty lists are prohibited in STIX (2.1, part 2: list), wherever they stand.
+        Value::List(items) if items.is_empty() => Err(at.wrong("must not be empty: leave it out")),
         Value::List(items) => {
             for (index, item) in items.iter().enumerate() {
                 check_custom(&at.item(index), item)?;
@@ -564,6 +566,12 @@ mod tests {
                 "[1]",
                 "[null]",
                 "x_custom.a[0]: must not be null: leave it out",
+            ),
+            ("[1]", "[]", "x_custom.a: must not be empty: leave it out"),
+            (
+                "\"x_custom\":{\"a\":[1]}",
+                "\"x_list\":[]",
+                "x_list: must not be empty: leave it out",
             ),
             ("{\"type\":\"indicator\",", "{", "type: is required"),
             (

@@ -59,6 +59,17 @@ pub fn parse(text: &str) -> Option<i64> {
     Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + micros)
 }
 
+/// A time that [`parse`] reads with at least three digits of a second, as `created` and
+/// `modified` must have them (STIX 2.1 section 3.2); none: it has them already. More digits
+/// stay: cut, it would be another time.
+pub fn to_the_millisecond(text: &str) -> Option<String> {
+    let (seconds, digits) = match text.strip_suffix('Z')?.split_once('.') {
+        Some((seconds, digits)) => (seconds, digits),
+        None => (text.strip_suffix('Z')?, ""),
+    };
+    (digits.len() < 3).then(|| format!("{seconds}.{digits:0<3}Z"))
+}
+
 /// Writes microseconds since 1970, with three digits of a second where that says all,
 /// otherwise six.
 pub fn format(micros: i64) -> String {
