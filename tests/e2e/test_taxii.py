@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import random
+import re
 import signal
 import time
 import uuid
@@ -211,6 +212,94 @@ def test_the_whole_of_attack(country, collection):
     assert len(back) == len({one["id"] for one in back}) == len(ids)
     wanted = {one["id"]: one for one in bundle}
     assert all(one == wanted[one["id"]] for one in back)
+
+
+@pytest.mark.skipif(not ATTACK.exists(), reason="not run: ../shared/data is not there")
+def test_the_whole_of_attack_in_one_request(country):
+    """One envelope of 24,771 objects and 32 MiB: taken within the limits that the root tells, its status complete, its pages exact."""
+    text = lzma.open(ATTACK).read().decode()
+    # Under ids of their own, whatever was sent before; markings are known by theirs.
+    seed = uuid.uuid4()
+    text = re.sub(
+        r"(?<!marking-definition)--([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})",
+        lambda found: f"--{uuid.uuid5(seed, found[1])}", text)
+    bundle = [one for one in json.loads(text)["objects"] if one["type"] != "marking-definition"]
+    body = json.dumps({"objects": bundle}).encode()
+    root, token = country.at("taxii"), country.at("taxii_token")
+    session = requests.Session()
+    session.headers.update({"Accept": TAXII, "Authorization": f"Bearer {token}"})
+    told = session.get(root, timeout=10).json()
+    assert len(body) > 30 << 20 and len(body) <= told["max_content_length"]
+    url = f"{root}collections/{country.at('taxii_collection')}/"
+    begun = time.monotonic()
+    answer = session.post(f"{url}objects/", data=body, headers={"Content-Type": TAXII}, timeout=120)
+    took = time.monotonic() - begun
+    assert answer.status_code == 202, answer.text[:500]
+    status = wait_for(
+        lambda: (one := session.get(f"{root}status/{answer.json()['id']}/", timeout=30).json())["status"] == "complete" and one, 60, "the status is complete")
+    counts = [status[f"{name}_count"] for name in ("total", "success", "failure", "pending")]
+    assert counts == [len(bundle), len(bundle), 0, 0]
+    wanted = {one["id"]: one for one in bundle}
+    assert not status.get("failures") and not status.get("pendings")
+    # From where the first of them was added: full pages, each object once, in the order of adding.
+    first = session.get(f"{url}manifest/", params={"match[id]": bundle[0]["id"]}, timeout=30).json()["objects"][0]["date_added"]
+    earlier = datetime.datetime.fromisoformat(first.replace("Z", "+00:00")) - datetime.timedelta(microseconds=1)
+    filters = {"limit": 1000, "added_after": earlier.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+    sizes, back = [], []
+    begun = time.monotonic()
+    while True:
+        page = session.get(f"{url}objects/", params=filters, timeout=30).json()
+        sizes.append(len(page["objects"]))
+        back += page["objects"]
+        if not page.get("more"):
+            break
+        filters["next"] = page["next"]
+    read = time.monotonic() - begun
+    assert sizes == [1000] * (len(bundle) // 1000) + [len(bundle) % 1000], sizes
+    assert [one["id"] for one in back] == [one["id"] for one in bundle]
+    assert all(one == wanted[one["id"]] for one in back)
+    print(f"\nATT&CK in one request: {len(body) >> 20} MiB, {len(bundle)} objects: taken in {took:.1f} s, read back in {read:.1f} s")
+
+
+def test_what_is_given_out_keeps_the_rules_that_others_check(country):
+    """What is taken passes stix2-validator when it is given out again; what cannot is refused and says why."""
+    root, token = country.at("taxii"), country.at("taxii_token")
+    session = requests.Session()
+    session.headers.update({"Accept": TAXII, "Authorization": f"Bearer {token}"})
+    url = f"{root}collections/{country.at('taxii_collection')}/objects/"
+
+    def indicator(**more):
+        return {
+            "type": "indicator", "spec_version": "2.1", "id": f"indicator--{uuid.uuid4()}", "created": "2026-01-05T08:00:00.000Z",
+            "modified": "2026-01-05T08:00:00.000Z", "indicator_types": ["malicious-activity"], "name": "x", "pattern_version": "2.1",
+            "pattern": "[ipv4-addr:value = '198.51.100.7']", "pattern_type": "stix", "valid_from": "2026-01-05T08:00:00Z", **more}
+
+    def push(*objects):
+        answer = session.post(url, data=json.dumps({"objects": objects}), headers={"Content-Type": TAXII}, timeout=10)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    good = [
+        indicator(), indicator(created="2026-01-05T08:00:00Z", modified="2026-01-05T08:00:00Z"),
+        indicator(created="2026-01-05T08:00:00.5Z", modified="2026-01-06T08:00:00.25Z"),
+        indicator(created="2026-01-05T08:00:00.000001Z", modified="2026-01-05T08:00:00.000001Z"),
+        indicator(extensions={"extension-definition--5f0e31c2-2ea6-4a3b-9b0c-3f0f5f6d2c11": {"extension_type": "property-extension", "weight": 5}}),
+        {"type": "ipv4-addr", "spec_version": "2.1", "id": f"ipv4-addr--{uuid.uuid4()}", "value": "198.51.100.7"},
+    ]
+    assert push(*good)["success_count"] == len(good)
+    for sent in good:
+        one = session.get(f"{url}{sent['id']}/", timeout=10).json()["objects"][0]
+        result = stix2validator.validate_instance(one, stix2validator.ValidationOptions(version="2.1"))
+        assert result.is_valid, (one, result.errors)
+        for name in ("created", "modified"):
+            same = lambda text: datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+            assert name not in sent or same(one[name]) == pytest.approx(same(sent[name]), abs=1e-6)
+    for field, bad in {
+        "x_list": indicator(x_list=[]), "x_map.list": indicator(x_map={"list": []}), "labels": indicator(labels=[]),
+        "created": indicator(created="2026-01-05 08:00:00Z"), "x_none": indicator(x_none=None),
+    }.items():
+        status = push(bad)
+        assert status["failure_count"] == 1 and field in status["failures"][0]["message"], status
 
 
 def test_uuid_of_nobody_is_not_found(country):
