@@ -1,7 +1,7 @@
 //! The JSON API of warning lists.
 
 use axum::extract::State as Shared;
-use casework::api::page_request;
+use casework::api::{at_most, page_request};
 use serde::{Deserialize, Serialize};
 use store::Actor;
 use utoipa::{IntoParams, ToSchema};
@@ -13,6 +13,9 @@ use super::api::tell;
 use super::engine::Enforcements;
 use super::kept_lists::Kept;
 use super::lists::{Document, Effect};
+
+/// Characters of a part of an entry that is looked for.
+const PART_CHARS_MAX: usize = 1_000;
 
 pub(super) fn router() -> OpenApiRouter<Enforcements> {
     OpenApiRouter::new()
@@ -119,6 +122,7 @@ async fn list_warning_list_entries(
     ApiQuery(paging): ApiQuery<Paging>,
 ) -> WebResult<ApiJson<Listing<String>>> {
     let q = part.q.unwrap_or_default();
+    at_most("q", &q, PART_CHARS_MAX)?;
     let page = desk
         .list_entries(&name, &q, &page_request(&paging)?)
         .await
