@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::alert::grant::text;
 use crate::alert::{Alert, Recipient, Reply};
+use crate::stix::json as reader;
 
 /// Label prefix of the kind.
 const KIND: &str = "civicnet-kind:";
@@ -354,6 +355,16 @@ pub fn words_of(note: &Value) -> [&str; 3] {
         Some(extension) => ["remark", "found", "done"].map(|name| text(extension, name)),
         None => [note["content"].as_str().unwrap_or_default(), "", ""],
     }
+}
+
+/// Whether a note or opinion is feedback (FBI): somebody's reply to an alert.
+pub(crate) fn is_feedback(object: &reader::Node<'_>) -> bool {
+    let labels = object.get("labels").and_then(reader::Node::list);
+    labels
+        .unwrap_or_default()
+        .iter()
+        .filter_map(reader::Node::text)
+        .any(|label| label.strip_prefix(KIND) == Some("fbi"))
 }
 
 /// Kind and what is asked of a report that is an alert of another house.

@@ -42,5 +42,6 @@ pub const MIGRATIONS: store::Migrations = store::Migrations {
         objects::schema::SEARCH,
         objects::schema::HELD,
         objects::schema::RARE,
+        objects::schema::OWN,
     ],
 };

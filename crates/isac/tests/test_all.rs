@@ -46,5 +46,7 @@ mod separation;
 mod server;
 #[path = "it/sharing.rs"]
 mod sharing;
+#[path = "it/theirs.rs"]
+mod theirs;
 #[path = "it/words.rs"]
 mod words;

@@ -211,7 +211,7 @@ async fn put(place: &Place, collection: &str, batch: Batch) -> anyhow::Result<Ve
         for outcome in objects.put(&collection, source, some, None).await? {
             match outcome {
                 Outcome::Added(_) => added += 1,
-                Outcome::Known | Outcome::Kept => known += 1,
+                Outcome::Known | Outcome::Kept | Outcome::Refused => known += 1,
             }
         }
     }

@@ -7,8 +7,8 @@
 //! added, the cursor of pages and the position in the change feed, and nobody who
 //! reads on from a number can miss a row or see one twice.
 //!
-//! `place` says in one small number who may see a row and which version it is:
-//! marking × 4 + first version × 2 + last version. A page is a merge of a few index
+//! `place` says in one small number who may see a row and which version it is
+//! (`place`): marking × 4 + first version × 2 + last version. A page is a merge of a few index
 //! ranges, one a place, so that its cost does not depend on how much is filtered out.
 //!
 //! One task writes ([`writer`]): pushes that arrive together share a transaction.
@@ -18,15 +18,17 @@ pub mod collections;
 pub mod graph;
 pub mod import;
 pub mod pages;
+pub(crate) mod place;
 pub mod prepare;
 pub mod read;
 pub mod schema;
 pub mod search;
 pub mod senders;
 pub mod timeline;
+mod whose;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base::{OrgId, UserId};
@@ -36,7 +38,7 @@ use uuid::Uuid;
 
 pub use collections::{Access, Collection, Right};
 pub use prepare::{Batch, Prepared, Refused};
-pub use read::{Change, Filter, Page, Row, VersionMatch, What};
+pub use read::{Change, Filter, Page, Reader, Row, VersionMatch, What};
 pub use senders::Senders;
 
 /// Pushes that wait for the writer; more wait at the door.
@@ -123,6 +125,8 @@ pub enum Outcome {
     Known,
     /// Another content was there under the same id and version, and stays.
     Kept,
+    /// It is another's, who alone may add versions: nothing was changed.
+    Refused,
 }
 
 /// Another house, told by the address of the collection that objects are exchanged with:
@@ -217,6 +221,10 @@ pub struct Source {
     pub actor: store::Actor,
     /// The request.
     pub request: Option<String>,
+    /// Numbers of rows under ids that it uses and that it is not shown: to them it says nothing.
+    pub unseen: Arc<HashSet<i64>>,
+    /// Whether versions of what others sent are refused; otherwise they are kept beside it.
+    pub strict: bool,
 }
 
 impl Source {
@@ -227,6 +235,8 @@ impl Source {
             via: None,
             actor: store::Actor::System(name),
             request: None,
+            unseen: Arc::default(),
+            strict: false,
         }
     }
 
@@ -254,12 +264,13 @@ impl Source {
             via: None,
             actor: store::Actor::User(user),
             request: None,
+            unseen: Arc::default(),
+            strict: false,
         }
     }
 }
 
 /// A status as TAXII keeps it (section 4.3).
-#[derive(Debug, Clone)]
 pub struct Status {
     /// Its id.
     pub id: Uuid,
@@ -267,8 +278,14 @@ pub struct Status {
     pub root: String,
     /// Whose it is.
     pub owner: String,
-    /// The resource, as JSON.
-    pub body: String,
+    /// The resource, as JSON, by what became of the objects.
+    pub body: Box<dyn Fn(&[Outcome]) -> String + Send + Sync>,
+}
+
+impl std::fmt::Debug for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Status").field("id", &self.id).finish()
+    }
 }
 
 impl Objects {

@@ -1,7 +1,9 @@
 //! From received bytes to rows: read, checked, digested. Pure and busy: run it away
 //! from the threads that serve sockets.
 
-use super::hash64;
+use super::{hash64, place};
+use crate::kinds;
+use crate::report::intake::EXTENSION;
 use crate::stix::check::{Family, check};
 use crate::stix::json::{self, JsonError, Node};
 use crate::stix::{Tlp, Wrong, time};
@@ -24,6 +26,10 @@ pub struct Prepared {
     pub tlp: Tlp,
     pub(super) id_hash: i64,
     pub(super) digest: i64,
+    /// Its band, where it is for its sender and the house alone.
+    pub(super) guarded: Option<i64>,
+    /// Its place in the envelope.
+    pub(crate) index: usize,
     /// The object, byte for byte, but for `created` and `modified` to the millisecond.
     pub json: String,
 }
@@ -97,7 +103,7 @@ pub fn envelope(body: &[u8]) -> Result<Batch, EnvelopeError> {
     };
     for (index, object) in objects.iter().enumerate() {
         match one(body, object) {
-            Ok(prepared) => batch.objects.push(prepared),
+            Ok(prepared) => batch.objects.push(Prepared { index, ..prepared }),
             Err(wrong) => {
                 let text = |name| -> String {
                     let text = object.text_of(name).unwrap_or_default();
@@ -156,8 +162,20 @@ fn one(body: &[u8], node: &Node<'_>) -> Result<Prepared, Wrong> {
         tlp: object.tlp,
         id_hash: hash64(object.id.as_bytes()),
         digest: hash64(json.as_bytes()),
+        guarded: guarded(object.kind, node),
+        index: 0,
         json,
     })
+}
+
+/// What is said to the house alone: a report of an incident, the reply to an alert.
+fn guarded(kind: &str, node: &Node<'_>) -> Option<i64> {
+    let report = || node.get("extensions")?.get(EXTENSION);
+    match kind {
+        "incident" => report().map(|_| place::CONFIDENTIAL),
+        "note" | "opinion" => kinds::is_feedback(node).then_some(place::REPLY),
+        _ => None,
+    }
 }
 
 /// The object with `created` and `modified` to the millisecond: the same times, as others

@@ -8,7 +8,7 @@ use base::OrgId;
 use sqlx::AssertSqlSafe;
 
 use super::writer::latest;
-use super::{Collection, Objects, ObjectsError, Origin, Source, Via, hash64};
+use super::{Collection, Objects, ObjectsError, Origin, Source, Via, hash64, place};
 use crate::stix::Tlp;
 
 /// Rows of one page at most.
@@ -48,6 +48,75 @@ pub struct Filter {
     pub versions: Vec<VersionMatch>,
     /// Nothing: a version of STIX is asked for that is not kept here.
     pub nothing: bool,
+}
+
+/// Whose eyes a page is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    /// The most closed marking that they see of others.
+    pub clearance: Tlp,
+    /// Organisations whose own words they see, whatever the marking.
+    pub own: Vec<OrgId>,
+    /// Whether they run the house: then they see what is confidential, too.
+    pub staff: bool,
+    /// Whether replies to alerts are among it: whoever asks looks which are theirs.
+    pub replies: bool,
+}
+
+impl Reader {
+    /// Those who run the house.
+    pub const fn staff() -> Self {
+        Self {
+            clearance: Tlp::Red,
+            own: Vec::new(),
+            staff: true,
+            replies: false,
+        }
+    }
+
+    /// The bands that they see, whoever sent it.
+    fn bands(&self) -> Vec<i64> {
+        match self.staff {
+            true => place::all().collect(),
+            false => {
+                let replies = self.replies.then_some(place::REPLY);
+                place::up_to(self.clearance).chain(replies).collect()
+            }
+        }
+    }
+
+    /// Whether they see what stands at `place`, whoever sent it.
+    pub(crate) fn holds(&self, place: i64) -> bool {
+        self.staff
+            || place::up_to(self.clearance).contains(&place::band(place))
+            || (self.replies && place::band(place) == place::REPLY)
+    }
+
+    fn sees(&self, place: i64, source: &str) -> bool {
+        self.holds(place) || source.parse().is_ok_and(|org| self.own.contains(&org))
+    }
+}
+
+impl From<Tlp> for Reader {
+    fn from(clearance: Tlp) -> Self {
+        Self {
+            clearance,
+            own: Vec::new(),
+            staff: false,
+            replies: false,
+        }
+    }
+}
+
+/// What rows an organisation sent are found by, as a condition: it names the index of these
+/// (`isac_object_own`). Others than of the most open marking are there.
+pub(super) fn own_sql(own: &[OrgId]) -> String {
+    let list: Vec<String> = own.iter().map(|org| format!("'{org}'")).collect();
+    let of = match list.as_slice() {
+        [one] => format!("= {one}"),
+        some => format!("IN ({})", some.join(",")),
+    };
+    format!("source {of} AND place >= 4 AND length(source) = 36")
 }
 
 /// A version of an object.
@@ -180,20 +249,21 @@ impl Objects {
         Ok(last)
     }
 
-    /// A page of `collection` after number `after`: what `filter` wants, up to
-    /// marking `clearance`, with or without the objects themselves.
+    /// A page of `collection` after number `after`: what `filter` wants of what `reader`
+    /// sees, with or without the objects themselves.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn page(
         &self,
         collection: &Collection,
-        clearance: Tlp,
+        reader: impl Into<Reader>,
         filter: &Filter,
         after: i64,
         limit: u32,
         whole: bool,
     ) -> Result<Page, ObjectsError> {
+        let reader: Reader = reader.into();
         let limit = limit.clamp(1, PAGE_ROWS_MAX);
         let after = after.max(filter.added_after.unwrap_or(i64::MIN));
         if filter.nothing {
@@ -201,10 +271,10 @@ impl Objects {
         }
         if !filter.ids.is_empty() {
             return self
-                .page_of_ids(collection, clearance, filter, after, limit, whole)
+                .page_of_ids(collection, &reader, filter, after, limit, whole)
                 .await;
         }
-        let Some(ranges) = self.ranges(clearance, filter) else {
+        let Some(ranges) = self.ranges(&reader, filter) else {
             return Ok(Page::default());
         };
         if filter.times().next().is_some() && !filter.versions.contains(&VersionMatch::All) {
@@ -229,7 +299,7 @@ impl Objects {
     }
 
     /// The index ranges that hold what is wanted; `None` when there is nothing.
-    fn ranges(&self, clearance: Tlp, filter: &Filter) -> Option<Vec<String>> {
+    fn ranges(&self, reader: &Reader, filter: &Filter) -> Option<Ranges> {
         let kinds: Vec<i64> = filter
             .kinds
             .iter()
@@ -239,9 +309,9 @@ impl Objects {
             return None;
         }
         let mut ranges = Vec::new();
-        for tlp in Tlp::ALL.into_iter().filter(|tlp| *tlp <= clearance) {
+        for band in reader.bands() {
             for bits in filter.bits() {
-                let place = i64::from(tlp as u8) << 2 | bits;
+                let place = band << 2 | bits;
                 match kinds.as_slice() {
                     [] => ranges.push(format!("place = {place}")),
                     kinds => ranges.extend(
@@ -252,7 +322,20 @@ impl Objects {
                 }
             }
         }
-        Some(ranges)
+        let own = reader.own.chunks(1).map(|one| {
+            let bits: Vec<String> = filter.bits().iter().map(i64::to_string).collect();
+            let mut own = format!("{} AND (place & 3) IN ({})", own_sql(one), bits.join(","));
+            if !kinds.is_empty() {
+                let kinds: Vec<String> = kinds.iter().map(i64::to_string).collect();
+                // By its sender it is found best, not by its kind.
+                own.push_str(&format!(" AND +kind IN ({})", kinds.join(",")));
+            }
+            own
+        });
+        Some(Ranges {
+            own: own.collect(),
+            all: ranges,
+        })
     }
 
     /// By id: versions of a few objects, found by the index of ids. (A sign before the other
@@ -260,7 +343,7 @@ impl Objects {
     async fn page_of_ids(
         &self,
         collection: &Collection,
-        clearance: Tlp,
+        reader: &Reader,
         filter: &Filter,
         after: i64,
         limit: u32,
@@ -270,13 +353,14 @@ impl Objects {
             .map(|n| format!("${}", n + 2))
             .collect();
         let sql = format!(
-            "SELECT seq, kind, place, id, version FROM isac_object
+            "SELECT seq, kind, place, id, version, source FROM isac_object
              WHERE id_hash IN ({}) AND +collection = $1 AND +seq > $2",
             marks.join(",")
         );
-        let mut query = sqlx::query_as::<_, (i64, i64, i64, String, i64)>(AssertSqlSafe(sql))
-            .bind(collection.number)
-            .bind(after);
+        let mut query =
+            sqlx::query_as::<_, (i64, i64, i64, String, i64, String)>(AssertSqlSafe(sql))
+                .bind(collection.number)
+                .bind(after);
         for id in &filter.ids {
             query = query.bind(hash64(id.as_bytes()));
         }
@@ -289,10 +373,10 @@ impl Objects {
             .fetch_all(self.inner.db.pool())
             .await?
             .into_iter()
-            .filter(|(_, kind, place, id, version)| {
+            .filter(|(_, kind, place, id, version, source)| {
                 filter.ids.contains(id)
                     && (filter.kinds.is_empty() || kinds.contains(kind))
-                    && Tlp::from_number(place >> 2) <= clearance
+                    && reader.sees(*place, source)
                     && filter.wants(*place, *version)
             })
             .map(|row| row.0)
@@ -309,7 +393,7 @@ impl Objects {
         &self,
         collection: &Collection,
         filter: &Filter,
-        ranges: &[String],
+        ranges: &Ranges,
         after: i64,
         limit: u32,
         whole: bool,
@@ -349,6 +433,34 @@ impl Objects {
         Ok(page)
     }
 
+    /// Everything in `collection` under these ids, with its place.
+    pub(crate) async fn rows_of(
+        &self,
+        collection: &Collection,
+        ids: &[&str],
+    ) -> Result<Vec<(i64, Row)>, ObjectsError> {
+        let hashes: Vec<String> = ids
+            .iter()
+            .map(|id| hash64(id.as_bytes()).to_string())
+            .collect();
+        let sql = format!(
+            "SELECT place, seq, id, version, source, json FROM isac_object WHERE id_hash IN ({}) AND +collection = $1",
+            hashes.join(",")
+        );
+        type Placed = (i64, i64, String, i64, String, String);
+        let rows: Vec<Placed> = sqlx::query_as(AssertSqlSafe(sql))
+            .persistent(false)
+            .bind(collection.number)
+            .fetch_all(self.inner.db.pool())
+            .await?;
+        let rows = rows.into_iter().filter(|row| ids.contains(&row.2.as_str()));
+        Ok(rows
+            .map(|(place, seq, id, version, source, json)| {
+                (place, row_of((seq, id, version, source, json)))
+            })
+            .collect())
+    }
+
     async fn rows(&self, seqs: &[i64], whole: bool) -> Result<Vec<Columns>, ObjectsError> {
         if seqs.is_empty() {
             return Ok(Vec::new());
@@ -378,7 +490,7 @@ impl Objects {
         filter: &Filter,
         limit: u32,
     ) -> Result<Vec<Row>, ObjectsError> {
-        let Some(ranges) = self.ranges(clearance, filter) else {
+        let Some(ranges) = self.ranges(&clearance.into(), filter) else {
             return Ok(Vec::new());
         };
         let sql = format!(
@@ -394,14 +506,14 @@ impl Objects {
         Ok(page_of(rows, false).rows)
     }
 
-    /// Whether `collection` has any version of the object `id` up to `clearance`.
+    /// Whether `collection` has any version of the object `id` that `reader` sees.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn has(
         &self,
         collection: &Collection,
-        clearance: Tlp,
+        reader: impl Into<Reader>,
         id: &str,
     ) -> Result<bool, ObjectsError> {
         let filter = Filter {
@@ -410,7 +522,7 @@ impl Objects {
             ..Filter::default()
         };
         let page = self
-            .page(collection, clearance, &filter, i64::MIN, 1, false)
+            .page(collection, reader, &filter, i64::MIN, 1, false)
             .await?;
         Ok(!page.rows.is_empty())
     }
@@ -492,10 +604,10 @@ impl Objects {
             kind: self.inner.kind_name(row.2).unwrap_or_default(),
             id: row.3,
             what: match row.4 {
-                place if place < 0 => What::Gone,
-                place => What::Added {
-                    tlp: Tlp::from_number(place >> 2),
-                    latest: place & 1 == 1,
+                at if at < 0 => What::Gone,
+                at => What::Added {
+                    tlp: place::tlp(at),
+                    latest: at & 1 == 1,
                     source: row.5.parse().ok(),
                     origin: Origin::from_column(&row.5),
                     json: row.6,
@@ -522,7 +634,7 @@ impl Objects {
     ) -> Result<u64, ObjectsError> {
         let mut tx = self.inner.db.begin().await?;
         let rows: Vec<Held> = sqlx::query_as(
-            "SELECT seq, kind, place, version, id, source FROM isac_object WHERE id_hash = $1 AND +collection = $2 ORDER BY version",
+            "SELECT seq, kind, place, version, id, source FROM isac_object WHERE id_hash = $1 AND +collection = $2 ORDER BY version, seq",
         )
         .bind(hash64(id.as_bytes()))
         .bind(collection.number)
@@ -533,8 +645,9 @@ impl Objects {
         let mut gone = Vec::new();
         let (mut of_others, mut given) = (false, Vec::new());
         for row in rows.into_iter().filter(|row| row.4 == id) {
+            let of_own = own.as_ref() == Some(&row.5);
             let wanted = !filter.nothing
-                && Tlp::from_number(row.2 >> 2) <= clearance
+                && (place::tlp(row.2) <= clearance || of_own)
                 && (filter.versions.is_empty() || filter.wants(row.2, row.3));
             let whole = match &own {
                 Some(own) if wanted => {
@@ -564,12 +677,19 @@ impl Objects {
                 sqlx::query(sql).bind(row.0).execute(&mut *tx).await?;
             }
         }
-        let count = left.len();
-        for (index, row) in left.iter().enumerate() {
-            let bits = i64::from(index == 0) << 1 | i64::from(index + 1 == count);
+        let mut left: Vec<Said> = left
+            .into_iter()
+            .map(|row: Held| Said {
+                seq: row.0,
+                place: row.2,
+                source: row.5,
+            })
+            .collect();
+        settle(&mut left);
+        for row in &left {
             sqlx::query("UPDATE isac_object SET place = $2 WHERE seq = $1")
-                .bind(row.0)
-                .bind(row.2 & !3 | bits)
+                .bind(row.seq)
+                .bind(row.place)
                 .execute(&mut *tx)
                 .await?;
         }
@@ -601,6 +721,35 @@ impl Objects {
             grown
         });
         Ok((gone.len() + given.len()) as u64)
+    }
+}
+
+/// What of a version is needed to say which is first and last.
+struct Said {
+    seq: i64,
+    place: i64,
+    source: String,
+}
+
+/// Says anew which versions are first and last. Where nothing is left that others see, what
+/// stood beside it first steps forward.
+fn settle(rows: &mut [Said]) {
+    if rows.iter().all(|row| place::is_aside(row.place)) {
+        let first = rows.iter().min_by_key(|row| row.seq);
+        let heir = first.map(|row| row.source.clone());
+        for row in rows.iter_mut() {
+            if heir.as_ref() == Some(&row.source) {
+                row.place -= place::ASIDE << 2;
+            }
+        }
+    }
+    // They come in the order of their versions.
+    let chain = |row: &Said| place::is_aside(row.place).then(|| row.source.clone());
+    let chains: Vec<Option<String>> = rows.iter().map(chain).collect();
+    for (index, of) in chains.iter().enumerate() {
+        let first = !chains[..index].contains(of);
+        let last = !chains[index + 1..].contains(of);
+        rows[index].place = rows[index].place & !3 | i64::from(first) << 1 | i64::from(last);
     }
 }
 
@@ -649,35 +798,54 @@ async fn give_up(tx: &mut store::Tx, row: &Held, own: &str) -> Result<Own, Objec
     Ok(Own::Part)
 }
 
+/// Index ranges, as conditions.
+struct Ranges {
+    /// Apart from each other: by kind and place.
+    all: Vec<String>,
+    /// What somebody sent, some of which is in the others as well.
+    own: Vec<String>,
+}
+
 /// The first rows of several index ranges together, in order, or from the end.
-fn merged(ranges: &[String], order: &str) -> String {
-    let mut sql = String::new();
-    for (index, range) in ranges.iter().enumerate() {
-        let join = if index == 0 { "" } else { " UNION ALL " };
-        // Writing to a string does not fail.
-        let _ok = write!(
-            sql,
-            "{join}SELECT seq FROM (SELECT seq FROM isac_object WHERE collection = $1 AND {range} AND seq > $2 ORDER BY seq{order} LIMIT $3) AS s{index}"
-        );
+fn merged(ranges: &Ranges, order: &str) -> String {
+    let some = |ranges: &[String], name: &str| {
+        let mut sql = String::new();
+        for (index, range) in ranges.iter().enumerate() {
+            let join = if index == 0 { "" } else { " UNION ALL " };
+            // Writing to a string does not fail.
+            let _ok = write!(
+                sql,
+                "{join}SELECT seq FROM (SELECT seq FROM isac_object WHERE collection = $1 AND {range} AND seq > $2 ORDER BY seq{order} LIMIT $3) AS {name}{index}"
+            );
+        }
+        let _ok = write!(sql, " ORDER BY seq{order} LIMIT $3");
+        sql
+    };
+    let all = some(&ranges.all, "s");
+    match ranges.own.is_empty() {
+        true => all,
+        false => format!(
+            "SELECT seq FROM ({all}) AS a UNION SELECT seq FROM ({}) AS o ORDER BY seq{order} LIMIT $3",
+            some(&ranges.own, "o")
+        ),
     }
-    let _ok = write!(sql, " ORDER BY seq{order} LIMIT $3");
-    sql
 }
 
 fn page_of(rows: Vec<Columns>, more: bool) -> Page {
-    let rows: Vec<Row> = rows
-        .into_iter()
-        .map(|(seq, id, version, source, json)| Row {
-            seq,
-            id,
-            version,
-            source: source.parse().ok(),
-            via: Via::from_column(&source),
-            json,
-        })
-        .collect();
+    let rows: Vec<Row> = rows.into_iter().map(row_of).collect();
     Page {
         next: rows.last().map(|row| row.seq).filter(|_| more),
         rows,
+    }
+}
+
+fn row_of((seq, id, version, source, json): Columns) -> Row {
+    Row {
+        seq,
+        id,
+        version,
+        source: source.parse().ok(),
+        via: Via::from_column(&source),
+        json,
     }
 }

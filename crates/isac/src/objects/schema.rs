@@ -123,3 +123,19 @@ CREATE TABLE isac_rare (
 );
 ",
 };
+
+/// Bands of their own for reports and replies that came as objects, and what an organisation
+/// itself sent found by it.
+pub const OWN: Step = Step {
+    version: 5,
+    name: "reports and replies are confidential",
+    sql: "
+CREATE INDEX isac_object_own ON isac_object (collection, source, seq) WHERE place >= 4 AND length(source) = 36;
+UPDATE isac_object SET place = 20 + (place & 3)
+  WHERE collection IN (SELECT number FROM isac_collection) AND kind IN (SELECT number FROM isac_kind WHERE name = 'incident')
+  AND json LIKE '%extension-definition--5b6c3b7e-2a39-4a5f-9c1d-6d1f0c7e4a11%';
+UPDATE isac_object SET place = 24 + (place & 3)
+  WHERE collection IN (SELECT number FROM isac_collection) AND kind IN (SELECT number FROM isac_kind WHERE name IN ('note', 'opinion'))
+  AND source <> '' AND json LIKE '%\"civicnet-kind:fbi\"%';
+",
+};

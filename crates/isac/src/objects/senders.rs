@@ -118,7 +118,7 @@ pub(crate) async fn words(
         words.push(Word {
             seq,
             origin: Origin::from_column(&source),
-            tlp: Tlp::from_number(place >> 2),
+            tlp: super::place::tlp(place),
             json,
         });
     }

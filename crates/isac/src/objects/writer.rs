@@ -9,7 +9,9 @@ use store::{AuditEntry, Db, StoreError, Tx};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-use super::{Inner, ObjectsError, Outcome, Prepared, Source, Status};
+use super::whose::{Side, side};
+use super::{Inner, ObjectsError, Outcome, Prepared, Source, Status, place};
+use crate::share::lens::identity_of;
 
 /// Objects in one transaction, unless one push alone has more.
 const OBJECTS_TOGETHER_MAX: usize = 20_000;
@@ -22,7 +24,8 @@ const IDS: [usize; 2] = [200, 20];
 /// Rows inserted by one statement.
 const ROWS: [usize; 3] = [20, 5, 1];
 const COLUMNS: usize = 10;
-/// Objects of which further sources are kept: those that become enforcements.
+/// Objects of which every further source is kept: those that become enforcements. Of
+/// others, organisations that sent them too are.
 const HELD_KIND: &str = "indicator";
 
 pub(super) struct Job {
@@ -35,14 +38,14 @@ pub(super) struct Job {
 }
 
 /// A version that exists or is about to.
-struct Version {
-    seq: i64,
-    version: i64,
-    digest: i64,
-    place: i64,
-    source: String,
+pub(super) struct Version {
+    pub(super) seq: i64,
+    pub(super) version: i64,
+    pub(super) digest: i64,
+    pub(super) place: i64,
+    pub(super) source: String,
     /// Where it stands among the rows to insert; `None`: in the table.
-    new: Option<usize>,
+    pub(super) new: Option<usize>,
 }
 
 struct NewRow {
@@ -120,32 +123,43 @@ async fn write(inner: &Inner, db: &Db, group: &mut [Job]) -> Result<Written, Obj
                 })?;
             let key = (job.collection, object.id.clone());
             let versions = known.entry(key).or_default();
-            let there = match object.version {
-                Some(version) => versions.iter().find(|row| row.version == version),
-                // What is not versioned is the same when it says the same.
-                None => versions.iter().find(|row| row.digest == object.digest),
-            };
-            if let Some(there) = there {
-                // The house's own word is trusted most; of others, both count.
-                if there.digest == object.digest
-                    && object.kind == HELD_KIND
-                    && !there.source.is_empty()
-                    && there.source != source
-                {
-                    held.push((next, there.seq, source.clone()));
-                    next += 1;
-                }
-                outcomes.push(match there.digest == object.digest {
-                    true => Outcome::Known,
-                    false => Outcome::Kept,
-                });
-                continue;
+            let mut goes = side(&job.source, &source, &object, versions);
+            if let Side::AskCreator(present, yes, no) = goes {
+                let names = match job.source.org {
+                    Some(org) => names_creator(&mut tx, &versions[present], &rows, org).await?,
+                    None => false,
+                };
+                goes = if names { yes } else { no }.into();
             }
+            let aside = match goes {
+                Side::There(at) => {
+                    let there = &versions[at];
+                    let same = there.digest == object.digest;
+                    let kept = object.kind == HELD_KIND || job.source.org.is_some();
+                    // The house's own word is trusted most; of others, both count.
+                    if same && kept && !there.source.is_empty() && there.source != source {
+                        held.push((next, there.seq, source.clone()));
+                        next += 1;
+                    }
+                    outcomes.push(if same { Outcome::Known } else { Outcome::Kept });
+                    continue;
+                }
+                Side::Main => false,
+                Side::Aside => true,
+                Side::AskCreator(..) | Side::Refused => {
+                    outcomes.push(Outcome::Refused);
+                    continue;
+                }
+            };
             let (seq, version) = (next, object.version.unwrap_or(next));
             next += 1;
-            let first = versions.iter().all(|row| version < row.version);
-            let last = versions.iter().all(|row| version > row.version);
-            for row in versions.iter_mut() {
+            let beside = |row: &Version| {
+                place::is_aside(row.place) == aside && (!aside || row.source == source)
+            };
+            let mut chain = versions.iter().filter(|row| beside(row));
+            let first = chain.clone().all(|row| version < row.version);
+            let last = chain.all(|row| version > row.version);
+            for row in versions.iter_mut().filter(|row| beside(row)) {
                 let keep = !(i64::from(last) | i64::from(first) << 1);
                 let place = row.place & keep;
                 if place != row.place {
@@ -156,7 +170,13 @@ async fn write(inner: &Inner, db: &Db, group: &mut [Job]) -> Result<Written, Obj
                     }
                 }
             }
-            let place = i64::from(object.tlp as u8) << 2 | i64::from(first) << 1 | i64::from(last);
+            // The house's own answers go where its policy lets them.
+            let guarded = object
+                .guarded
+                .filter(|band| *band != place::REPLY || !source.is_empty());
+            let band = guarded.unwrap_or(i64::from(object.tlp as u8));
+            let band = if aside { band + place::ASIDE } else { band };
+            let place = band << 2 | i64::from(first) << 1 | i64::from(last);
             versions.push(Version {
                 seq,
                 version,
@@ -203,6 +223,26 @@ async fn write(inner: &Inner, db: &Db, group: &mut [Job]) -> Result<Written, Obj
         inner.learn_kind(number, &name);
     }
     Ok((all, next - 1))
+}
+
+/// Whether the present version of an object names `org` as its creator.
+async fn names_creator(
+    tx: &mut Tx,
+    present: &Version,
+    rows: &[NewRow],
+    org: base::OrgId,
+) -> Result<bool, StoreError> {
+    let text: String = match present.new {
+        Some(index) => rows[index].json.clone(),
+        None => {
+            sqlx::query_scalar("SELECT json FROM isac_object WHERE seq = $1")
+                .bind(present.seq)
+                .fetch_one(&mut **tx)
+                .await?
+        }
+    };
+    let object: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    Ok(object["created_by_ref"] == identity_of(org).as_str())
 }
 
 /// The greatest number so far, of what is there and what is gone.
@@ -357,7 +397,7 @@ async fn record(tx: &mut Tx, job: &Job, outcomes: &[Outcome], now: i64) -> Resul
         .bind(&status.root)
         .bind(&status.owner)
         .bind(now)
-        .bind(&status.body)
+        .bind((status.body)(outcomes))
         .execute(&mut **tx)
         .await?;
     }

@@ -133,26 +133,7 @@ impl Lens {
         let Ok(node) = reader::parse(text.as_bytes()) else {
             return stays(None, "it cannot be read");
         };
-        let labels: Vec<&str> = node
-            .get("labels")
-            .and_then(reader::Node::list)
-            .unwrap_or_default()
-            .iter()
-            .filter_map(reader::Node::text)
-            .collect();
-        let said = labels.iter().find_map(|label| Consents::from_label(label));
-        let of_source = source.and_then(|org| self.consents.get(&org).copied());
-        let unstated = self.policy.consent_unstated;
-        let consents = said.or(of_source).unwrap_or(Consents {
-            up: unstated,
-            down: unstated,
-        });
-        let facts = Facts {
-            kind: node.text_of("type").unwrap_or_default(),
-            tlp: Tlp::of_object(&node),
-            labels,
-            consent: consents.to(self.tier),
-        };
+        let facts = self.facts(&node, source);
         let verdict = self.policy.decide(self.tier, &self.audience, &facts);
         if !verdict.passes {
             let why = verdict.rule.unwrap_or("no rule lets it pass");
@@ -180,6 +161,42 @@ impl Lens {
                     false => stays(verdict.rule, "without names it would be no good STIX"),
                 }
             }
+        }
+    }
+
+    /// Whether the policy lets the audience see the object `text`, which came from `source`.
+    pub fn goes(&self, text: &str, source: Option<OrgId>) -> bool {
+        if self.own.is_some() && self.own == source {
+            return true;
+        }
+        reader::parse(text.as_bytes()).is_ok_and(|node| {
+            let facts = self.facts(&node, source);
+            let verdict = self.policy.decide(self.tier, &self.audience, &facts);
+            verdict.passes
+        })
+    }
+
+    /// What the policy looks at.
+    fn facts<'a>(&self, node: &'a reader::Node<'_>, source: Option<OrgId>) -> Facts<'a> {
+        let labels: Vec<&str> = node
+            .get("labels")
+            .and_then(reader::Node::list)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(reader::Node::text)
+            .collect();
+        let said = labels.iter().find_map(|label| Consents::from_label(label));
+        let of_source = source.and_then(|org| self.consents.get(&org).copied());
+        let unstated = self.policy.consent_unstated;
+        let consents = said.or(of_source).unwrap_or(Consents {
+            up: unstated,
+            down: unstated,
+        });
+        Facts {
+            kind: node.text_of("type").unwrap_or_default(),
+            tlp: Tlp::of_object(node),
+            labels,
+            consent: consents.to(self.tier),
         }
     }
 

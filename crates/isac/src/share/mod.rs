@@ -10,6 +10,8 @@
 //! - [`claims`]: who says what; what the house believes of it.
 //! - `fallen`: tells enforcement what is not believed.
 //! - `glass`: the lens for the console's pages.
+//! - `veil`: what is hidden does not show by what refers to it; alerts, reports and
+//!   replies are for whom they are meant.
 //! - [`preview`]: what would go to a peer, and what not, and why.
 //!
 //! **Architecture invariant**: an object leaves this house through a lens, be it pushed or
@@ -35,6 +37,7 @@ pub mod preview;
 mod room;
 pub mod schema;
 mod trust;
+pub(crate) mod veil;
 pub mod visits;
 
 pub use book::{Members, NoMembers, ShareError, Sharing};

@@ -54,7 +54,7 @@ pub(super) async fn show(intake: &Arc<dyn Intake>, caller: &Caller, batch: &mut 
         write: caller.write.clone(),
     };
     let mut kept = Vec::with_capacity(batch.objects.len());
-    for (index, object) in std::mem::take(&mut batch.objects).into_iter().enumerate() {
+    for object in std::mem::take(&mut batch.objects) {
         if !KINDS.contains(&object.kind.as_str()) {
             kept.push(object);
             continue;
@@ -65,7 +65,7 @@ pub(super) async fn show(intake: &Arc<dyn Intake>, caller: &Caller, batch: &mut 
             Err(why) => {
                 let (path, rule) = why.split_once(": ").unwrap_or(("", why.as_str()));
                 batch.refused.push(Refused {
-                    index,
+                    index: object.index,
                     id: object.id.chars().take(100).collect(),
                     version: value["modified"].as_str().unwrap_or_default().to_owned(),
                     wrong: Wrong {

@@ -15,10 +15,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::media::TAXII_JSON;
+use super::shown::word;
 use crate::objects::collections::ROOT;
 use crate::objects::{
-    Collection, Filter, Objects, ObjectsError, Prepared, Row, Source, VersionMatch, Via, prepare,
+    Collection, Filter, Objects, ObjectsError, Prepared, Reader, Row, Source, VersionMatch, Via,
+    prepare,
 };
+use crate::share::veil::{Onlooker, Reach, Veil, Word};
 use crate::share::{Lens, Seen, ShareError, Sharing, Tier, visits::Visited};
 use crate::stix::{Tlp, json, time};
 
@@ -390,7 +393,10 @@ impl Peer {
                 .objects
                 .page(
                     &collection,
-                    self.clearance,
+                    Reader {
+                        replies: true,
+                        ..self.clearance.into()
+                    },
                     &filter,
                     progress.after,
                     PAGE_ROWS,
@@ -409,7 +415,13 @@ impl Peer {
             self.sharing
                 .know_authors(&mut lens, chosen.iter().map(|row| row.json.as_str()))
                 .await?;
-            let (wanted, withheld) = passed(&lens, &chosen);
+            let words: Vec<Word<'_>> = chosen.iter().map(|row| word(&collection, row)).collect();
+            let who = Onlooker {
+                own: Vec::new(),
+                reach: Reach::Everywhere(self.clearance),
+            };
+            let veil = self.sharing.veil(&lens, &who, &words).await?;
+            let (wanted, withheld) = passed(&lens, &veil, &words);
             progress.withheld += withheld;
             if !wanted.is_empty() {
                 let body = format!("{{\"objects\":[{}]}}", wanted.join(","));
@@ -547,10 +559,14 @@ pub async fn progress_of(db: &store::Db, name: &str) -> Result<Progress, Objects
 }
 
 /// What the lens lets through of these rows, and how many it keeps back.
-fn passed<'a>(lens: &Lens, rows: &[&'a Row]) -> (Vec<std::borrow::Cow<'a, str>>, i64) {
+fn passed<'a>(
+    lens: &Lens,
+    veil: &Veil,
+    rows: &[Word<'a>],
+) -> (Vec<std::borrow::Cow<'a, str>>, i64) {
     let (mut passed, mut withheld) = (Vec::with_capacity(rows.len()), 0);
     for row in rows {
-        match lens.look(&row.json, row.source) {
+        match veil.look(lens, row) {
             Seen::Whole(text) => passed.push(text),
             Seen::Withheld { why, .. } => {
                 tracing::debug!(object = row.id, why, "an object is kept back");

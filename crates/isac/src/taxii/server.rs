@@ -26,12 +26,15 @@ use super::intake::{self, Intake};
 use super::media::{self, TAXII_JSON};
 use super::query::{self, Filters, Query};
 use super::routes::{self, Names, Nowhere, Resource};
-use super::shown;
+use super::shown::{self, Member};
 use super::tls::ClientCertificate;
 use crate::objects::{
-    Access, Collection, Filter, Objects, Page, Source, Status, VersionMatch, prepare,
+    Access, Collection, Filter, Objects, ObjectsError, Outcome, Page, Reader, Refused, Source,
+    Status, VersionMatch, prepare,
 };
-use crate::share::{Lens, Sharing};
+use crate::share::Sharing;
+use crate::share::veil::{Onlooker, Reach};
+use crate::stix::Wrong;
 use crate::stix::time;
 
 /// Bodies that are read and checked at once; more wait.
@@ -343,13 +346,25 @@ impl Taxii {
         Ok((collection, access))
     }
 
-    /// What the caller is shown of objects; `None`: staff of the house read what is stored.
-    async fn lens(&self, asked: &Asked) -> Result<Option<Lens>, TaxiiError> {
-        if asked.caller.read == OrgScope::All {
+    /// Through what the caller looks; `None`: staff of the house read what is stored.
+    async fn member(&self, asked: &Asked) -> Result<Option<Member>, TaxiiError> {
+        let caller = &asked.caller;
+        if caller.read == OrgScope::All {
             return Ok(None);
         }
-        let lens = self.inner.sharing.lens_of(asked.caller.org()).await;
-        lens.map(Some).map_err(TaxiiError::internal)
+        let lens = self.inner.sharing.lens_of(caller.org()).await;
+        let all = self.inner.objects.collections(&asked.names.root).await?;
+        let reads = all.iter().filter_map(|collection| {
+            let access = collection.access(&caller.read, &caller.write)?;
+            access.read.then_some((collection.number, access.clearance))
+        });
+        Ok(Some(Member {
+            lens: lens.map_err(TaxiiError::internal)?,
+            who: Onlooker {
+                own: caller.org().into_iter().collect(),
+                reach: Reach::Collections(reads.collect()),
+            },
+        }))
     }
 
     async fn page(
@@ -361,14 +376,14 @@ impl Taxii {
         whole: bool,
     ) -> Result<(Page, Option<String>), TaxiiError> {
         let objects = &self.inner.objects;
-        let mut lens = self.lens(asked).await?;
-        let page = match &mut lens {
+        let mut member = self.member(asked).await?;
+        let page = match &mut member {
             None => {
                 let (after, limit) = (query.after, query.limit);
                 objects
                     .page(
                         collection,
-                        access.clearance,
+                        Reader::staff(),
                         &query.filter,
                         after,
                         limit,
@@ -376,9 +391,9 @@ impl Taxii {
                     )
                     .await?
             }
-            Some(lens) => {
+            Some(member) => {
                 let sharing = &self.inner.sharing;
-                shown::page(objects, sharing, lens, collection, access, query).await?
+                shown::page(objects, sharing, member, collection, access, query).await?
             }
         };
         let next = match page.next {
@@ -462,17 +477,38 @@ impl Taxii {
             .await?;
         let objects = &self.inner.objects;
         let id = &asked.names.object;
-        let gone = objects
-            .delete(
-                &collection,
-                access.clearance,
-                id,
-                &query.filter,
-                &source(&asked.caller)?,
-            )
-            .await?;
-        if gone == 0 && !objects.has(&collection, access.clearance, id).await? {
-            return Err(TaxiiError::not_found("object", id));
+        let mut by = source(&asked.caller)?;
+        if asked.caller.write == OrgScope::All {
+            // Whoever runs the house deletes what anybody sent.
+            by.org = None;
+        }
+        let most = access.clearance;
+        let gone = objects.delete(&collection, most, id, &query.filter, &by);
+        let (gone, foreign) = match gone.await {
+            Err(error @ ObjectsError::Foreign { .. }) => (0, Some(error)),
+            other => (other?, None),
+        };
+        if gone == 0 {
+            let wanted = Query {
+                filter: Filter {
+                    ids: vec![id.clone()],
+                    versions: match query.filter.versions.is_empty() {
+                        true => vec![VersionMatch::All],
+                        false => query.filter.versions.clone(),
+                    },
+                    ..query.filter.clone()
+                },
+                after: i64::MIN,
+                limit: 1,
+            };
+            // That others sent it is told of what is shown alone.
+            let (left, _) = self
+                .page(asked, &collection, access, &wanted, false)
+                .await?;
+            match foreign {
+                Some(error) if !left.rows.is_empty() => return Err(error.into()),
+                _ => self.there(&left, &collection, access, asked).await?,
+            }
         }
         Ok(json_answer(String::new()))
     }
@@ -556,38 +592,84 @@ impl Taxii {
                 error.to_string(),
             ),
         })?;
+        let mut by = source(&asked.caller)?;
+        by.strict = true;
+        if let Some(mut member) = self.member(asked).await? {
+            let access = access.read.then_some(access);
+            let (objects, sharing) = (&inner.objects, &inner.sharing);
+            let sent = &batch.objects;
+            let unseen = shown::unseen(objects, sharing, &mut member, &collection, access, sent);
+            by.unseen = Arc::new(unseen.await?);
+        }
         if let Some(intake) = inner.intake.get() {
             intake::show(intake, &asked.caller, &mut batch).await;
         }
         let (id, now) = (Uuid::new_v4(), inner.objects.db().clock().now().micros());
-        let body = answer::status(id, now, batch.objects.len(), &batch.refused);
+        let named: Vec<(usize, String, String)> = batch
+            .objects
+            .iter()
+            .map(|object| {
+                let version = object.version.map(time::format).unwrap_or_default();
+                (object.index, object.id.clone(), version)
+            })
+            .collect();
+        let wrong = batch.refused;
+        let told = move |outcomes: &[Outcome]| {
+            let mut refused = wrong.clone();
+            let others = named.iter().zip(outcomes);
+            refused.extend(
+                others
+                    .filter(|(_, outcome)| **outcome == Outcome::Refused)
+                    .map(|((index, id, version), _)| not_theirs(*index, id, version)),
+            );
+            let good = named.len() + wrong.len() - refused.len();
+            answer::status(id, now, good, &refused)
+        };
+        let told = Arc::new(told);
+        let kept = Arc::clone(&told);
         let status = Status {
             id,
             root: asked.names.root.clone(),
             owner: asked.caller.name(),
-            body: body.clone(),
+            body: Box::new(move |outcomes| kept(outcomes)),
         };
-        inner
+        let outcomes = inner
             .objects
-            .put(
-                &collection,
-                source(&asked.caller)?,
-                batch.objects,
-                Some(status),
-            )
+            .put(&collection, by, batch.objects, Some(status))
             .await?;
+        let body = told(&outcomes);
         let mut response = json_answer(body);
         *response.status_mut() = StatusCode::ACCEPTED;
         Ok(response)
     }
 }
 
+/// For whom the caller sends: whoever does not run the house speaks for an organisation.
 fn source(caller: &Caller) -> Result<Source, TaxiiError> {
     let user = caller
         .principal
         .user()
         .ok_or_else(TaxiiError::unauthenticated)?;
+    if caller.org().is_none() && caller.write != OrgScope::All {
+        return Err(TaxiiError::forbidden(
+            "you belong to several organisations: bind the token to the one that you send for",
+        ));
+    }
     Ok(Source::person(user, caller.org()))
+}
+
+/// A version of what another sent.
+fn not_theirs(index: usize, id: &str, version: &str) -> Refused {
+    let shown: String = id.chars().take(100).collect();
+    Refused {
+        index,
+        wrong: Wrong {
+            path: "modified".to_owned(),
+            rule: format!("a newer version of {shown:?} may come only from who sent it"),
+        },
+        id: shown,
+        version: version.to_owned(),
+    }
 }
 
 /// The one handler: errors, panics and the access log.

@@ -2,13 +2,15 @@
 //! does not show, and sources stand under pseudonyms.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::error::TaxiiError;
 use super::query::Query;
 use crate::objects::read::PAGE_ROWS_MAX;
-use crate::objects::{Access, Collection, Filter, Objects, Page, Row};
+use crate::objects::{Access, Collection, Filter, Objects, Page, Prepared, Reader, Row};
+use crate::share::policy::Tier;
+use crate::share::veil::{Onlooker, Veil, Word};
 use crate::share::{Lens, Seen, Sharing};
 use crate::stix::time;
 
@@ -19,20 +21,43 @@ const LOOKED_AT_MAX: usize = 100_000;
 const LOOKING_TIME_MAX: Duration = Duration::from_secs(1);
 /// Rows read at once.
 const ROWS: u32 = 1_000;
+/// Ids that are sent, looked up at once.
+const IDS_TOGETHER: usize = 200;
+
+/// Somebody who does not run the house, and through what they look.
+pub(super) struct Member {
+    pub(super) lens: Lens,
+    pub(super) who: Onlooker,
+}
+
+impl Member {
+    /// What the store gives them of a collection.
+    fn reader(&self, access: Access) -> Reader {
+        Reader {
+            clearance: access.clearance,
+            own: self.who.own.clone(),
+            staff: false,
+            // Houses may have sent the alerts that were replied to.
+            replies: self.lens.tier != Tier::Member,
+        }
+    }
+}
 
 /// A page of what `query` wants, as the lens shows it.
 pub(super) async fn page(
     objects: &Objects,
     sharing: &Sharing,
-    lens: &mut Lens,
+    member: &mut Member,
     collection: &Collection,
     access: Access,
     query: &Query,
 ) -> Result<Page, TaxiiError> {
+    let reader = member.reader(access);
+    let Member { lens, who } = member;
     let mut filter = query.filter.clone();
     let wanted = std::mem::take(&mut filter.ids);
     if !wanted.is_empty() {
-        filter.ids = behind(objects, lens, collection, access, &wanted).await?;
+        filter.ids = behind(objects, lens, collection, &reader, &wanted).await?;
         if filter.ids.is_empty() {
             return Ok(Page::default());
         }
@@ -46,14 +71,18 @@ pub(super) async fn page(
     let began = Instant::now();
     while looked_at < LOOKED_AT_MAX && began.elapsed() < LOOKING_TIME_MAX {
         let page = objects
-            .page(collection, access.clearance, &filter, after, rows, true)
+            .page(collection, reader.clone(), &filter, after, rows, true)
             .await?;
         sharing
             .know_authors(lens, page.rows.iter().map(|row| row.json.as_str()))
             .await
             .map_err(TaxiiError::internal)?;
         looked_at += page.rows.len();
-        let seen = page.rows.into_iter().filter_map(|row| as_shown(lens, row));
+        let words: Vec<Word<'_>> = page.rows.iter().map(|row| word(collection, row)).collect();
+        let veil = sharing.veil(lens, who, &words).await;
+        let veil = veil.map_err(TaxiiError::internal)?;
+        let rows_here = page.rows.into_iter();
+        let seen = rows_here.filter_map(|row| as_shown(lens, &veil, collection, row));
         for row in seen.filter(|row| wanted.is_empty() || wanted.contains(&row.id)) {
             let twice = |one: &Row| one.id == row.id && one.version == row.version;
             if row.id.starts_with("identity--") && shown.rows.iter().any(twice) {
@@ -80,12 +109,13 @@ pub(super) async fn page(
 
 /// A row as the lens shows it. A pseudonym has no versions of its own: when its bearer
 /// changed is not told.
-fn as_shown(lens: &Lens, row: Row) -> Option<Row> {
-    let json = match lens.look(&row.json, row.source) {
+fn as_shown(lens: &Lens, veil: &Veil, collection: &Collection, row: Row) -> Option<Row> {
+    let json = match veil.look(lens, &word(collection, &row)) {
         Seen::Withheld { .. } => return None,
-        Seen::Whole(Cow::Borrowed(_)) => return Some(row),
-        Seen::Whole(Cow::Owned(json)) => json,
+        Seen::Whole(Cow::Borrowed(_)) => None,
+        Seen::Whole(Cow::Owned(json)) => Some(json),
     };
+    let Some(json) = json else { return Some(row) };
     let id = lens.id(&row.id, row.source).into_owned();
     let version = match id == row.id {
         true => row.version,
@@ -102,12 +132,60 @@ fn as_shown(lens: &Lens, row: Row) -> Option<Row> {
     })
 }
 
+pub(crate) fn word<'a>(collection: &Collection, row: &'a Row) -> Word<'a> {
+    Word {
+        collection: collection.number,
+        id: &row.id,
+        source: row.source,
+        fetched: row.via.is_some(),
+        json: &row.json,
+    }
+}
+
+/// Numbers of the rows under the ids of `sent` that somebody is not shown: what they send is
+/// answered as if these were not there.
+pub(crate) async fn unseen(
+    objects: &Objects,
+    sharing: &Sharing,
+    member: &mut Member,
+    collection: &Collection,
+    access: Option<Access>,
+    sent: &[Prepared],
+) -> Result<HashSet<i64>, TaxiiError> {
+    let reader = access.map(|access| member.reader(access));
+    let ids: Vec<&str> = sent.iter().map(|object| object.id.as_str()).collect();
+    let mut unseen = HashSet::new();
+    for some in ids.chunks(IDS_TOGETHER) {
+        let rows = objects.rows_of(collection, some).await?;
+        // What is their own is not looked at: they see it.
+        let (within, beyond): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .filter(|(_, row)| !row.source.is_some_and(|org| member.who.own.contains(&org)))
+            .partition(|(place, _)| reader.as_ref().is_some_and(|reader| reader.holds(*place)));
+        unseen.extend(beyond.into_iter().map(|(_, row)| row.seq));
+        let words: Vec<Word<'_>> = within
+            .iter()
+            .map(|(_, row)| word(collection, row))
+            .collect();
+        let veil = sharing.veil(&member.lens, &member.who, &words).await;
+        let veil = veil.map_err(TaxiiError::internal)?;
+        for (word, (_, row)) in words.iter().zip(&within) {
+            // Who is shown a pseudonym does not know the name behind it.
+            let named = member.lens.id(&row.id, row.source) == row.id;
+            if !named || matches!(veil.look(&member.lens, word), Seen::Withheld { .. }) {
+                unseen.insert(row.seq);
+            }
+        }
+    }
+    Ok(unseen)
+}
+
 /// The ids in the store behind those that the audience knows.
 async fn behind(
     objects: &Objects,
     lens: &Lens,
     collection: &Collection,
-    access: Access,
+    reader: &Reader,
     wanted: &[String],
 ) -> Result<Vec<String>, TaxiiError> {
     let (names, mut ids): (Vec<&String>, Vec<&String>) =
@@ -127,7 +205,7 @@ async fn behind(
                 ));
             }
             let page = objects
-                .page(collection, access.clearance, &filter, after, ROWS, false)
+                .page(collection, reader.clone(), &filter, after, ROWS, false)
                 .await?;
             for row in page.rows {
                 let shown = lens.id(&row.id, row.source).into_owned();

@@ -197,7 +197,7 @@ async fn every_role_sees_what_it_may_and_nothing_else() {
         matches!(
             (who, id),
             ("operator" | "officer", _)
-                | ("admin" | "editor" | "viewer", INDICATOR | SECRET)
+                | ("admin" | "editor" | "viewer", INDICATOR | RED | SECRET)
                 | ("stranger", INDICATOR)
         )
     };

@@ -111,7 +111,7 @@ pub(crate) async fn house() -> House {
     house
 }
 
-fn right(org: Option<OrgId>, read: bool, write: bool, tlp_max: Tlp) -> Right {
+pub(crate) fn right(org: Option<OrgId>, read: bool, write: bool, tlp_max: Tlp) -> Right {
     Right {
         org,
         read,
@@ -262,6 +262,11 @@ impl House {
             .body(Body::empty())
             .expect("a request");
         self.send(request).await
+    }
+
+    pub(crate) async fn delete(&self, who: &str, path: &str) -> Answer {
+        let request = self.request(who, Method::DELETE, path).body(Body::empty());
+        self.send(request.expect("a request")).await
     }
 
     pub(crate) async fn post(&self, who: &str, path: &str, body: impl Into<Body>) -> Answer {

@@ -15,9 +15,10 @@ use uuid::Uuid;
 use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{FieldError, PageForm, Update, Visit, WebError, WebResult};
 
-use super::{Intel, kind_name, tell, tlp_badge, tlp_options, writable, writes_as};
+use super::{Intel, kind_name, seen, tell, tlp_badge, tlp_options, writable, writes_as};
 use crate::objects::import::{self, About, Imported};
 use crate::objects::prepare::{self, Batch, Prepared};
+use crate::objects::search::See;
 use crate::objects::{Collection, Outcome, Source};
 use crate::stix::Tlp;
 
@@ -554,11 +555,12 @@ pub(super) async fn begin(
     import
         .progress
         .send_replace(Progress::Runs(0, import.total));
-    tokio::spawn(run(intel, import, batch));
+    let see = seen(&intel, &visit).await?;
+    tokio::spawn(run(intel, see, import, batch));
     Ok(visit.to(&path))
 }
 
-async fn run(intel: Intel, import: Arc<Import>, batch: Vec<Prepared>) {
+async fn run(intel: Intel, see: Vec<See>, import: Arc<Import>, batch: Vec<Prepared>) {
     let (mut added, mut known) = (0, 0);
     let mut rest = batch.into_iter();
     loop {
@@ -566,16 +568,19 @@ async fn run(intel: Intel, import: Arc<Import>, batch: Vec<Prepared>) {
         if some.is_empty() {
             break;
         }
-        match intel
-            .objects
-            .put(&import.collection, import.source.clone(), some, None)
-            .await
-        {
+        let put = async {
+            let mut source = import.source.clone();
+            let unseen = intel.objects.unseen(&see, &import.collection, &some);
+            source.unseen = Arc::new(unseen.await?);
+            let objects = &intel.objects;
+            objects.put(&import.collection, source, some, None).await
+        };
+        match put.await {
             Ok(outcomes) => {
                 for outcome in outcomes {
                     match outcome {
                         Outcome::Added(_) => added += 1,
-                        Outcome::Known | Outcome::Kept => known += 1,
+                        Outcome::Known | Outcome::Kept | Outcome::Refused => known += 1,
                     }
                 }
             }

@@ -3,6 +3,8 @@
 
 use axum::extract::{Path, State};
 use casework::body::{Body, hidden, other_errors, show, show_with};
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -10,9 +12,9 @@ use web::ui::{self, Field};
 use web::{FieldError, PageForm, Visit, WebError, WebResult};
 
 use super::import::{AGAIN, DAYS_MAX, collection_field, number, put_one};
-use super::{Intel, object, one, path_of, tlp_options, writable, writes_as};
+use super::{Intel, object, one, path_of, seen, tell, tlp_options, writable, writes_as};
 use crate::objects::import::{About, observable};
-use crate::objects::{Collection, Outcome};
+use crate::objects::{Collection, Outcome, prepare};
 use crate::stix::{Tlp, time};
 
 /// Characters of a name.
@@ -153,11 +155,17 @@ pub(super) async fn make(
     let collections = writable(&intel, &visit).await?;
     match check(&visit, &collections, &wanted) {
         Ok((collection, json)) => {
-            let source = writes_as(&visit)?;
+            let mut source = writes_as(&visit)?;
+            let prepared = prepare::object(&json.to_string())
+                .map_err(|error| WebError::field("value", "rule", error.to_string()))?;
+            let see = seen(&intel, &visit).await?;
+            let sent = [prepared];
+            let unseen = intel.objects.unseen(&see, collection, &sent);
+            source.unseen = Arc::new(unseen.await.map_err(tell)?);
             let id = json["id"].as_str().unwrap_or_default().to_owned();
             match put_one(&intel, collection, source, &json).await? {
                 Outcome::Added(_) => Ok(visit.done(&path_of(&id), "intel-made")),
-                Outcome::Known | Outcome::Kept => {
+                Outcome::Known | Outcome::Kept | Outcome::Refused => {
                     Ok(visit.to_with(&path_of(&id), web::Level::Info, &visit.t("intel-known")))
                 }
             }

@@ -159,7 +159,11 @@ pub(crate) async fn seen_by(
                 (_, [one]) => Some(*one),
                 _ => None,
             };
-            let glass = intel.sharing.glass(org, own).await;
+            let reads = all
+                .iter()
+                .filter(|(_, access)| access.read)
+                .map(|(collection, access)| (collection.number, access.clearance));
+            let glass = intel.sharing.glass(org, own, reads.collect()).await;
             Some(glass.map_err(|error| ObjectsError::Glass(error.into()))?)
         }
     };

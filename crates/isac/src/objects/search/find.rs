@@ -12,7 +12,8 @@ use sqlx::AssertSqlSafe;
 
 use super::{postings, rare, terms};
 use crate::enforce::covering;
-use crate::objects::{Collection, Objects, ObjectsError, hash64};
+use crate::objects::read::own_sql;
+use crate::objects::{Collection, Objects, ObjectsError, Prepared, hash64, place};
 use crate::stix::Tlp;
 
 /// Rows of one page at most.
@@ -36,6 +37,11 @@ const LOOKS_MAX: usize = 40;
 pub trait Glass: Send + Sync + std::fmt::Debug {
     /// What is shown of these, in their order; what is kept back is not there.
     async fn shown(&self, hits: Vec<Hit>) -> Result<Vec<Hit>, ObjectsError>;
+
+    /// Organisations whose own words they see, whatever the marking.
+    fn own(&self) -> &[OrgId] {
+        &[]
+    }
 }
 
 /// A collection that somebody may read, and up to which marking.
@@ -50,6 +56,15 @@ pub struct See {
 }
 
 impl See {
+    /// Those who run the house see what is confidential, too.
+    fn is_staff(&self) -> bool {
+        self.glass.is_none() && self.clearance == Tlp::Red
+    }
+
+    fn own(&self) -> &[OrgId] {
+        self.glass.as_deref().map_or(&[], Glass::own)
+    }
+
     async fn shown(&self, hits: Vec<Hit>) -> Result<Vec<Hit>, ObjectsError> {
         match &self.glass {
             Some(glass) if !hits.is_empty() => glass.shown(hits).await,
@@ -454,16 +469,39 @@ impl Objects {
             }
         }
         if ranges.is_empty() {
-            return Ok(Found::default());
+            if see.own().is_empty() {
+                return Ok(Found::default());
+            }
+            ranges.push("SELECT seq FROM isac_object WHERE seq IS NULL".to_owned());
+        }
+        let mut together = ranges.join(" UNION ALL ");
+        for one in see.own().chunks(1) {
+            let kinds = match kinds.as_slice() {
+                [all] if all.is_empty() => String::new(),
+                _ => {
+                    let numbers = query
+                        .kinds
+                        .iter()
+                        .filter_map(|kind| self.inner.kind_number(kind));
+                    let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
+                    format!(" AND +kind IN ({})", numbers.join(","))
+                }
+            };
+            // Some of it is in the others as well.
+            together.push_str(&format!(
+                " UNION SELECT seq FROM (SELECT seq FROM isac_object WHERE collection = $1 AND {} AND +place IN ({}){kinds} AND seq <= $2 AND seq >= $3 ORDER BY seq DESC LIMIT $4) AS o{}",
+                own_sql(one),
+                own_places(query),
+                one[0].0.simple()
+            ));
         }
         let sql = format!(
-            "SELECT {} FROM ({} ORDER BY seq DESC LIMIT $4) AS p JOIN isac_object o ON o.seq = p.seq ORDER BY o.seq DESC",
+            "SELECT {} FROM ({together} ORDER BY seq DESC LIMIT $4) AS p JOIN isac_object o ON o.seq = p.seq ORDER BY o.seq DESC",
             COLUMNS
                 .split(", ")
                 .map(|name| format!("o.{name}"))
                 .collect::<Vec<_>>()
-                .join(", "),
-            ranges.join(" UNION ALL ")
+                .join(", ")
         );
         let (mut found, mut top) = (Found::default(), top);
         for _ in 0..LOOKS_MAX {
@@ -517,6 +555,41 @@ impl Objects {
         Ok(out)
     }
 
+    /// Numbers of the rows of `collection` under the ids of `sent` that somebody who sees
+    /// `see` is not shown: what they send is answered as if these were not there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn unseen(
+        &self,
+        see: &[See],
+        collection: &Collection,
+        sent: &[Prepared],
+    ) -> Result<HashSet<i64>, ObjectsError> {
+        let here: Vec<See> = see
+            .iter()
+            .filter(|one| one.collection.number == collection.number)
+            .cloned()
+            .collect();
+        let mut unseen = HashSet::new();
+        if here.iter().any(See::is_staff) {
+            return Ok(unseen);
+        }
+        for some in sent.chunks(PROPOSALS) {
+            let ids: Vec<String> = some.iter().map(|object| object.id.clone()).collect();
+            let shown = self.of_ids(&here, &ids, false).await?;
+            let shown: HashSet<i64> = shown.iter().map(|hit| hit.seq).collect();
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            let there = self.rows_of(collection, &ids).await?.into_iter();
+            unseen.extend(
+                there
+                    .map(|(_, row)| row.seq)
+                    .filter(|seq| !shown.contains(seq)),
+            );
+        }
+        Ok(unseen)
+    }
+
     async fn of_ids(
         &self,
         see: &[See],
@@ -535,11 +608,13 @@ impl Objects {
         let allowed: Vec<String> = see
             .iter()
             .map(|one| {
-                format!(
-                    "(+collection = {} AND +place < {})",
-                    one.collection.number,
-                    (i64::from(one.clearance as u8) + 1) * 4
-                )
+                let within = format!("+place < {}", (i64::from(one.clearance as u8) + 1) * 4);
+                let within = match one.own() {
+                    _ if one.is_staff() => "1 = 1".to_owned(),
+                    [] => within,
+                    own => format!("({within} OR {})", own_sql(own)),
+                };
+                format!("(+collection = {} AND {within})", one.collection.number)
             })
             .collect();
         let last = if latest { " AND +place % 2 = 1" } else { "" };
@@ -574,7 +649,7 @@ impl Objects {
             seq: row.0,
             collection: row.1,
             kind: self.inner.kind_name(row.2).unwrap_or_default(),
-            tlp: Tlp::from_number(row.3 >> 2),
+            tlp: place::tlp(row.3),
             latest: row.3 & 1 == 1,
             version: row.4,
             source: row.5.parse().ok(),
@@ -586,23 +661,42 @@ impl Objects {
 
 /// The places of latest versions that may be seen and are wanted.
 fn places(see: &See, query: &Query) -> Vec<i64> {
-    Tlp::ALL
+    let bands = match see.is_staff() {
+        true => place::all().collect(),
+        false => place::up_to(see.clearance).collect(),
+    };
+    latest_in(bands, query)
+}
+
+fn latest_in(bands: Vec<i64>, query: &Query) -> Vec<i64> {
+    bands
         .into_iter()
-        .filter(|tlp| *tlp <= see.clearance && query.tlp.is_none_or(|wanted| wanted == *tlp))
-        .flat_map(|tlp| [i64::from(tlp as u8) << 2 | 1, i64::from(tlp as u8) << 2 | 3])
+        .flat_map(|band| [band << 2 | 1, band << 2 | 3])
+        .filter(|at| query.tlp.is_none_or(|wanted| wanted == place::tlp(*at)))
         .collect()
+}
+
+/// The places of latest versions of what somebody sent, as a list.
+fn own_places(query: &Query) -> String {
+    let places = latest_in(place::all().collect(), query);
+    let places: Vec<String> = places.iter().map(i64::to_string).collect();
+    places.join(",")
 }
 
 fn latest_sql(see: &See, query: &Query) -> String {
     let places: Vec<String> = places(see, query).iter().map(i64::to_string).collect();
-    match places.is_empty() {
+    let mut within = match places.is_empty() {
         true => "1 = 0".to_owned(),
-        false => format!(
-            "+collection = {} AND +place IN ({})",
-            see.collection.number,
-            places.join(",")
-        ),
+        false => format!("+place IN ({})", places.join(",")),
+    };
+    if !see.own().is_empty() {
+        let own = own_sql(see.own());
+        within = format!(
+            "({within} OR ({own} AND +place IN ({})))",
+            own_places(query)
+        );
     }
+    format!("+collection = {} AND {within}", see.collection.number)
 }
 
 /// Whether every phrase stands in some text of the object.
