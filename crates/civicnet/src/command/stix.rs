@@ -30,7 +30,7 @@ pub(crate) async fn run(what: StixCommand) -> anyhow::Result<Verdict> {
             days,
             place,
         } => {
-            let text = read(&file)?;
+            let text = read(&file, matches!(format, StixFormat::Csv))?;
             let about = About {
                 now: base::Clock::now(&base::SystemClock).micros(),
                 tlp: marking(&tlp)?,
@@ -125,27 +125,28 @@ async fn open(place: &Place) -> anyhow::Result<Objects> {
 }
 
 /// The file, or standard input for `-`.
-fn read(file: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
+fn read(file: &Path, is_list: bool) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
     let limit = import::BYTES_MAX as u64 + 1;
     let result = if file == Path::new("-") {
-        std::io::stdin().take(limit).read_to_string(&mut text)
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(file).and_then(|file| file.take(limit).read_to_string(&mut text))
+        std::fs::File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes))
     };
-    result.with_context(|| format!("could not read {}", file.display()))?;
+    let could_not = || format!("could not read {}", file.display());
+    result.with_context(could_not)?;
     anyhow::ensure!(
-        text.len() <= import::BYTES_MAX,
+        bytes.len() <= import::BYTES_MAX,
         "{}: must have at most {} bytes",
         file.display(),
         import::BYTES_MAX
     );
-    Ok(text)
+    import::text_of(bytes, is_list).with_context(could_not)
 }
 
 /// Says each object that breaks a rule, with path and rule.
 fn check(file: &Path) -> anyhow::Result<Verdict> {
-    let batch = prepare::envelope(read(file)?.as_bytes())?;
+    let batch = prepare::envelope(read(file, false)?.as_bytes())?;
     for refused in &batch.refused {
         crate::out(&format!(
             "objects[{}] {}: {}",

@@ -344,7 +344,7 @@ fn changes(amended: &Amended) -> String {
     text.chars().take(LOG_CHARS_MAX).collect()
 }
 
-/// An error of casework as a status of TAXII says it: path and rule.
+/// An error of casework as a status of TAXII says it: path and rule, a line each.
 fn told(error: &CaseError) -> String {
     match error {
         CaseError::Invalid(problems) => problems
@@ -356,7 +356,7 @@ fn told(error: &CaseError) -> String {
                 )
             })
             .collect::<Vec<_>>()
-            .join("; "),
+            .join("\n"),
         other => format!("extensions.{EXTENSION}: {other}"),
     }
 }

@@ -1,7 +1,7 @@
 //! Rules of STIX 2.1 that tie a value to its type, and that no table says: addresses that
 //! are addresses, markings that mark something, the markings of TLP that nobody may rewrite.
 
-use super::check::{At, Wrong};
+use super::check::{At, Wrong, is_observable};
 use super::json::{Node, Value};
 use super::pattern::prefix_of;
 use super::time;
@@ -39,6 +39,52 @@ pub(super) fn check(top: &At<'_>, node: &Node<'_>, kind: &str) -> Result<(), Wro
                 "must be six pairs of hexadecimal digits in lower case, with colons between them",
             );
         }
+        "domain-name" if !is_domain(text("value")) => {
+            return wrong(
+                "value",
+                "must be a domain name (RFC 1034, RFC 5890): labels of 1 to 63 letters, digits, hyphens within, at most 253 characters",
+            );
+        }
+        "relationship" => {
+            for name in ["source_ref", "target_ref"] {
+                if is_no_thing(text(name)) {
+                    return wrong(
+                        name,
+                        "must refer to a domain object or a cyber-observable (STIX 2.1 part 5.1)",
+                    );
+                }
+            }
+        }
+        "sighting"
+            if is_no_thing(text("sighting_of_ref"))
+                || is_observable(of_id(text("sighting_of_ref"))) =>
+        {
+            return wrong(
+                "sighting_of_ref",
+                "must refer to a domain object (STIX 2.1 part 5.2)",
+            );
+        }
+        "observed-data" if has("objects") && has("object_refs") => {
+            return wrong(
+                "objects",
+                "must not be there beside object_refs (STIX 2.1 part 4.14)",
+            );
+        }
+        "extension-definition" if !has("created_by_ref") => {
+            return wrong(
+                "created_by_ref",
+                "is required of an extension-definition (STIX 2.1 part 7.3)",
+            );
+        }
+        "extension-definition" if text("version").trim().is_empty() => {
+            return wrong("version", "must name a version like 1.0.0");
+        }
+        "extension-definition" if has("extension_properties") && !adds_properties(node) => {
+            return wrong(
+                "extension_properties",
+                "must not be there unless extension_types has toplevel-property-extension",
+            );
+        }
         "artifact" if has("payload_bin") && has("url") => {
             return wrong("url", "must not be there beside payload_bin");
         }
@@ -62,6 +108,14 @@ pub(super) fn check(top: &At<'_>, node: &Node<'_>, kind: &str) -> Result<(), Wro
         {
             return wrong("contents", "must not be empty");
         }
+        "language-content" => {
+            let contents = node.get("contents").and_then(Node::map);
+            for (tag, _) in contents.unwrap_or_default() {
+                if !is_language(tag) {
+                    return Err(top.name("contents").name(tag).wrong(LANGUAGE_RULE));
+                }
+            }
+        }
         "windows-registry-key" => {
             let hive = text("key").split('\\').next().unwrap_or_default();
             let short = HIVES
@@ -71,17 +125,165 @@ pub(super) fn check(top: &At<'_>, node: &Node<'_>, kind: &str) -> Result<(), Wro
                 return wrong("key", &format!("must name its hive in full: {whole}"));
             }
         }
-        "marking-definition" => marking(top, node)?,
+        "marking-definition" => {
+            if has("modified") {
+                return wrong(
+                    "modified",
+                    "must not be there: a marking-definition has no versions (STIX 2.1 part 7.2.1)",
+                );
+            }
+            marking(top, node)?;
+        }
         _ => {}
     }
+    if has("lang") && !is_language(text("lang")) {
+        return wrong("lang", LANGUAGE_RULE);
+    }
     selectors(top, node)
+}
+
+const LANGUAGE_RULE: &str = "must be a language tag (RFC 5646) like zh-TW";
+
+/// The type in an id.
+fn of_id(id: &str) -> &str {
+    id.split_once("--").map_or("", |(kind, _)| kind)
+}
+
+/// Whether `id` is of a relationship object or a meta object: nothing that relationships join.
+fn is_no_thing(id: &str) -> bool {
+    matches!(
+        of_id(id),
+        "relationship"
+            | "sighting"
+            | "marking-definition"
+            | "language-content"
+            | "extension-definition"
+    )
+}
+
+fn adds_properties(node: &Node<'_>) -> bool {
+    let types = node.get("extension_types").and_then(Node::list);
+    types
+        .unwrap_or_default()
+        .iter()
+        .any(|one| one.text() == Some("toplevel-property-extension"))
+}
+
+/// Whether `text` can be a domain name. Underscores are let through, because names of hosts and
+/// services in the wild have them (RFC 2181 part 11); so are letters of every script (U-labels).
+pub(crate) fn is_domain(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.chars().count())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| match c.is_ascii() {
+                true => c.is_ascii_alphanumeric() || c == '-' || c == '_',
+                false => !c.is_whitespace() && !c.is_control(),
+            })
+    };
+    name.chars().count() <= 253 && name.split('.').all(is_label)
+}
+
+/// A registry key whose hive is named in full, as STIX wants it.
+pub(crate) fn with_whole_hive(key: &str) -> String {
+    let (hive, rest) = match key.find('\\') {
+        Some(at) => key.split_at(at),
+        None => (key, ""),
+    };
+    match HIVES
+        .iter()
+        .find(|(short, _)| hive.eq_ignore_ascii_case(short))
+    {
+        Some((_, whole)) => format!("{whole}{rest}"),
+        None => key.to_owned(),
+    }
+}
+
+/// Tags that were registered before RFC 5646 and have none of its shapes.
+const IRREGULAR: [&str; 17] = [
+    "en-gb-oed",
+    "i-ami",
+    "i-bnn",
+    "i-default",
+    "i-enochian",
+    "i-hak",
+    "i-klingon",
+    "i-lux",
+    "i-mingo",
+    "i-navajo",
+    "i-pwn",
+    "i-tao",
+    "i-tay",
+    "i-tsu",
+    "sgn-be-fr",
+    "sgn-be-nl",
+    "sgn-ch-de",
+];
+
+/// Whether `tag` is a language tag of RFC 5646. Languages of more than three letters are those
+/// that it holds in reserve: none was ever registered.
+fn is_language(tag: &str) -> bool {
+    if IRREGULAR.iter().any(|one| one.eq_ignore_ascii_case(tag)) {
+        return true;
+    }
+    let letters = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let all: Vec<&str> = tag.split('-').collect();
+    let good = |part: &&str| {
+        (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    if !all.iter().all(|part| good(&part)) {
+        return false;
+    }
+    let mut rest = all.as_slice();
+    // Each `take` reads the next subtag if it has the shape that may stand here.
+    let take = |rest: &mut &[&str], fits: &dyn Fn(&str) -> bool| -> bool {
+        match rest.split_first() {
+            Some((first, others)) if fits(first) => {
+                *rest = others;
+                true
+            }
+            _ => false,
+        }
+    };
+    if !all[0].eq_ignore_ascii_case("x") {
+        if !take(&mut rest, &|part| {
+            matches!(part.len(), 2 | 3) && letters(part)
+        }) {
+            return false;
+        }
+        let mut extended = 0;
+        while extended < 3 && take(&mut rest, &|part| part.len() == 3 && letters(part)) {
+            extended += 1;
+        }
+        take(&mut rest, &|part| part.len() == 4 && letters(part));
+        take(&mut rest, &|part| {
+            (part.len() == 2 && letters(part))
+                || (part.len() == 3 && part.bytes().all(|byte| byte.is_ascii_digit()))
+        });
+        while take(&mut rest, &|part| {
+            part.len() >= 5 || (part.len() == 4 && part.as_bytes()[0].is_ascii_digit())
+        }) {}
+        while take(&mut rest, &|part| {
+            part.len() == 1 && !part.eq_ignore_ascii_case("x")
+        }) {
+            if !take(&mut rest, &|part| part.len() >= 2) {
+                return false;
+            }
+            while take(&mut rest, &|part| part.len() >= 2) {}
+        }
+    }
+    match rest.split_first() {
+        None => true,
+        Some((first, private)) => first.eq_ignore_ascii_case("x") && !private.is_empty(),
+    }
 }
 
 fn is_network(text: &str, v4: bool) -> bool {
     prefix_of(text).is_some_and(|prefix| prefix.address().is_ipv4() == v4)
 }
 
-fn is_mac(text: &str) -> bool {
+pub(crate) fn is_mac(text: &str) -> bool {
     text.len() == 17
         && text
             .bytes()
@@ -98,6 +300,14 @@ fn selectors(top: &At<'_>, node: &Node<'_>) -> Result<(), Wrong> {
     let all = node.get("granular_markings").and_then(Node::list);
     for (index, marking) in all.unwrap_or_default().iter().enumerate() {
         let one = markings.item(index);
+        if marking.get("lang").is_some() && marking.get("marking_ref").is_some() {
+            return Err(one
+                .name("lang")
+                .wrong("must not be there beside marking_ref (STIX 2.1 part 7.2.3.1)"));
+        }
+        if marking.text_of("lang").is_some_and(|tag| !is_language(tag)) {
+            return Err(one.name("lang").wrong(LANGUAGE_RULE));
+        }
         let selectors = one.name("selectors");
         let texts = marking.get("selectors").and_then(Node::list);
         for (index, text) in texts.unwrap_or_default().iter().enumerate() {
@@ -313,6 +523,174 @@ mod tests {
             ),
         ] {
             assert_eq!(of(kind, more), "good", "{kind} {more}");
+        }
+    }
+
+    #[test]
+    fn what_the_standard_forbids_is_refused_by_path() {
+        const ID: &str = "ff26c055-6336-4bc5-b98d-13d6226742dd";
+        let dated = r#""created":"2026-01-01T00:00:00.000Z","modified":"2026-01-01T00:00:00.000Z""#;
+        let relation = |from: &str, to: &str| {
+            format!(
+                r#"{dated},"relationship_type":"uses","source_ref":"{from}--{ID}","target_ref":"{to}--{ID}""#
+            )
+        };
+        let extension = |more: &str| {
+            format!(
+                r#"{dated},"name":"x","schema":"x","extension_types":["property-extension"]{more}"#
+            )
+        };
+        let author = format!(r#","created_by_ref":"identity--{ID}""#);
+        let contents = |tag: &str| {
+            format!(r#"{dated},"object_ref":"malware--{ID}","contents":{{"{tag}":{{"name":"x"}}}}"#)
+        };
+        let observed = format!(
+            r#"{dated},"first_observed":"2026-01-01T00:00:00Z","last_observed":"2026-01-01T00:00:00Z","number_observed":1,"objects":{{"0":{{"type":"url","value":"http://a.example/"}}}}"#
+        );
+        let marked = r#""value":"http://a.example/","granular_markings":[{"lang":"en","marking_ref":"marking-definition--bab4a63c-aed9-4cf5-a766-dfca5abac2bb","selectors":["value"]}]"#;
+        for (kind, more, path) in [
+            (
+                "relationship",
+                relation("relationship", "malware"),
+                "source_ref: must refer to a domain object",
+            ),
+            (
+                "relationship",
+                relation("malware", "sighting"),
+                "target_ref: must refer to a domain object",
+            ),
+            (
+                "relationship",
+                relation("malware", "marking-definition"),
+                "target_ref: must refer to a domain object",
+            ),
+            (
+                "sighting",
+                format!(r#"{dated},"sighting_of_ref":"relationship--{ID}""#),
+                "sighting_of_ref: must refer",
+            ),
+            (
+                "sighting",
+                format!(r#"{dated},"sighting_of_ref":"url--{ID}""#),
+                "sighting_of_ref: must refer",
+            ),
+            (
+                "url",
+                marked.to_owned(),
+                "granular_markings[0].lang: must not be there beside marking_ref",
+            ),
+            (
+                "extension-definition",
+                extension(r#","version":"1.0.0""#),
+                "created_by_ref: is required",
+            ),
+            (
+                "extension-definition",
+                extension(&format!(r#","version":""{author}"#)),
+                "version: must name",
+            ),
+            (
+                "extension-definition",
+                extension(&format!(
+                    r#","version":"1.0.0","extension_properties":["a"]{author}"#
+                )),
+                "extension_properties: must not",
+            ),
+            (
+                "observed-data",
+                format!(r#"{observed},"object_refs":["url--{ID}"]"#),
+                "objects: must not be there beside object_refs",
+            ),
+            (
+                "domain-name",
+                r#""value":"bad domain""#.to_owned(),
+                "value: must be a domain name",
+            ),
+            (
+                "domain-name",
+                r#""value":"-a.example""#.to_owned(),
+                "value: must be a domain name",
+            ),
+            (
+                "domain-name",
+                r#""value":"a..example""#.to_owned(),
+                "value: must be a domain name",
+            ),
+            (
+                "marking-definition",
+                format!(r#"{dated},"definition_type":"statement","definition":{{"statement":"x"}}"#),
+                "modified: must not",
+            ),
+            (
+                "malware",
+                r#""created":"0000-01-01T00:00:00.000Z","modified":"2026-01-01T00:00:00.000Z","is_family":false"#.to_owned(),
+                "created: must be a time",
+            ),
+            (
+                "language-content",
+                contents("nonsense-tag!"),
+                "contents.nonsense-tag!: must be a language tag",
+            ),
+            (
+                "url",
+                r#""value":"http://a.example/","lang":"Chinese""#.to_owned(),
+                "lang: must be a language tag",
+            ),
+        ] {
+            let said = of(kind, &more);
+            assert!(said.starts_with(path), "{kind} {more}: {said}");
+        }
+        for (kind, more) in [
+            ("relationship", relation("malware", "url")),
+            ("relationship", relation("x-own", "malware")),
+            (
+                "extension-definition",
+                extension(&format!(r#","version":"1.0.0"{author}"#)),
+            ),
+            ("observed-data", observed),
+            (
+                "domain-name",
+                r#""value":"_dmarc.xn--7euxd.example.""#.to_owned(),
+            ),
+            ("domain-name", r#""value":"惡意.臺灣""#.to_owned()),
+        ] {
+            assert_eq!(of(kind, &more), "good", "{kind} {more}");
+        }
+        for tag in [
+            "zh",
+            "zh-TW",
+            "zh-Hant-TW",
+            "nan-Hant",
+            "zh-cmn-Hans-CN",
+            "de-1996",
+            "sl-rozaj-biske",
+            "en-US-u-islamcal",
+            "x-whatever",
+            "i-klingon",
+            "es-419",
+            "en-a-bbb-x-a",
+            "EN-gb",
+        ] {
+            assert_eq!(of("language-content", &contents(tag)), "good", "{tag}");
+        }
+        for tag in [
+            "",
+            "-",
+            "z",
+            "zh_TW",
+            "zh-",
+            "zh--TW",
+            "english",
+            "zh-TW-",
+            "en-x",
+            "en-u",
+            "中文",
+            "klingonish",
+            "123",
+            "abcdefghi",
+            "zh-TW-HK",
+        ] {
+            assert_ne!(of("language-content", &contents(tag)), "good", "{tag}");
         }
     }
 

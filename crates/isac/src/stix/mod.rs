@@ -22,5 +22,6 @@ pub mod time;
 pub mod tlp;
 
 pub use check::{Object, Wrong, check};
+pub(crate) use extra::{is_domain, is_mac, with_whole_hive};
 pub use json::{Node, Value};
 pub use tlp::Tlp;

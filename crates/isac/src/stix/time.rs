@@ -24,6 +24,10 @@ pub fn parse(text: &str) -> Option<i64> {
     }
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    // Years count from 1; those who read it elsewhere (databases, Python) cannot hold a year 0.
+    if year == 0 {
+        return None;
+    }
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let days = match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
@@ -115,6 +119,7 @@ mod tests {
             "2024-02-29T23:59:59.999Z",
             "2026-01-05T08:00:00.123456Z",
             "1601-01-01T00:00:00.000Z",
+            "0001-01-01T00:00:00.000Z",
             "9999-12-31T23:59:59.999999Z",
         ] {
             assert_eq!(format(parse(text).expect(text)), text);
@@ -134,6 +139,7 @@ mod tests {
             "2017-01-01T24:00:00Z",
             "2017-01-01T00:00:00.Z",
             "2017-01-01T00:00:00+08:00",
+            "0000-01-01T00:00:00Z",
             "臺017-01-01T00:00:00Z",
         ] {
             assert_eq!(parse(text), None, "{text:?}");

@@ -32,7 +32,7 @@ pub trait Intake: Send + Sync {
     /// Does what `object` asks for. Called again when a push is repeated.
     ///
     /// # Errors
-    /// Path and rule, for the push's status: the object is not stored.
+    /// Path and rule, for the push's status, on a line each: the object is not stored.
     async fn take(&self, sender: &Sender, object: &Value) -> Result<(), String>;
 }
 
@@ -63,18 +63,49 @@ pub(super) async fn show(intake: &Arc<dyn Intake>, caller: &Caller, batch: &mut 
         match intake.take(&sender, &value).await {
             Ok(()) => kept.push(object),
             Err(why) => {
-                let (path, rule) = why.split_once(": ").unwrap_or(("", why.as_str()));
                 batch.refused.push(Refused {
                     index: object.index,
                     id: object.id.chars().take(100).collect(),
                     version: value["modified"].as_str().unwrap_or_default().to_owned(),
-                    wrong: Wrong {
-                        path: path.to_owned(),
-                        rule: rule.to_owned(),
-                    },
+                    wrong: wrong_of(object.index, &why),
                 });
             }
         }
     }
     batch.objects = kept;
+}
+
+/// The status puts the object's place before the first path; further problems get it here.
+fn wrong_of(index: usize, why: &str) -> Wrong {
+    let mut lines = why.lines();
+    let first = lines.next().unwrap_or_default();
+    let (path, rule) = first.split_once(": ").unwrap_or(("", first));
+    let mut rule = rule.to_owned();
+    for line in lines {
+        rule.push_str(&format!("; objects[{index}].{line}"));
+    }
+    Wrong {
+        path: path.to_owned(),
+        rule,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_problem_names_its_object() {
+        let wrong = wrong_of(
+            3,
+            "extensions.x.a: must be there\nextensions.x.b: must be short",
+        );
+        assert_eq!(
+            (wrong.path.as_str(), wrong.rule.as_str()),
+            (
+                "extensions.x.a",
+                "must be there; objects[3].extensions.x.b: must be short"
+            )
+        );
+    }
 }

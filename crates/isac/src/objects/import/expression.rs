@@ -40,12 +40,34 @@ impl Expression {
         }
     }
 
+    /// How many of `parts`, which must all be there, are left out only because another of them
+    /// cannot be said.
+    pub fn lost(parts: &[Self]) -> usize {
+        let good = parts
+            .iter()
+            .filter(|part| (*part).clone().known().is_some())
+            .count();
+        match good < parts.len() {
+            true => good,
+            false => 0,
+        }
+    }
+
     /// Whether anything in it cannot be said.
     pub fn has_unknown(&self) -> bool {
         match self {
             Self::One(_) => false,
             Self::Unknown => true,
             Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::has_unknown),
+        }
+    }
+
+    /// The comparisons in it, however they are joined.
+    pub fn tests(&self) -> Vec<&str> {
+        match self {
+            Self::One(tests) => tests.iter().map(String::as_str).collect(),
+            Self::All(parts) | Self::Any(parts) => parts.iter().flat_map(Self::tests).collect(),
+            Self::Unknown => Vec::new(),
         }
     }
 
@@ -86,6 +108,8 @@ mod tests {
         let known = tree.known().expect("something");
         assert_eq!(known.pattern(), "[a:b = 1] OR ([e:f = 3] AND [g:h = 4])");
         assert_eq!(Expression::All(vec![Expression::Unknown]).known(), None);
+        assert_eq!(Expression::lost(&[one("a:b = 1"), Expression::Unknown]), 1);
+        assert_eq!(Expression::lost(&[one("a:b = 1"), one("c:d = 2")]), 0);
         assert_eq!(Expression::Any(Vec::new()).known(), None);
     }
 }

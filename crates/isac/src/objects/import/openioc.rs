@@ -93,7 +93,16 @@ fn read(
     }
     let operator = group.attribute("operator").unwrap_or("OR");
     match operator.to_ascii_uppercase().as_str() {
-        "AND" => Ok(Expression::All(parts)),
+        "AND" => {
+            let lost = Expression::lost(&parts);
+            if lost > 0 {
+                left_out.push(format!(
+                    "{place}: {lost} of its {} items are left out with what they need beside them",
+                    parts.len()
+                ));
+            }
+            Ok(Expression::All(parts))
+        }
         "OR" => Ok(Expression::Any(parts)),
         _ => Err(wrong(
             place,
@@ -172,7 +181,11 @@ pub(crate) mod tests {
             "[file:hashes.'MD5' = 'd41d8cd98f00b204e9800998ecf8427e'] OR [domain-name:value LIKE '%evil.example%'] OR ([file:name = 'a\\'.exe'] AND [ipv4-addr:value = '198.51.100.7'])"
         );
         assert_eq!(got.objects[0]["created"], "2026-01-02T03:04:05.000Z");
-        assert_eq!(got.left_out.len(), 2);
+        assert_eq!(got.left_out.len(), 3);
+        assert_eq!(
+            got.left_out[2],
+            "ioc[0].Indicator[0].Indicator[4]: 1 of its 2 items are left out with what they need beside them"
+        );
         assert!(got.left_out[0].starts_with("ioc[0].Indicator[0].IndicatorItem[2]: ServiceItem"));
         assert!(openioc("<x/>", &about()).is_err());
         assert!(openioc("<ioc/>", &about()).is_err());

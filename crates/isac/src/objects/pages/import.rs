@@ -303,7 +303,7 @@ pub(super) async fn preview(
     if wanted.bytes.is_empty() {
         wrong("file", "intel-file-missing");
     }
-    let text = String::from_utf8(std::mem::take(&mut wanted.bytes));
+    let text = import::text_of(std::mem::take(&mut wanted.bytes), wanted.format == "csv");
     if text.is_err() {
         wrong("file", "intel-file-text");
     }
