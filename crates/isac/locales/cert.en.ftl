@@ -222,6 +222,7 @@ open-report = Report something
 open-follow = Follow a report
 open-more = More
 open-no-advisories = No advisory at the moment.
+open-withdrawn = This advisory was withdrawn on { $day } and holds no longer.
 open-no-articles = Nothing here yet
 open-no-articles-text = Articles appear here when they are published.
 

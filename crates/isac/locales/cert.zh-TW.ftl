@@ -219,6 +219,7 @@ open-report = 回報可疑事件
 open-follow = 查詢回報進度
 open-more = 更多
 open-no-advisories = 目前沒有公告。
+open-withdrawn = 這則公告已於 { $day } 撤回,內容不再適用。
 open-no-articles = 還沒有內容
 open-no-articles-text = 發布的文章會出現在這裡。
 

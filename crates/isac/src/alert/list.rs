@@ -232,6 +232,25 @@ impl Cert {
         }
     }
 
+    /// One alert that stood on the public site and was taken back.
+    ///
+    /// # Errors
+    /// [`CertError::NotFound`].
+    pub async fn withdrawn_alert(&self, number: i64) -> Result<Alert, CertError> {
+        let text = format!(
+            "SELECT {} FROM isac_alert a WHERE a.number = $1 AND a.public = 1 AND a.tlp = 'clear' AND a.retracted_at IS NOT NULL",
+            columns("1=0")
+        );
+        let row = sqlx::query(AssertSqlSafe(text))
+            .bind(number)
+            .fetch_optional(self.db().pool())
+            .await?;
+        match row {
+            Some(row) => alert_of(&row),
+            None => Err(CertError::not_found("advisory", number)),
+        }
+    }
+
     /// The recipients of an alert within a scope: a member sees only itself.
     ///
     /// # Errors

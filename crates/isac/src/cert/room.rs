@@ -100,6 +100,7 @@ impl Cert {
             .merge(alert::templates::pages(desk.clone()))
             .merge(light::pages::pages(desk.clone()))
             .merge(site::open::pages(desk.clone()))
+            .merge(site::csaf::pages(desk.clone()))
             .merge(site::report::pages(desk.clone()))
             .merge(site::desk::pages(desk.clone()));
         room.api = OpenApiRouter::new()

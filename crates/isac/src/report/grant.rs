@@ -16,6 +16,8 @@ use crate::cert::{Cert, CertError, Sector, members::Member};
 pub const FORM: &str = "incident-report";
 /// The form of drills.
 pub const DRILL: &str = "incident-drill";
+/// Characters of a report on investigation and improvement, at least.
+pub const IMPROVEMENT_CHARS_LEAST: usize = 20;
 /// 2000-01-01T00:00:00Z; whoever writes an earlier moment mistyped the year.
 const KNOWN_AT_LEAST: Timestamp = Timestamp(946_684_800_000_000);
 /// The document of both.
@@ -195,7 +197,22 @@ impl Cert {
                     .execute(&mut **tx)
                     .await?;
             }
-            "improve" => self.meet(tx, case, Clock::Improvement, Some(now)).await?,
+            "improve" => {
+                if step.comment.trim().chars().count() < IMPROVEMENT_CHARS_LEAST {
+                    return Err(CertError::invalid(
+                        "comment",
+                        step.comment,
+                        "min-length",
+                        format!(
+                            "調查與改善報告至少 {IMPROVEMENT_CHARS_LEAST} 個字:請說明原因、影響與改善措施"
+                        ),
+                        format!(
+                            "the report on investigation and improvement must have at least {IMPROVEMENT_CHARS_LEAST} characters: cause, effect and what is done about it"
+                        ),
+                    ));
+                }
+                self.meet(tx, case, Clock::Improvement, Some(now)).await?;
+            }
             "return-improvement" => self.meet(tx, case, Clock::Improvement, None).await?,
             "close" => self.set(tx, case, "closed_at", Some(now)).await?,
             _ => {}

@@ -2,7 +2,7 @@
 //! cookies or forms, and so for caches to keep.
 
 use axum::extract::{Path, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use casework::api::page_request;
 use casework::body::Body;
@@ -15,11 +15,12 @@ use super::articles::{Article, ArticleKind};
 use super::feed::{self, About, Entry};
 use super::markdown;
 use crate::alert::{Alert, pages as alerts};
-use crate::cert::Desk;
 use crate::cert::error::tell;
+use crate::cert::{CertError, Desk};
 
 /// How long caches may keep a page, and show it while they ask for a new one.
-const CACHE: &str = "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400";
+pub(super) const CACHE: &str =
+    "public, max-age=60, stale-while-revalidate=600, stale-if-error=86400";
 /// Entries of a feed.
 const FEED_ENTRIES: u32 = 50;
 /// Entries of each part of the first page.
@@ -256,17 +257,37 @@ async fn advisory(
     let wanted: i64 = number
         .parse()
         .map_err(|_| WebError::not_found("advisory", &number))?;
-    let alert = desk
-        .cert
-        .public_alert(wanted)
-        .await
-        .map_err(|e| tell(e, visit.lang))?;
+    let alert = match desk.cert.public_alert(wanted).await {
+        Ok(alert) => alert,
+        Err(CertError::NotFound { .. }) => return withdrawn(&desk, &visit, tag, wanted).await,
+        Err(error) => return Err(tell(error, visit.lang)),
+    };
     let body = Body::new()
         .add(alerts::severity_badge(&desk, &visit, &alert))
         .text(ui::day(visit.lang, alert.published_at))
         .written(crate::alert::grant::text(&alert.document, "summary"));
     let body = alerts::content(&desk, &visit, body, &alert);
+    let csaf = format!("/open/csaf/{}", super::csaf::place(&alert));
+    let body = body.group("actions", [ui::button_link(csaf, visit.t("alert-csaf"))]);
     Ok(page(&visit, tag, &alert.subject, body))
+}
+
+/// What is left of an advisory that was taken back: that it was there, and is no longer true.
+pub(super) async fn withdrawn(desk: &Desk, visit: &Visit, tag: &str, number: i64) -> WebResult {
+    let alert = desk
+        .cert
+        .withdrawn_alert(number)
+        .await
+        .map_err(|e| tell(e, visit.lang))?;
+    let day = ui::day(visit.lang, alert.retracted_at.unwrap_or(alert.published_at));
+    let body = Body::new().add(ui::notice(
+        web::Level::Warn,
+        visit.t("alert-retracted"),
+        visit.ta("open-withdrawn", &[("day", &day)]).as_str(),
+    ));
+    let mut answer = page(visit, tag, &alert.subject, body);
+    *answer.status_mut() = StatusCode::GONE;
+    Ok(answer)
 }
 
 async fn entries(desk: &Desk, visit: &Visit, tag: &str) -> WebResult<(About, Vec<Entry>)> {
@@ -309,7 +330,7 @@ async fn entries(desk: &Desk, visit: &Visit, tag: &str) -> WebResult<(About, Vec
 
 /// Where the public site is reached: by its own name where it has one, wherever the feed is
 /// read, so that an entry has one id.
-fn address(open_hosts: &[String], console: &str) -> String {
+pub(super) fn address(open_hosts: &[String], console: &str) -> String {
     match open_hosts.first() {
         Some(host) => format!("https://{host}"),
         None => console.trim_end_matches('/').to_owned(),

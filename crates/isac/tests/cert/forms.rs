@@ -126,6 +126,83 @@ async fn what_was_typed_stays_when_something_is_wrong() {
     assert!(told.text.contains("SCADA 9"), "{}", told.text);
 }
 
+/// What stands on the public site is there for machines too; taken back, it says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_public_advisory_is_a_document_and_leaves_a_word_when_it_goes() {
+    let house = house().await;
+    let walk = Walk::new(&house.web).await.expect("people");
+    let officer = |user| casework::Who {
+        user,
+        sees: OrgScope::All,
+        applies: OrgScope::Only(Vec::new()),
+        officer: true,
+        only: None,
+        request: None,
+    };
+    let author = officer(walk.person("officer").expect("there"));
+    let second = officer(base::UserId::generate());
+    let values = crate::alerts::alert(serde_json::json!({}));
+    let draft = house
+        .casework
+        .start(&author, isac::alert::FORM, None, values, None)
+        .await
+        .expect("a draft");
+    let act = async |who: &casework::Who, action: &str| {
+        let opened = house.casework.open(who, draft.id).await.expect("seen");
+        house
+            .casework
+            .act(who, draft.id, opened.case.version, action, "因為如此")
+            .await
+            .expect("done");
+    };
+    act(&author, "submit").await;
+    act(&second, "publish").await;
+    let anybody = Browser::new(&house.web, None).await.expect("a visitor");
+    let path = format!("/open/zh/advisories/{}", draft.number.get());
+    let page = anybody.get(&path).await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+    let (_, rest) = page.text.split_once("href=\"/open/csaf/").expect("a link");
+    let place = rest.split('"').next().expect("a place").to_owned();
+    let document = anybody.get(&format!("/open/csaf/{place}")).await;
+    assert_eq!(document.status, StatusCode::OK);
+    let title = &document.json()["document"]["title"];
+    assert_eq!(title, "歷史資料庫漏洞遭利用");
+    let index = async || anybody.get("/open/csaf/index.txt").await.text;
+    assert_eq!(index().await, format!("{place}\n"));
+    let changes = anybody.get("/open/csaf/changes.csv").await.text;
+    assert!(
+        changes.starts_with(&format!("\"{place}\",\"20")),
+        "{changes}"
+    );
+    let metadata = anybody
+        .get("/.well-known/csaf/provider-metadata.json")
+        .await;
+    let metadata = metadata.json();
+    let directory = metadata["distributions"][0]["directory_url"].as_str();
+    assert!(
+        directory.is_some_and(|url| url.ends_with("/open/csaf/")),
+        "{metadata}"
+    );
+    let security = anybody.get("/.well-known/security.txt").await.text;
+    assert!(
+        security.contains("Contact: ") && security.contains("\nExpires: 2"),
+        "{security}"
+    );
+    act(&second, "retract").await;
+    let gone = anybody.get(&path).await;
+    assert_eq!(gone.status, StatusCode::GONE);
+    assert!(
+        gone.text.contains("已撤回") && !gone.text.contains("SCADA"),
+        "{}",
+        gone.text
+    );
+    let document = anybody.get(&format!("/open/csaf/{place}")).await;
+    assert_eq!(document.status, StatusCode::GONE);
+    assert_eq!(index().await, "");
+    let never = anybody.get("/open/zh/advisories/1").await;
+    assert_eq!(never.status, StatusCode::NOT_FOUND);
+}
+
 /// A duty officer on the telephone finds the case, or hears that a digit is wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_is_found_by_the_number_that_was_said() {

@@ -57,10 +57,24 @@ async fn an_incident_runs_its_course_with_every_clock_kept() {
             .await
             .expect("recovered");
         house.clock.advance(20 * 24 * HOUR);
-        house
-            .act(&house.plumber, case.id, "improve")
-            .await
-            .expect("improved");
+        // A word is no report.
+        let short = house.act(&house.plumber, case.id, "improve").await;
+        let Err(casework::CaseError::Invalid(problems)) = short else {
+            panic!("four characters: {short:?}");
+        };
+        assert_eq!(
+            (problems[0].field.as_str(), problems[0].rule),
+            ("comment", "min-length")
+        );
+        let report = "原因為弱密碼遭猜中,已全面更換密碼並啟用雙因子驗證。";
+        let plumber = &house.plumber;
+        let opened = house.casework.open(plumber, case.id).await.expect("seen");
+        let version = opened.case.version;
+        let improved = house
+            .casework
+            .act(plumber, case.id, version, "improve", report)
+            .await;
+        improved.expect("improved");
         house.act(officer, case.id, "close").await.expect("closed");
         let incident = house.incident(case.id).await;
         assert_eq!(
