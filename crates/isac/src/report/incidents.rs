@@ -125,6 +125,19 @@ pub struct LogEntry {
     pub text: String,
 }
 
+fn log_entry(row: &sqlx::any::AnyRow) -> Result<LogEntry, CertError> {
+    Ok(LogEntry {
+        at: Timestamp(row.try_get("at")?),
+        happened_at: Timestamp(row.try_get("happened_at")?),
+        actor: row
+            .try_get::<Option<String>, _>("actor")?
+            .map(|user| parse(&user))
+            .transpose()?,
+        kind: row.try_get("kind")?,
+        text: row.try_get("text")?,
+    })
+}
+
 /// Which incidents a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -332,20 +345,36 @@ impl Cert {
             .bind(LOG_ENTRIES_MAX * 2)
             .fetch_all(self.db().pool())
             .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(LogEntry {
-                    at: Timestamp(row.try_get("at")?),
-                    happened_at: Timestamp(row.try_get("happened_at")?),
-                    actor: row
-                        .try_get::<Option<String>, _>("actor")?
-                        .map(|user| parse(&user))
-                        .transpose()?,
-                    kind: row.try_get("kind")?,
-                    text: row.try_get("text")?,
-                })
-            })
-            .collect()
+        rows.iter().map(log_entry).collect()
+    }
+
+    /// A page of the evidence log, the latest first.
+    ///
+    /// # Errors
+    /// [`CertError::Store`], also of a wrong cursor.
+    pub async fn evidence_page(
+        &self,
+        case: CaseId,
+        request: &PageRequest,
+    ) -> Result<Page<LogEntry>, CertError> {
+        const LIST: &str = "incident-log";
+        // `~` follows every character of an id.
+        let before: String = request.after(LIST)?.unwrap_or_else(|| "~".to_owned());
+        let rows = sqlx::query("SELECT id, at, happened_at, actor, kind, text FROM isac_log WHERE case_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3")
+            .bind(case.to_string())
+            .bind(before)
+            .bind(request.fetch())
+            .fetch_all(self.db().pool())
+            .await?;
+        let entries: Vec<(String, LogEntry)> = rows
+            .iter()
+            .map(|row| Ok((row.try_get("id")?, log_entry(row)?)))
+            .collect::<Result<_, CertError>>()?;
+        let page = request.page(LIST, entries, |(id, _)| id.clone())?;
+        Ok(Page {
+            items: page.items.into_iter().map(|(_, entry)| entry).collect(),
+            next: page.next,
+        })
     }
 
     /// Writes into the evidence log.

@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use casework::api::page_request;
 use casework::body::{Body, hidden, other_errors, show};
 use casework::form::{Form, Values};
+use store::PageRequest;
 use web::ui::{self, Column, Field, Icon, Markup, Table};
 use web::{ApiQuery, FieldError, Frame, Pages, Paging, Visit, WebResult};
 
@@ -185,9 +186,15 @@ struct Again {
     forward: String,
 }
 
-async fn view(State(desk): State<Desk>, visit: Visit, Path(case): Path<String>) -> WebResult {
+async fn view(
+    State(desk): State<Desk>,
+    visit: Visit,
+    Path(case): Path<String>,
+    ApiQuery(paging): ApiQuery<Paging>,
+) -> WebResult {
     let incident = desk.incident(&visit, &case).await?;
-    let (frame, body) = whole(&desk, &visit, &incident, &Again::default()).await?;
+    let log = page_request(&paging)?;
+    let (frame, body) = whole(&desk, &visit, &incident, &Again::default(), &log).await?;
     show(frame, body)
 }
 
@@ -196,6 +203,7 @@ async fn whole(
     visit: &Visit,
     incident: &Incident,
     again: &Again,
+    log: &PageRequest,
 ) -> WebResult<(Frame, Body)> {
     let told = |e| tell(e, visit.lang);
     let id = incident.case;
@@ -262,7 +270,7 @@ async fn whole(
     body = body.section(visit.t("case-values"), report(visit, &opened.form, &values));
     body = body.section(
         visit.t("incident-log"),
-        evidence(desk, visit, &frame, incident, again, open).await?,
+        evidence(desk, visit, &frame, incident, again, log).await?,
     );
     Ok((frame, body))
 }
@@ -528,18 +536,19 @@ async fn evidence(
     frame: &Frame,
     incident: &Incident,
     again: &Again,
-    open: bool,
+    log: &PageRequest,
 ) -> WebResult<Body> {
-    let entries = desk
+    let open = incident.closed_at.is_none();
+    let page = desk
         .cert
-        .evidence(incident.case)
+        .evidence_page(incident.case, log)
         .await
         .map_err(|e| tell(e, visit.lang))?;
     let mut table = Table::new(visit.t("incident-log"))
         .column(Column::text(visit.t("log-at")))
         .column(Column::text(visit.t("log-who")))
         .column(Column::text(visit.t("log-what")));
-    for entry in &entries {
+    for entry in &page.items {
         let what = log_text(visit, &entry.kind, &entry.text);
         table.push(vec![
             ui::time(entry.happened_at),
@@ -547,7 +556,10 @@ async fn evidence(
             what,
         ]);
     }
-    let mut body = Body::new().text(visit.t("incident-log-text")).add(table);
+    let mut body = Body::new()
+        .text(visit.t("incident-log-text"))
+        .add(table)
+        .add(ui::pager(frame, "", page.next.as_deref()));
     if open && visit.principal.may("incident:edit", incident.org) {
         let inner = Body::new()
             .add(

@@ -15,7 +15,7 @@ use web::{
 use super::api::tell;
 use super::belief::{Ageing, Decay};
 use super::decay::{DecayVersion, Trial, Tried};
-use super::pages::tabs;
+use super::pages::{tabs, version_row, versions_table};
 use super::room::Parts;
 use super::{ShareError, policies};
 use crate::cert::shell::{AGAIN, by};
@@ -271,27 +271,10 @@ async fn overview(State(parts): State<Parts>, visit: Visit) -> WebResult {
             )],
         );
     }
-    let mut table = Table::new(visit.t("sharing-versions"))
-        .column(Column::number(visit.t("sharing-version-number")))
-        .column(Column::text(visit.t("sharing-made-at")))
-        .column(Column::text(visit.t("sharing-made-by")))
-        .column(Column::text(visit.t("decay-what")))
-        .empty(ui::empty(
-            Icon::List,
-            visit.t("sharing-versions-empty-title"),
-            visit.t("decay-built-in"),
-            None,
-        ));
+    let what = Column::text(visit.t("decay-what"));
+    let mut table = versions_table(&visit, what, "decay-built-in");
     let mut versions = parts.sharing.decay_versions().await.map_err(tell)?;
     for one in versions.drain(..) {
-        let person = match super::book::user_of(&one.made_by) {
-            Some(user) => parts
-                .people
-                .contact(user)
-                .await
-                .map_or_else(|| visit.t("person-unknown"), |contact| contact.name),
-            None => visit.t("person-house"),
-        };
         let what = match one.back_to {
             Some(back_to) => visit.ta("decay-back-to", &[("version", &back_to.to_string())]),
             None => visit.t("decay-changed"),
@@ -303,12 +286,8 @@ async fn overview(State(parts): State<Parts>, visit: Visit) -> WebResult {
                 .and(&Markup::text(" "))
                 .and(&Markup::link(path, visit.t("decay-back")));
         }
-        table.push(vec![
-            Markup::text(one.version.to_string()),
-            ui::time(one.made_at),
-            Markup::text(person),
-            what,
-        ]);
+        let made = (one.version, one.made_at, one.made_by.as_str());
+        table.push(version_row(&parts, &visit, made, what).await);
     }
     let mut history = Body::new().add(table);
     if may && version > 0 {

@@ -67,6 +67,44 @@ pub(super) fn tabs(visit: &Visit, here: &str) -> Markup {
     ui::tabs(&shown)
 }
 
+/// The table of versions of some rules, with a last column of their own.
+pub(super) fn versions_table(visit: &Visit, last: Column, empty: &str) -> Table {
+    Table::new(visit.t("sharing-versions"))
+        .column(Column::number(visit.t("sharing-version-number")))
+        .column(Column::text(visit.t("sharing-made-at")))
+        .column(Column::text(visit.t("sharing-made-by")))
+        .column(last)
+        .empty(ui::empty(
+            Icon::List,
+            visit.t("sharing-versions-empty-title"),
+            visit.t(empty),
+            None,
+        ))
+}
+
+/// A row of it: number, when, by whom (`user:…`, or the house).
+pub(super) async fn version_row(
+    parts: &Parts,
+    visit: &Visit,
+    (version, made_at, made_by): (i64, Timestamp, &str),
+    last: Markup,
+) -> Vec<Markup> {
+    let person = match super::book::user_of(made_by) {
+        Some(user) => parts
+            .people
+            .contact(user)
+            .await
+            .map_or_else(|| visit.t("person-unknown"), |contact| contact.name),
+        None => visit.t("person-house"),
+    };
+    vec![
+        Markup::text(version.to_string()),
+        ui::time(made_at),
+        Markup::text(person),
+        last,
+    ]
+}
+
 /// How a peer does, in one word.
 pub(super) fn state(visit: &Visit, peer: &PeerView) -> (Level, String) {
     if peer.failures > 0 {

@@ -9,7 +9,7 @@ use web::{
 };
 
 use super::api::{PreviewQuery, previewed, tell};
-use super::pages::{tabs, tier};
+use super::pages::{tabs, tier, version_row, versions_table};
 use super::policy::{Action, Consent, Names, Policy, Rule, Tier};
 use super::preview::Preview;
 use super::room::Parts;
@@ -55,32 +55,12 @@ pub(super) async fn policy(State(parts): State<Parts>, visit: Visit) -> WebResul
             )],
         );
     }
-    let mut table = Table::new(visit.t("sharing-versions"))
-        .column(Column::number(visit.t("sharing-version-number")))
-        .column(Column::text(visit.t("sharing-made-at")))
-        .column(Column::text(visit.t("sharing-made-by")))
-        .column(Column::number(visit.t("sharing-rules")))
-        .empty(ui::empty(
-            Icon::List,
-            visit.t("sharing-versions-empty-title"),
-            visit.t("sharing-versions-empty-text"),
-            None,
-        ));
+    let rules = Column::number(visit.t("sharing-rules"));
+    let mut table = versions_table(&visit, rules, "sharing-versions-empty-text");
     for one in parts.sharing.versions().await.map_err(tell)? {
-        let person = match super::book::user_of(&one.made_by) {
-            Some(user) => parts
-                .people
-                .contact(user)
-                .await
-                .map_or_else(|| visit.t("person-unknown"), |contact| contact.name),
-            None => visit.t("person-house"),
-        };
-        table.push(vec![
-            Markup::text(one.version.to_string()),
-            ui::time(one.made_at),
-            Markup::text(person),
-            Markup::text(one.policy.rules.len().to_string()),
-        ]);
+        let made = (one.version, one.made_at, one.made_by.as_str());
+        let rules = Markup::text(one.policy.rules.len().to_string());
+        table.push(version_row(&parts, &visit, made, rules).await);
     }
     show(
         frame,

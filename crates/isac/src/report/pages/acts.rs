@@ -26,7 +26,12 @@ async fn again(
         return Err(told);
     }
     typed.errors = told.fields;
-    let (frame, body) = whole(desk, visit, incident, &typed).await?;
+    // The latest of the log.
+    let log = store::PageRequest {
+        cursor: None,
+        limit: None,
+    };
+    let (frame, body) = whole(desk, visit, incident, &typed, &log).await?;
     show_with(AGAIN, frame, body)
 }
 
