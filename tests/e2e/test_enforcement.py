@@ -15,6 +15,7 @@ from api import Api
 from country import wait_for
 
 SITE = "www.library.gov.test"
+NAME = "ns1.gov.test"  # resolved here, and no site's: of a site's name an officer would be asked
 EDGES = ("hsinchu", "taichung", "tainan")
 TAXII = "application/taxii+json;version=2.1"
 TIMES = 100
@@ -140,6 +141,23 @@ def test_little_confidence_waits_for_a_person(country, api):
     lift(api, waiting)
 
 
+def test_no_indicator_alone_takes_a_site_off_the_air(country, api):
+    push(country, indicator(f"[domain-name:value IN ('{SITE}', '惡意.例子.台灣')]", confidence=100))
+    wait_for(lambda: api.get("/enforcement-why", params={"target": "惡意.例子.台灣"})["blocked"], 5, "the other name is blocked")
+    told = api.get("/enforcement-why", params={"target": "惡意.例子.台灣"})
+    assert (told["target"], told["target_read"]) == ("xn--7euxd.xn--fsqu00a.xn--kpry57d", "惡意.例子.台灣"), told
+    waiting = [one for one in api.get("/enforcements", params={"state": "proposed"})["items"] if one["target"] == SITE]
+    assert len(waiting) == 1 and "is in service here" in waiting[0]["asked"], waiting
+    assert status(country, "hsinchu") == 200 and rcode(country) == dns.rcode.NOERROR
+    for one in waiting:
+        api.call("POST", f"/enforcements/{one['id']}/decision", 200, json={"approve": False, "reason": "it is the library's"})
+    for bad in ("*.gov.tw", "com.tw", "198.41.0.4"):
+        assert "warning list" in json.dumps(block(api, bad, expect=422))
+    (typed,) = block(api, "*.詐騙.台灣")
+    assert typed["target_read"] == "*.詐騙.台灣" and typed["target"].startswith("*.xn--")
+    lift(api, typed)
+
+
 def test_simulation_says_what_would_be_met(country, api):
     client = "127.16.7.7"
     for _ in range(5):
@@ -191,18 +209,18 @@ def test_from_taxii_to_every_edge_and_name_server_within_a_second(country, capsy
             client = f"127.17.{number // 200}.{number % 200 + 1}"
             path = f"/books/{number % 10 + 1}.bin"
             assert status(country, EDGES[number % 3], source=client, path=path) == 200
-            one = indicator(f"[ipv4-addr:value = '{client}'] OR [domain-name:value = '{SITE}']")
+            one = indicator(f"[ipv4-addr:value = '{client}'] OR [domain-name:value = '{NAME}']")
             began = time.monotonic()
             push(country, one)
             on.append(all_within(began, [
                 *(lambda edge=edge: status(country, edge, source=client, path=path) == 403 for edge in EDGES),
-                lambda: rcode(country) == dns.rcode.NXDOMAIN,
+                lambda: rcode(country, NAME) == dns.rcode.NXDOMAIN,
             ]))
             began = time.monotonic()
             push(country, revoke(one))
             off.append(all_within(began, [
                 *(lambda edge=edge: status(country, edge, source=client, path=path) == 200 for edge in EDGES),
-                lambda: rcode(country) == dns.rcode.NOERROR,
+                lambda: rcode(country, NAME) == dns.rcode.NOERROR,
             ]))
     with capsys.disabled():
         for what, times in (("enforced", on), ("undone", off)):

@@ -33,5 +33,5 @@ pub use error::CdnError;
 pub use grant::{FORMS, SiteGrant};
 pub use operate::{Drain, MapVersion};
 pub use orders::{Asked, Placed, PurgeKind};
-pub use publish::Published;
+pub use publish::{Published, ServedHost};
 pub use schema::{MIGRATIONS, SEALED};

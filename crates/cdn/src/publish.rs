@@ -3,7 +3,7 @@
 //! compiled or published leaves the last good one in force and raises an alert.
 
 use base::delivery::{DispatchSnapshot, EdgeSnapshot};
-use base::{NodeName, Role, Timestamp};
+use base::{NodeName, OrgId, Role, Timestamp};
 use std::time::Duration;
 
 use crate::compile::{self, SiteModel};
@@ -28,6 +28,19 @@ pub struct Published {
     pub digest: String,
     /// Why the last attempt failed; empty: it did not.
     pub error: String,
+}
+
+/// A name under which a site in service is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedHost {
+    /// Whose the site is.
+    pub org: OrgId,
+    /// The site's label.
+    pub site: String,
+    /// The name.
+    pub host: String,
+    /// The name to which its CNAME points, without a final dot.
+    pub target: String,
 }
 
 impl Cdn {
@@ -73,6 +86,28 @@ impl Cdn {
                 (site.slug, origins.map(|origin| origin.url).collect())
             })
             .collect())
+    }
+
+    /// The names under which sites in service are reached.
+    ///
+    /// # Errors
+    /// [`CdnError`] when the model cannot be read.
+    pub async fn hosts(&self) -> Result<Vec<ServedHost>, CdnError> {
+        let rows: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT s.org, s.slug, h.host FROM cdn_site s JOIN cdn_host h ON h.site = s.id WHERE s.state = 'active' ORDER BY s.slug, h.host",
+        )
+        .fetch_all(self.inner.db.pool())
+        .await?;
+        rows.into_iter()
+            .map(|(org, site, host)| {
+                Ok(ServedHost {
+                    org: parse(&org)?,
+                    target: format!("{site}.{}", self.inner.config.zone().apex),
+                    site,
+                    host,
+                })
+            })
+            .collect()
     }
 
     async fn draining(&self) -> Result<Vec<NodeName>, CdnError> {

@@ -120,9 +120,14 @@ fn moment(at: Timestamp) -> String {
         .map_or_else(|_| at.to_string(), |at| format!("{at:.3}"))
 }
 
+/// The identity under which the centre called `name` publishes.
+pub(crate) fn centre_id(name: &str) -> String {
+    id("identity", name)
+}
+
 fn centre(name: &str, at: Timestamp) -> Value {
     json!({
-        "type": "identity", "spec_version": "2.1", "id": id("identity", name),
+        "type": "identity", "spec_version": "2.1", "id": centre_id(name),
         "created": moment(at), "modified": moment(at),
         "name": name, "identity_class": "organization",
     })

@@ -17,6 +17,7 @@ use web::{ApiJson, ApiPath, ApiQuery, FieldError, Listing, Paging, Visit, WebErr
 use super::engine::{Decided, EnforceError, Enforcements, New, State};
 use super::policy::Policy;
 use super::seams::{Hits, Seen};
+use crate::stix::simple;
 
 /// Targets of one request.
 const TARGETS_MAX: usize = 1_000;
@@ -43,6 +44,8 @@ struct EnforcementView {
     id: String,
     /// What is refused.
     target: String,
+    /// The same with its name in its own script, if that is not ASCII.
+    target_read: Option<String>,
     /// `address`, `prefix`, `domain`, `url` or `file`.
     kind: String,
     /// `refuse`, `drop`, `sinkhole` or `observe`.
@@ -87,6 +90,7 @@ fn view(decided: Decided, hits: Hits, now: Timestamp) -> EnforcementView {
     EnforcementView {
         id: decided.rule.id.to_string(),
         kind: decided.rule.target.kind().name().to_owned(),
+        target_read: simple::read_as(&decided.rule.target),
         target: decided.rule.target.to_string(),
         action: decided.rule.action.name().to_owned(),
         roles: decided.roles.iter().map(ToString::to_string).collect(),
@@ -120,7 +124,7 @@ fn view(decided: Decided, hits: Hits, now: Timestamp) -> EnforcementView {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct EnforceRequest {
-    /// Addresses, prefixes, domains (`*.name`: with all names under it), URLs, digests.
+    /// Addresses, prefixes, domains (`*.name`: with all names under it), URLs, digests; names in any script.
     targets: Vec<String>,
     /// What is done; by default it is refused.
     #[serde(default)]
@@ -161,7 +165,7 @@ struct Wanted {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Asked {
-    /// An address, prefix, domain, URL or digest.
+    /// An address, prefix, domain, URL or digest; names in any script.
     #[param(max_length = 2100)]
     target: String,
 }
@@ -171,6 +175,8 @@ struct Asked {
 struct WhyView {
     /// What was asked, in canonical form.
     target: String,
+    /// The same with its name in its own script, if that is not ASCII.
+    target_read: Option<String>,
     /// Whether it is blocked now.
     blocked: bool,
     /// What meets it, in force first, then the newest.
@@ -265,10 +271,7 @@ fn id_of(text: &str) -> WebResult<EnforcementId> {
 }
 
 fn target_of(field: &str, text: &str) -> WebResult<Target> {
-    text.parse()
-        .map_err(|error: base::enforcement::InvalidTarget| {
-            WebError::field(field, "target", error.to_string())
-        })
+    simple::typed(text).map_err(|error| WebError::field(field, "target", error.to_string()))
 }
 
 /// Enforcements, newest first.
@@ -437,6 +440,7 @@ async fn why_enforced(
         .map(|(decided, hits)| view(decided, hits, visit.now))
         .collect();
     Ok(ApiJson(WhyView {
+        target_read: simple::read_as(&why.target),
         target: why.target.to_string(),
         blocked: enforcements
             .iter()

@@ -146,12 +146,13 @@ impl Enforcements {
         let hits = self.hits(&found).await?;
         let (_, policy) = self.policy().await?;
         let own = self.own().await?;
+        let names = self.own_names().await?;
         Ok(Why {
             forbidden: policy
                 .permits(&target)
                 .and_then(|()| own.permits(&target))
                 .err(),
-            asked: own.asks(&target),
+            asked: names.asks(&target).or_else(|| own.asks(&target)),
             target,
             decisions: found.into_iter().zip(hits).collect(),
         })

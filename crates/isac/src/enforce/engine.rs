@@ -18,6 +18,7 @@ use super::own::{Own, Owned};
 use super::policy::Policy;
 use super::rows::{COLUMNS, decided_of, insert, one};
 use super::seams::{Beliefs, Hits, Orders, OwnAddresses, Past, SeamError};
+use super::sites::Served;
 use crate::stix::Tlp;
 
 /// Targets of one step that the audit trail names.
@@ -228,6 +229,7 @@ pub(super) struct Inner {
     pub(super) beliefs: OnceLock<Arc<dyn Beliefs>>,
     pub(super) own: Owned,
     pub(super) shelf: Shelf,
+    pub(super) sites: Served,
     policy: Mutex<Option<(i64, Arc<Policy>)>>,
 }
 
@@ -248,6 +250,7 @@ impl Enforcements {
                 beliefs: OnceLock::new(),
                 own: Owned::default(),
                 shelf: Shelf::default(),
+                sites: Served::default(),
                 policy: Mutex::default(),
             }),
         }
@@ -358,7 +361,8 @@ impl Enforcements {
     /// Makes decisions; those not merely proposed are in force at every node about as
     /// soon as this returns. A target that its source has in force or proposed already is
     /// passed over, unless it says so anew: then the decision follows the newer word. What the
-    /// house asks about ([`super::seams::Guard::Ask`]) is proposed, whoever wants it.
+    /// house asks about ([`super::seams::Guard::Ask`]) is proposed, whoever wants it; names of
+    /// sites in service are when an indicator alone wants it.
     ///
     /// # Errors
     /// [`EnforceError::Forbidden`] when the policy's warning lists, or what the house stands
@@ -378,10 +382,14 @@ impl Enforcements {
         }
         let (version, policy) = self.policy().await?;
         let own = self.own().await?;
+        let names = self.own_names().await?;
         let mut asked = Vec::with_capacity(wanted.len());
         for new in &wanted {
             permitted(&policy, &own, &new.target)?;
-            asked.push(own.asks(&new.target));
+            // Only indicators have a marking.
+            let by_indicator = new.tlp.is_some();
+            let named = names.asks(&new.target).filter(|_| by_indicator);
+            asked.push(named.or_else(|| own.asks(&new.target)));
         }
         let now = self.now();
         let mut tx = self.inner.db.begin().await?;

@@ -6,12 +6,14 @@
 //! - `ask`: what is in force, how often it was met, why something is blocked.
 //! - `own`: what the house itself stands on, which is never enforced.
 //! - [`lists`]: warning lists as data, the built-in ones and MISP's; `kept_lists` keeps them.
+//! - `sites`: names of sites in service, about which a person is asked.
 //! - `due`: indicators that begin to be valid later.
 //! - `manage`: lists with filters, extension, versions of the policy.
 //! - `pages`: the console's pages.
 //! - [`follow`]: reads the change feed of the STIX store and applies the policy to it.
 //! - [`review`]: decides again by another policy or trust what was decided automatically.
 //! - `disbelief`: undoes what was made from indicators that are no longer believed.
+//! - `suffix`: names under which anybody may register.
 //! - [`seams`]: what is asked of the fabric and the lake, joined in the binary.
 //!
 //! Everything that is in force has one row with its source, its reason and whoever decided;
@@ -35,6 +37,8 @@ mod room;
 mod rows;
 pub mod seams;
 mod simulate;
+mod sites;
+pub(crate) mod suffix;
 
 pub(crate) use api::tell;
 pub(crate) use ask::covering;
@@ -45,6 +49,7 @@ pub use manage::{PolicyVersion, Wanted};
 pub use policy::{Fate, Policy, Unbelieved};
 pub use room::{POLICY, room};
 pub use simulate::Simulated;
+pub use sites::{SiteName, Sites};
 
 use store::{Migrations, Step};
 

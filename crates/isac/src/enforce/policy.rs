@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use base::enforcement::{Action, Target, TargetKind};
@@ -15,6 +16,10 @@ use crate::stix::Tlp;
 /// Percent of their word that houses are believed from which objects are fetched, unless
 /// somebody gave them another: what they are surest of waits for a person.
 pub const PEER_TRUST_DEFAULT: u8 = 50;
+/// Percent of their word that member organisations are believed, unless officers gave them
+/// another: by the policy that is built in, what one of them alone is surest of waits for a
+/// person, and what it is half sure of is still proposed.
+pub const ORGANISATION_TRUST_DEFAULT: u8 = 70;
 /// Entries of `never`.
 pub const NEVER_MAX: usize = 10_000;
 /// Sources with a trust of their own.
@@ -46,6 +51,46 @@ pub(super) const NEVER: [&str; 23] = [
     "one.one.one.one",
     "dns.quad9.net",
 ];
+
+/// The root name servers (root-servers.org), without which no name resolves. Always in force,
+/// as [`NEVER`] is.
+const ROOTS: [&str; 29] = [
+    "198.41.0.4",
+    "2001:503:ba3e::2:30",
+    "170.247.170.2",
+    "2801:1b8:10::b",
+    "199.9.14.201",
+    "2001:500:200::b",
+    "192.33.4.12",
+    "2001:500:2::c",
+    "199.7.91.13",
+    "2001:500:2d::d",
+    "192.203.230.10",
+    "2001:500:a8::e",
+    "192.5.5.241",
+    "2001:500:2f::f",
+    "192.112.36.4",
+    "2001:500:12::d0d",
+    "198.97.190.53",
+    "2001:500:1::53",
+    "192.36.148.17",
+    "2001:7fe::53",
+    "192.58.128.30",
+    "2001:503:c27::2:30",
+    "193.0.14.129",
+    "2001:7fd::1",
+    "199.7.83.42",
+    "2001:500:9f::42",
+    "202.12.27.33",
+    "2001:dc3::35",
+    "*.root-servers.net",
+];
+
+/// [`NEVER`] and [`ROOTS`] as they are compared.
+static BUILT_IN: LazyLock<Vec<Target>> = LazyLock::new(|| {
+    let all = NEVER.iter().chain(&ROOTS);
+    all.filter_map(|text| text.parse().ok()).collect()
+});
 
 /// What becomes of an enforcement whose indicator is no longer believed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +136,7 @@ pub struct Policy {
     pub tlp_max: String,
     /// Percent of its stated confidence that a source is believed, by organisation id.
     pub trust: BTreeMap<String, u8>,
-    /// Percent for all other sources.
+    /// Percent for all other organisations.
     pub trust_default: u8,
     /// What is done.
     pub action: Action,
@@ -123,7 +168,7 @@ impl Default for Policy {
             confidence_unstated: 50,
             tlp_max: "amber".to_owned(),
             trust: BTreeMap::new(),
-            trust_default: 100,
+            trust_default: ORGANISATION_TRUST_DEFAULT,
             action: Action::Refuse,
             roles: Vec::new(),
             days: 30,
@@ -267,9 +312,8 @@ impl Policy {
                 return Err(format!("{prefix} is wider than /{min}"));
             }
         }
-        let built_in = NEVER.iter().filter_map(|text| text.parse::<Target>().ok());
-        let listed = self.never.iter().cloned();
-        match built_in.chain(listed).find(|never| clashes(target, never)) {
+        let mut listed = BUILT_IN.iter().chain(&self.never);
+        match listed.find(|never| clashes(target, never)) {
             Some(never) => Err(format!(
                 "{never} is on the warning list: it is never blocked"
             )),
@@ -306,7 +350,7 @@ fn clashes(target: &Target, never: &Target) -> bool {
 }
 
 /// The host of a URL in normal form, without a port.
-fn url_host(url: &str) -> &str {
+pub(super) fn url_host(url: &str) -> &str {
     base::enforcement::host_of(url.split(['/', '?']).next().unwrap_or_default())
 }
 
@@ -349,7 +393,13 @@ mod tests {
 
     #[test]
     fn confidence_decides_between_nothing_approval_and_at_once() {
-        let mut policy = Policy::default();
+        let built_in = Policy::default();
+        assert_eq!(decide(&built_in, "192.0.2.1", 100), Fate::Propose);
+        assert_eq!(decide(&built_in, "192.0.2.1", 50), Fate::Propose);
+        let mut policy = Policy {
+            trust_default: 100,
+            ..built_in
+        };
         assert!(matches!(decide(&policy, "192.0.2.1", 29), Fate::Leave(_)));
         assert_eq!(decide(&policy, "192.0.2.1", 30), Fate::Propose);
         assert_eq!(decide(&policy, "192.0.2.1", 80), Fate::Enforce);
@@ -392,6 +442,7 @@ mod tests {
         let never = ["203.0.113.0/24", "www.gov.example", "*.cdn.example"];
         let policy = Policy {
             never: never.map(|text| text.parse().expect("a target")).to_vec(),
+            trust_default: 100,
             ..Policy::default()
         };
         for target in [
@@ -412,13 +463,26 @@ mod tests {
             "one.one.one.one",
             "101.102.103.104",
             "http://203.0.113.9/",
+            "198.41.0.4",
+            "198.41.0.0/24",
+            "a.root-servers.net",
         ] {
             assert!(
                 matches!(decide(&policy, target, 100), Fate::Leave(why) if why.contains("warning list")),
                 "{target}"
             );
         }
-        for target in ["203.0.114.7", "gov.example", "xcdn.example", "8.8.8.9"] {
+        assert_eq!(BUILT_IN.len(), NEVER.len() + ROOTS.len(), "all can be read");
+        for target in [
+            "203.0.114.7",
+            "gov.example",
+            "xcdn.example",
+            "8.8.8.9",
+            "evil.com.tw",
+            "*.evil.gov.tw",
+            "sites.google.com",
+            "http://198.41.0.5/",
+        ] {
             assert_eq!(decide(&policy, target, 100), Fate::Enforce, "{target}");
         }
         assert!(matches!(decide(&policy, "10.0.0.0/8", 100), Fate::Leave(_)));

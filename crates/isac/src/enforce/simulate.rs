@@ -62,6 +62,7 @@ impl Enforcements {
     ) -> Result<Simulated, EnforceError> {
         let (_, policy) = self.policy().await?;
         let own = self.own().await?;
+        let names = self.own_names().await?;
         let by = match target {
             Target::Network(_) => Grouping::Client,
             Target::Domain { .. } => Grouping::Host,
@@ -85,7 +86,7 @@ impl Enforcements {
                 .permits(target)
                 .and_then(|()| own.permits(target))
                 .err(),
-            asked: own.asks(target),
+            asked: names.asks(target).or_else(|| own.asks(target)),
             ..Simulated::default()
         };
         let mut met: HashMap<String, u64> = HashMap::new();

@@ -2,7 +2,7 @@
 //! from which lenses are made.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -13,8 +13,10 @@ use serde_json::json;
 use store::{Actor, AuditEntry, Db, StoreError, Vault};
 
 use super::lens::{Consents, Lens, key_of};
+use super::names::{Known as Called, NAME_CHARS_MIN, NameSearch};
 use super::policy::{Policy, Tier};
-use crate::cert::By;
+use crate::cert::{By, PUBLISHER};
+use crate::kinds;
 use crate::objects::hash64;
 
 /// How long policy, consents and names are answered from memory.
@@ -23,8 +25,6 @@ pub const FRESH: Duration = Duration::from_secs(2);
 const KEY_BYTES: usize = 32;
 /// Name of the key of pseudonyms.
 const PSEUDONYMS: &str = "pseudonyms";
-/// A name shorter than this many characters is found in too many texts.
-const NAME_CHARS_MIN: usize = 3;
 /// Authors whose names are read by one statement.
 const AUTHORS_TOGETHER: usize = 100;
 /// Versions of the policy that are listed.
@@ -35,6 +35,12 @@ const VERSIONS_MAX: i64 = 200;
 pub trait Members: Send + Sync {
     /// Every organisation with its names in all languages.
     async fn names(&self) -> Vec<(OrgId, Vec<String>)>;
+
+    /// What else tells who an organisation is: e-mail addresses of its people, hosts of its
+    /// sites.
+    async fn addresses(&self) -> Vec<(OrgId, Vec<String>)> {
+        Vec::new()
+    }
 }
 
 /// A house whose members have no names to hide.
@@ -98,7 +104,27 @@ struct Inner {
     vault: Vault,
     members: Arc<dyn Members>,
     known: Mutex<Option<(Instant, Known)>>,
+    /// By what members are known, and the search for it: made anew when a name changes.
+    names: Mutex<Option<(Called, Arc<NameSearch>)>>,
+    /// The house's own identity.
+    house: OnceLock<House>,
     key: tokio::sync::OnceCell<hmac::Key>,
+}
+
+/// The house as others know it.
+#[derive(Debug, Clone)]
+struct House {
+    name: String,
+    identity: Arc<str>,
+}
+
+impl House {
+    fn of(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            identity: kinds::centre_id(name).into(),
+        }
+    }
 }
 
 /// What lenses are made of.
@@ -107,7 +133,7 @@ struct Known {
     version: i64,
     policy: Arc<Policy>,
     consents: Arc<HashMap<OrgId, Consents>>,
-    members: Arc<Vec<(String, OrgId)>>,
+    names: Arc<NameSearch>,
 }
 
 impl std::fmt::Debug for Sharing {
@@ -125,9 +151,21 @@ impl Sharing {
                 vault,
                 members,
                 known: Mutex::new(None),
+                names: Mutex::new(None),
+                house: OnceLock::new(),
                 key: tokio::sync::OnceCell::new(),
             }),
         }
+    }
+
+    /// Says what this house is called, which is hidden from nobody. The first call counts;
+    /// until then it is called what houses are called that chose no name.
+    pub fn call(&self, name: &str) {
+        self.inner.house.get_or_init(|| House::of(name));
+    }
+
+    fn house(&self) -> &House {
+        self.inner.house.get_or_init(|| House::of(PUBLISHER))
     }
 
     /// The database.
@@ -159,7 +197,8 @@ impl Sharing {
             version: known.version,
             key: self.key().await?,
             consents: known.consents,
-            members: known.members,
+            names: known.names,
+            house: self.house().identity.clone(),
             identities: HashMap::new(),
         })
     }
@@ -189,21 +228,15 @@ impl Sharing {
             }
         }
         let (version, policy) = self.policy().await?;
-        let mut members: Vec<(String, OrgId)> = Vec::new();
-        for (org, names) in self.inner.members.names().await {
-            for name in names {
-                if name.chars().count() >= NAME_CHARS_MIN {
-                    members.push((name, org));
-                }
-            }
-        }
-        // The longest first, so that no name is cut by one that it begins with.
-        members.sort_by(|one, other| other.0.len().cmp(&one.0.len()).then(one.cmp(other)));
+        let called = Called {
+            names: self.inner.members.names().await,
+            addresses: self.inner.members.addresses().await,
+        };
         let known = Known {
             version,
             policy: Arc::new(policy),
             consents: Arc::new(self.consents().await?.into_iter().collect()),
-            members: Arc::new(members),
+            names: self.name_search(called),
         };
         let mut kept = self
             .inner
@@ -212,6 +245,23 @@ impl Sharing {
             .unwrap_or_else(PoisonError::into_inner);
         *kept = Some((Instant::now(), known.clone()));
         Ok(known)
+    }
+
+    fn name_search(&self, called: Called) -> Arc<NameSearch> {
+        let place = || {
+            self.inner
+                .names
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some((known, search)) = &*place()
+            && *known == called
+        {
+            return search.clone();
+        }
+        let search = Arc::new(NameSearch::of(&called, &self.house().name));
+        *place() = Some((called, search.clone()));
+        search
     }
 
     /// Teaches `lens` the names of those who made the objects in `texts`, so that they

@@ -3,6 +3,7 @@
 //!
 //! - [`policy`]: what may go to whom, by type, marking, sector and consent: pure.
 //! - [`lens`]: what an audience gets to see of an object: pure.
+//! - `names`: where names of members stand in a text: pure.
 //! - [`book`]: policies by version, what sources consent to, the key of pseudonyms.
 //! - [`visits`]: how each peer does.
 //! - [`belief`]: how much is believed of a pattern that several name: pure.
@@ -30,6 +31,7 @@ mod fallen;
 mod glass;
 mod inbox;
 pub mod lens;
+mod names;
 mod pages;
 mod policies;
 pub mod policy;

@@ -5,6 +5,8 @@
 //! the indicator says, so that acting on one would block too much. Of `a OR (b AND c)`, `a`
 //! alone is: a simple alternative counts whatever stands beside it.
 
+use base::enforcement::{InvalidTarget, Target};
+
 use super::pattern::{Comparison, Constant, Observation, Operator, PathStep, Test, prefix_of};
 
 /// Something that can be enforced.
@@ -152,13 +154,76 @@ fn one(kind: &str, steps: &[PathStep], text: &str) -> Option<Simple> {
 }
 
 /// A name as resolvers ask for it: in ASCII (A-labels, RFC 5891) and lower case.
-fn ascii_name(text: &str) -> Option<String> {
+pub(crate) fn ascii_name(text: &str) -> Option<String> {
     if text.is_ascii() {
         return Some(text.to_ascii_lowercase());
     }
     match url::Host::parse(text) {
         Ok(url::Host::Domain(name)) => Some(name),
         _ => None,
+    }
+}
+
+/// A name in ASCII as people read it (U-labels, RFC 5891); none: it is the same, or no such
+/// name stands behind it.
+pub(crate) fn unicode_name(ascii: &str) -> Option<String> {
+    if !ascii.contains("xn--") {
+        return None;
+    }
+    let (name, good) = idna::domain_to_unicode(ascii);
+    (good.is_ok() && name != ascii).then_some(name)
+}
+
+/// A target as somebody types it: names in other scripts are translated, as those in
+/// indicators are.
+///
+/// # Errors
+/// What it is not, as [`Target`] says of what is in ASCII.
+pub(crate) fn typed(text: &str) -> Result<Target, InvalidTarget> {
+    let text = text.trim();
+    if text.is_ascii() {
+        return text.parse();
+    }
+    let (before, rest) = match text.strip_prefix("url:") {
+        Some(rest) => ("url:", rest),
+        None => ("", text),
+    };
+    let has_scheme = |text: &str| {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        scheme.is_some_and(|scheme| !scheme.contains(['/', '?']))
+    };
+    if before.is_empty() && !has_scheme(rest) {
+        let (star, name) = match rest.strip_prefix("*.") {
+            Some(name) => ("*.", name),
+            None => ("", rest),
+        };
+        // Whatever no name stands for is told as it was typed.
+        let name = name.trim_end_matches(['.', '。']);
+        return match ascii_name(name) {
+            Some(name) => format!("{star}{name}").parse(),
+            None => text.parse(),
+        };
+    }
+    match has_scheme(rest) {
+        true => ascii_url(rest).parse(),
+        false => ascii_url(&format!("http://{rest}")).parse(),
+    }
+}
+
+/// How people read a target, where that differs from how it is written: its name in its own
+/// script.
+pub(crate) fn read_as(target: &Target) -> Option<String> {
+    match target {
+        Target::Domain { name, below } => {
+            let star = if *below { "*." } else { "" };
+            unicode_name(name).map(|name| format!("{star}{name}"))
+        }
+        Target::Url(url) => {
+            let at = url.find(['/', '?']).unwrap_or(url.len());
+            let (host, rest) = url.split_at(at);
+            unicode_name(host).map(|host| format!("url:{host}{rest}"))
+        }
+        Target::Network(_) | Target::File { .. } => None,
     }
 }
 
@@ -262,6 +327,53 @@ mod tests {
             "[ipv4-addr:value = '198.51.100.7'] REPEATS 5 TIMES",
         ] {
             assert!(of(pattern).is_empty(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_people_type_in_other_scripts_is_translated_and_read_back() {
+        for (text, target, read) in [
+            (
+                "惡意.例子.台灣",
+                "xn--7euxd.xn--fsqu00a.xn--kpry57d",
+                Some("惡意.例子.台灣"),
+            ),
+            (
+                " *.惡意.Example. ",
+                "*.xn--7euxd.example",
+                Some("*.惡意.example"),
+            ),
+            (
+                "http://惡意.example/路?a=一",
+                "url:xn--7euxd.example/%E8%B7%AF?a=%E4%B8%80",
+                Some("url:惡意.example/%E8%B7%AF?a=%E4%B8%80"),
+            ),
+            (
+                "url:惡意.example/x",
+                "url:xn--7euxd.example/x",
+                Some("url:惡意.example/x"),
+            ),
+            (
+                "xn--7euxd.example",
+                "xn--7euxd.example",
+                Some("惡意.example"),
+            ),
+            ("a.example", "a.example", None),
+            ("192.0.2.1", "192.0.2.1", None),
+            ("xn--a.example", "xn--a.example", None),
+        ] {
+            let typed = typed(text).expect(text);
+            assert_eq!(typed.to_string(), target, "{text}");
+            assert_eq!(read_as(&typed).as_deref(), read, "{text}");
+        }
+        for text in [
+            "惡 意.example",
+            "惡意",
+            "ftp://惡意.example/",
+            "惡意.example/x",
+            "",
+        ] {
+            assert!(typed(text).is_err(), "{text}");
         }
     }
 }

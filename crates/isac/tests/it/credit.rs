@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use store::testing::{TestDb, fresh_with_clock};
 use store::{Backend, PageRequest};
 
-use crate::enforcements::Nodes;
+use crate::enforcements::{Nodes, trusting};
 
 const DOMAINS: [store::Migrations; 4] = [
     web::MIGRATIONS,
@@ -54,6 +54,7 @@ async fn house(backend: Backend) -> House {
     let sharing = Sharing::new((*db).clone(), db.vault(), Arc::new(NoMembers));
     let enforcements = Enforcements::new((*db).clone(), nodes.clone(), nodes);
     enforcements.believe(Arc::new(sharing.clone()));
+    trusting(&enforcements).await;
     House {
         clock,
         objects,

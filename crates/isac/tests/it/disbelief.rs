@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use store::testing::{TestDb, fresh_with_clock};
 use store::{Actor, Backend, PageRequest};
 
-use crate::enforcements::Nodes;
+use crate::enforcements::{Nodes, trusting};
 
 const DOMAINS: [store::Migrations; 4] = [
     web::MIGRATIONS,
@@ -55,6 +55,7 @@ async fn house(backend: Backend) -> House {
     let sharing = Sharing::new((*db).clone(), db.vault(), Arc::new(NoMembers));
     let enforcements = Enforcements::new((*db).clone(), nodes.clone(), nodes.clone());
     enforcements.believe(Arc::new(sharing.clone()));
+    trusting(&enforcements).await;
     House {
         clock,
         objects,
@@ -269,6 +270,7 @@ async fn age_lifts_it_and_what_is_old_when_it_comes_is_not_enforced() {
         let sender = OrgId::generate();
         let policy = Policy {
             days: 365,
+            trust_default: 100,
             ..Policy::default()
         };
         house
@@ -376,6 +378,7 @@ async fn by_policy_a_person_is_asked_and_asked_again_only_when_more_disagree() {
     both(async |house| {
         let policy = Policy {
             unbelieved: Unbelieved::Ask,
+            trust_default: 100,
             ..Policy::default()
         };
         house

@@ -155,6 +155,22 @@ impl House {
     }
 }
 
+/// The policy that is built in, but for what members' words are worth.
+pub(crate) fn trusting_policy() -> Policy {
+    Policy {
+        trust_default: 100,
+        ..Policy::default()
+    }
+}
+
+/// Officers have raised what members' words are worth: the surest are enforced at once.
+pub(crate) async fn trusting(enforcements: &Enforcements) {
+    enforcements
+        .set_policy(Actor::System("test"), None, trusting_policy())
+        .await
+        .expect("in force");
+}
+
 pub(crate) fn by_hand(text: &str, user: UserId, proposed: bool) -> New {
     New {
         target: target(text),
@@ -177,6 +193,7 @@ const DOMAINS: [store::Migrations; 3] =
 async fn from_an_indicator_to_orders_and_back() {
     both(&DOMAINS, async |db| {
         let house = house(&db).await;
+        trusting(&house.enforcements).await;
         house
             .push(1, "[ipv4-addr:value = '198.51.100.7']", 90, json!({}), None)
             .await;

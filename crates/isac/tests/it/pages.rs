@@ -19,7 +19,7 @@ use store::{Actor, Blobs};
 use web::testing::{Browser, Walk};
 use web::{Lang, Web, WebConfig};
 
-use crate::enforcements::Nodes;
+use crate::enforcements::{Nodes, trusting};
 
 const INDICATOR: &str = "indicator--00000000-0000-4000-8000-000000000001";
 const RED: &str = "indicator--00000000-0000-4000-8000-000000000002";
@@ -417,6 +417,7 @@ async fn collections(house: &House) -> (String, String) {
 async fn an_officer_finds_asks_undoes_imports_and_answers() {
     let house = house().await;
     let walk = Walk::new(&house.web).await.expect("people");
+    trusting(&house.enforcements).await;
     filled(&house, &walk).await;
     let (open, _) = collections(&house).await;
     for lang in [Lang::ZhTw, Lang::En] {
@@ -609,6 +610,7 @@ async fn an_officer_finds_asks_undoes_imports_and_answers() {
 async fn the_policy_is_shown_before_it_is_in_force() {
     let house = house().await;
     let walk = Walk::new(&house.web).await.expect("people");
+    trusting(&house.enforcements).await;
     filled(&house, &walk).await;
     let officer = Browser::new(&house.web, walk.person("officer"))
         .await
@@ -652,7 +654,7 @@ async fn the_policy_is_shown_before_it_is_in_force() {
     );
     assert_eq!(
         house.enforcements.policy().await.expect("read").0,
-        0,
+        1,
         "not in force"
     );
     let kept = preview.fields("/enforcements/policy/edit");
@@ -669,7 +671,7 @@ async fn the_policy_is_shown_before_it_is_in_force() {
     let (version, policy) = house.enforcements.policy().await.expect("read");
     assert_eq!(
         (version, policy.automatic_min, policy.never.len()),
-        (1, 95, 2)
+        (2, 95, 2)
     );
     assert_eq!(
         operator.get("/enforcements/policy/1").await.status,
@@ -695,7 +697,10 @@ async fn the_policy_is_shown_before_it_is_in_force() {
     }
     let told = send(&wrong, "save").await;
     assert!(
-        told.status == StatusCode::UNPROCESSABLE_ENTITY && told.text.contains("to enforce"),
+        told.status == StatusCode::UNPROCESSABLE_ENTITY
+            && ["不是可阻擋的對象", "cannot be blocked"]
+                .iter()
+                .any(|rule| told.text.contains(rule)),
         "{}",
         told.text
     );

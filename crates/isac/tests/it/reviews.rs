@@ -12,6 +12,7 @@ use serde_json::json;
 use store::{Actor, PageRequest};
 
 use crate::credit::{House, NATION, both, by, fetched, sent, states};
+use crate::enforcements::trusting_policy;
 
 impl House {
     async fn said(&self, number: u32, confidence: u8) {
@@ -81,6 +82,7 @@ async fn another_policy_decides_again_and_its_end_brings_back() {
         let strict = Policy {
             confidence_min: 95,
             automatic_min: 95,
+            trust_default: 100,
             ..Policy::default()
         };
         let effect = desk
@@ -107,25 +109,26 @@ async fn another_policy_decides_again_and_its_end_brings_back() {
         let why = desk.get(five).await.expect("there").0.decided_why;
         assert_eq!(
             why,
-            "policy 1 no longer accepts it: confidence 90 is below 95"
+            "policy 2 no longer accepts it: confidence 90 is below 95"
         );
         let review = desk.last_review().await.expect("read").expect("one");
-        assert_eq!((review.policy, review.looked_at), (1, 3));
+        assert_eq!((review.policy, review.looked_at), (2, 3));
         assert_eq!((review.lifted, review.refused, review.enforced), (1, 1, 0));
         assert!(review.ended_at.is_some());
         // By mistake: the former one again.
         let effect = desk
-            .effect(&house.objects, Some(&Policy::default()), &[])
+            .effect(&house.objects, Some(&trusting_policy()), &[])
             .await
             .expect("previewed");
         assert_eq!(counts(&effect), [3, 0, 0, 1, 1]);
-        house.in_force(&Policy::default()).await;
+        house.in_force(&trusting_policy()).await;
         assert_eq!(house.state(5).await, State::Active);
         assert_eq!(house.state(2).await, State::Proposed);
         assert_eq!(house.number(5).await, five, "the same decision");
         // What waits is sure enough for another.
         let eager = Policy {
             automatic_min: 50,
+            trust_default: 100,
             ..Policy::default()
         };
         house.in_force(&eager).await;
@@ -220,6 +223,7 @@ async fn many_are_decided_again_in_steps() {
         house.follow().await;
         let off = Policy {
             on: false,
+            trust_default: 100,
             ..Policy::default()
         };
         let effect = house
@@ -236,7 +240,7 @@ async fn many_are_decided_again_in_steps() {
         };
         let many = i64::from(MANY);
         assert_eq!(review().await, (many, many, 0));
-        house.in_force(&Policy::default()).await;
+        house.in_force(&trusting_policy()).await;
         assert_eq!(review().await, (many, 0, many));
     })
     .await;

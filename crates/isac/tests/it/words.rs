@@ -1,5 +1,6 @@
 //! What newer versions of an indicator do to what earlier ones made, on both databases; when
-//! indicators begin to be valid; what the house stands on; what has ended.
+//! indicators begin to be valid; what the house stands on; what a person is asked about; what
+//! has ended.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,15 +10,16 @@ use async_trait::async_trait;
 use base::enforcement::Rule;
 use base::quick::Order;
 use base::{Clock as _, ManualClock, OrgId, Timestamp, UserId};
+use isac::enforce::policy::ORGANISATION_TRUST_DEFAULT;
 use isac::enforce::seams::{Guard, OwnAddress, OwnAddresses, SeamError};
-use isac::enforce::{Decided, EnforceError, Enforcements, State, Wanted};
+use isac::enforce::{Decided, EnforceError, Enforcements, Policy, SiteName, Sites, State, Wanted};
 use isac::objects::{Collection, Filter, Objects, Source, prepare};
 use isac::stix::{Tlp, time};
 use serde_json::{Value, json};
 use store::testing::{TestDb, fresh_with_clock};
 use store::{Actor, Backend, PageRequest};
 
-use crate::enforcements::{Nodes, by_hand};
+use crate::enforcements::{Nodes, by_hand, trusting};
 
 const DOMAINS: [store::Migrations; 3] =
     [web::MIGRATIONS, isac::MIGRATIONS, isac::enforce::MIGRATIONS];
@@ -47,6 +49,7 @@ async fn both(test: impl AsyncFn(House)) {
         let (here, there) = (collection("here").await, collection("there").await);
         let nodes = Arc::new(Nodes::default());
         let enforcements = Enforcements::new((*db).clone(), nodes.clone(), nodes.clone());
+        trusting(&enforcements).await;
         test(House {
             clock,
             objects,
@@ -420,6 +423,96 @@ async fn a_members_network_is_never_blocked_whole_and_an_origin_waits_for_a_pers
             .await
             .expect("answered");
         assert!(why.forbidden.is_none() && why.asked.is_some());
+    })
+    .await;
+}
+
+/// The sites of two agencies.
+struct Carries;
+
+#[async_trait]
+impl Sites for Carries {
+    async fn names(&self) -> Result<Vec<SiteName>, SeamError> {
+        let site = |name: &str, site: &str| SiteName {
+            name: name.to_owned(),
+            site: site.to_owned(),
+        };
+        Ok(vec![
+            site("www.library.gov.example", "library"),
+            site("www.weather.gov.example", "weather"),
+        ])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_indicator_alone_takes_a_site_off_the_air() {
+    both(async |house| {
+        house.enforcements.carry(Arc::new(Carries));
+        let pattern = "[domain-name:value IN ('www.library.gov.example', 'evil.example')] OR [url:value = 'http://www.weather.gov.example/x']";
+        house.say(1, json!({"pattern": pattern, "confidence": 100})).await;
+        assert_eq!(house.refused(), ["evil.example"]);
+        let mut waiting = house.in_state(State::Proposed).await;
+        waiting.sort_by_key(|one| one.rule.target.to_string());
+        let told: Vec<(String, &str)> = waiting
+            .iter()
+            .map(|one| (one.rule.target.to_string(), one.asked.as_str()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("url:www.weather.gov.example/x".to_owned(), "the site weather is in service here"),
+                ("www.library.gov.example".to_owned(), "the site library is in service here"),
+            ]
+        );
+        // A person may, be it on the proposal or by hand, and what lies above is asked about, too.
+        let user = UserId::generate();
+        house
+            .enforcements
+            .decide(user, None, waiting[1].rule.id, true, "it was taken over")
+            .await
+            .expect("approved");
+        let made = house
+            .enforcements
+            .enforce(Actor::User(user), None, vec![by_hand("*.weather.gov.example", user, false)])
+            .await
+            .expect("made");
+        assert_eq!(made[0].state, State::Active);
+        let why = house.enforcements.why("*.gov.example".parse().expect("a target")).await;
+        assert!(why.expect("answered").asked.is_some_and(|why| why.contains("in service")));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_alone_blocks_nobody_until_an_officer_trusts_it() {
+    both(async |house| {
+        let policy = |trust: Option<u8>| Policy {
+            trust: trust
+                .map(|percent| (house.org.to_string(), percent))
+                .into_iter()
+                .collect(),
+            ..Policy::default()
+        };
+        let set = async |trust| {
+            let by = Actor::System("test");
+            house
+                .enforcements
+                .set_policy(by, None, policy(trust))
+                .await
+                .expect("in force");
+        };
+        set(None).await;
+        house.say(1, json!({"confidence": 100})).await;
+        assert!(house.refused().is_empty());
+        let waiting = house.in_state(State::Proposed).await;
+        assert_eq!(
+            (waiting.len(), waiting[0].confidence),
+            (1, ORGANISATION_TRUST_DEFAULT)
+        );
+        set(Some(100)).await;
+        house.say(2, json!({"confidence": 100})).await;
+        let refused = BTreeSet::from_iter(house.refused());
+        assert_eq!(refused.len(), 2, "what waited as well: {refused:?}");
     })
     .await;
 }

@@ -213,6 +213,29 @@ impl Accounts {
             .collect()
     }
 
+    /// The e-mail addresses of the people of all organisations, by organisation, at most `max`;
+    /// of those who work for the house, none: these tell of the house.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn member_addresses(&self, max: u32) -> Result<Vec<(OrgId, String)>, WebError> {
+        let rows: Vec<(String, String, Vec<u8>)> = sqlx::query_as(
+            "SELECT m.org_id, u.id, u.email FROM web_member m JOIN web_user u ON u.id = m.user_id
+             WHERE u.roles = '' ORDER BY m.org_id, u.id LIMIT $1",
+        )
+        .bind(i64::from(max))
+        .fetch_all(self.db.pool())
+        .await?;
+        rows.into_iter()
+            .map(|(org, id, email)| {
+                let email = self
+                    .vault
+                    .open_text(&format!("web_user.email:{id}"), &email)?;
+                Ok((org.parse().map_err(WebError::internal)?, email))
+            })
+            .collect()
+    }
+
     /// Organisations of a person, with their role.
     ///
     /// # Errors

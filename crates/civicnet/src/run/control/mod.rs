@@ -170,11 +170,13 @@ pub(crate) async fn assemble(config: Config) -> anyhow::Result<Assembly> {
         members: own::Members::new(exchange::protect::Protect::new(db.clone(), None)),
         listeners: listeners(config),
     }));
+    enforcements.carry(Arc::new(own::Sites(delivery(&orders))));
     if fabric.enforcements.set(enforcements.clone()).is_err() {
         anyhow::bail!("enforcement is joined once");
     }
-    let names = Arc::new(seams::MemberNames::default());
+    let names = Arc::new(seams::MemberNames::new(delivery(&orders)));
     let sharing = isac::share::Sharing::new(db.clone(), vault.clone(), names.clone());
+    sharing.call(&config.isac.name);
     enforcements.believe(Arc::new(sharing.clone()));
     let intel =
         isac::objects::pages::Intel::new(objects.clone(), enforcements.clone(), sharing.clone());

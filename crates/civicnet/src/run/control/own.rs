@@ -19,6 +19,7 @@ use exchange::room::things::Lan;
 use exchange::room::{Exchange, Member, RoomError};
 use fabric::Control;
 use fabric::control::NodeState;
+use isac::enforce::SiteName;
 use isac::enforce::seams::{Guard, OwnAddress, OwnAddresses, SeamError};
 use tokio::sync::Mutex;
 
@@ -85,6 +86,23 @@ impl OwnAddresses for Own {
         }
         all.extend(self.members.networks(&self.exchange).await.iter().cloned());
         Ok(all)
+    }
+}
+
+/// Names of the sites in service, about which enforcement asks a person.
+pub(super) struct Sites(pub(super) Cdn);
+
+#[async_trait]
+impl isac::enforce::Sites for Sites {
+    async fn names(&self) -> Result<Vec<SiteName>, SeamError> {
+        let hosts = self.0.hosts().await?.into_iter();
+        let named = |name: String, site: &str| SiteName {
+            name: name.to_ascii_lowercase(),
+            site: site.to_owned(),
+        };
+        Ok(hosts
+            .flat_map(|one| [named(one.host, &one.site), named(one.target, &one.site)])
+            .collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the CDN asks of other rooms, joined to the rooms that can.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use base::delivery::{DispatchSnapshot, EdgeSnapshot};
@@ -8,6 +9,7 @@ use base::enforcement::Enforced;
 use base::quick::Order;
 use base::{NodeName, Role};
 use bytes::Bytes;
+use cdn::Cdn;
 use cdn::seams::{
     NodeVersion, NodeView, Nodes, OrderProgress, Orders, Publisher, SeamError, Statistics,
     StatsPoint, StatsQuery, StatsRow,
@@ -18,6 +20,7 @@ use isac::enforce::Enforcements;
 use lake::stats::{NamedSums, Span, Subject, Sums};
 use lake::{Ingested, Lake, LakeError};
 use store::Tx;
+use tokio::sync::Mutex;
 
 use super::zones::ZoneFiles;
 
@@ -125,17 +128,47 @@ impl Nodes for Fabric {
     }
 }
 
-/// Names of organisations, as sharing hides them; joined after the accounts are made.
-#[derive(Default)]
-pub(super) struct MemberNames(OnceLock<web::Accounts>);
+/// How organisations are known, as sharing hides it; joined after the accounts are made.
+pub(super) struct MemberNames {
+    accounts: OnceLock<web::Accounts>,
+    /// One that publishes nothing of enforcement: what holds each other would never end.
+    cdn: Cdn,
+    addresses: Mutex<Option<(Instant, Addresses)>>,
+}
+
+/// E-mail addresses and hosts by organisation.
+type Addresses = Vec<(base::OrgId, Vec<String>)>;
 
 /// Pages of organisations that are read.
 const ORG_PAGES_MAX: usize = 100;
+/// E-mail addresses that are read.
+const MAIL_ADDRESSES_MAX: u32 = 100_000;
+/// For how long addresses that were read are good: each is sealed, and opened for this.
+const ADDRESSES_PERIOD: Duration = Duration::from_secs(10);
 
 impl MemberNames {
+    pub(super) fn new(cdn: Cdn) -> Self {
+        Self {
+            accounts: OnceLock::new(),
+            cdn,
+            addresses: Mutex::default(),
+        }
+    }
+
     /// Joins the accounts; the first time counts.
     pub(super) fn join(&self, accounts: web::Accounts) {
-        self.0.get_or_init(|| accounts);
+        self.accounts.get_or_init(|| accounts);
+    }
+
+    async fn read(&self) -> anyhow::Result<Addresses> {
+        let mut all: Addresses = Vec::new();
+        if let Some(accounts) = self.accounts.get() {
+            let mailboxes = accounts.member_addresses(MAIL_ADDRESSES_MAX).await?;
+            all.extend(mailboxes.into_iter().map(|(org, one)| (org, vec![one])));
+        }
+        let hosts = self.cdn.hosts().await?.into_iter();
+        all.extend(hosts.map(|one| (one.org, vec![one.host])));
+        Ok(all)
     }
 }
 
@@ -143,7 +176,7 @@ impl MemberNames {
 impl isac::share::Members for MemberNames {
     async fn names(&self) -> Vec<(base::OrgId, Vec<String>)> {
         let mut all = Vec::new();
-        let Some(accounts) = self.0.get() else {
+        let Some(accounts) = self.accounts.get() else {
             return all;
         };
         let mut paging = web::Paging {
@@ -166,6 +199,27 @@ impl isac::share::Members for MemberNames {
             }
         }
         all
+    }
+
+    async fn addresses(&self) -> Addresses {
+        let mut kept = self.addresses.lock().await;
+        if let Some((at, all)) = &*kept
+            && at.elapsed() < ADDRESSES_PERIOD
+        {
+            return all.clone();
+        }
+        match self.read().await {
+            Ok(all) => {
+                *kept = Some((Instant::now(), all.clone()));
+                all
+            }
+            Err(error) => {
+                tracing::warn!(error = %runtime::error_chain(&*error), "Addresses of organisations could not be read; they stay as they were read before");
+                kept.as_ref()
+                    .map(|(_, all)| all.clone())
+                    .unwrap_or_default()
+            }
+        }
     }
 }
 

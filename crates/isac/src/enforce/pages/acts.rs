@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use base::Timestamp;
-use base::enforcement::{Action, REASON_CHARS_MAX, Target};
+use base::enforcement::{Action, REASON_CHARS_MAX};
 use casework::body::{Body, other_errors, show, show_with};
 use serde::Deserialize;
 use store::Actor;
@@ -159,11 +159,9 @@ pub(super) async fn make(
         .map(str::trim)
         .filter(|line| !line.is_empty())
     {
-        match line.parse::<Target>() {
+        match super::typed(&visit, "targets", line) {
             Ok(target) => targets.push(target),
-            Err(error) => {
-                errors.push(FieldError::new("targets", "target", error.to_string()).value(line))
-            }
+            Err(error) => errors.push(error),
         }
     }
     if errors.is_empty() && (targets.is_empty() || targets.len() > TARGETS_MAX) {
@@ -245,7 +243,7 @@ pub(super) async fn ask_undo(
     }
     undo_page(
         &visit,
-        &decided.rule.target.to_string(),
+        &super::readable(&decided.rule.target),
         &id,
         hits.count,
         &[],

@@ -11,6 +11,7 @@ use web::{ApiQuery, Paging, Visit, WebError, WebResult};
 use super::{Desk, table, tabs, tell};
 use crate::enforce::engine::State;
 use crate::enforce::manage::Wanted;
+use crate::stix::simple;
 
 /// Bytes of the beginning of a target.
 const TARGET_BYTES_MAX: usize = 2_100;
@@ -52,7 +53,15 @@ impl Asked {
         if target.len() > TARGET_BYTES_MAX {
             return Err(wrong("target"));
         }
-        wanted.target = (!target.is_empty()).then(|| target.to_ascii_lowercase());
+        // Names in other scripts are kept as resolvers ask for them.
+        let written = match target.is_ascii() {
+            true => None,
+            false => simple::typed(target).ok(),
+        };
+        wanted.target = (!target.is_empty()).then(|| match written {
+            Some(written) => written.to_string(),
+            None => target.to_ascii_lowercase(),
+        });
         Ok(wanted)
     }
 

@@ -13,15 +13,17 @@ mod why;
 
 use async_trait::async_trait;
 use base::Timestamp;
+use base::enforcement::Target;
 use casework::body::Body;
 use web::ui::{self, Column, Icon, Markup, Table};
-use web::{Alert, Alerts, Badges, Lang, Level, Pages, Principal, Visit, WebResult};
+use web::{Alert, Alerts, Badges, FieldError, Lang, Level, Pages, Principal, Visit, WebResult};
 
 use super::api::tell;
 use super::engine::{Decided, Enforcements, State};
 use super::seams::Hits;
 use super::{Unfit, unfit};
 use crate::objects::pages::Intel;
+use crate::stix::simple;
 
 /// Decisions that wait which are counted.
 const WAITING_MAX: i64 = 1_000;
@@ -150,6 +152,22 @@ fn state_badge(visit: &Visit, decided: &Decided) -> Markup {
     ui::badge(level, visit.t(key))
 }
 
+/// A target as people read it: a name in another script beside how it is written.
+fn readable(target: &Target) -> String {
+    match simple::read_as(target) {
+        Some(read) => format!("{read} ({target})"),
+        None => target.to_string(),
+    }
+}
+
+/// What somebody typed as a target; what is none is said in the reader's language.
+fn typed(visit: &Visit, field: &'static str, text: &str) -> Result<Target, FieldError> {
+    simple::typed(text).map_err(|error| {
+        let rule = visit.ta("enforce-target-wrong", &[("text", &error.text)]);
+        FieldError::new(field, "target", rule).value(text.trim())
+    })
+}
+
 /// That a person decides, and why.
 fn asked(visit: &Visit, why: &str) -> Markup {
     ui::notice(
@@ -206,7 +224,7 @@ fn table(visit: &Visit, rows: &[(Decided, Hits)], empty: Markup) -> Table {
         .empty(empty);
     for (decided, hits) in rows {
         table.push(vec![
-            Markup::link(path_of(decided), decided.rule.target.to_string()),
+            Markup::link(path_of(decided), readable(&decided.rule.target)),
             Markup::text(visit.t(&format!("target-{}", decided.rule.target.kind().name()))),
             state_badge(visit, decided),
             Markup::text(&decided.reason),

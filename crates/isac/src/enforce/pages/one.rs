@@ -52,7 +52,7 @@ async fn whole(
     errors: &[FieldError],
 ) -> WebResult<(web::Frame, Body)> {
     let frame = visit
-        .frame_titled(decided.rule.target.to_string())
+        .frame_titled(super::readable(&decided.rule.target))
         .crumb("/enforcements", visit.t("nav-enforcements"));
     let mut body = Body::new()
         .add(tabs(visit, ""))
@@ -60,7 +60,7 @@ async fn whole(
         .text(visit.ta(
             &format!("enforce-answer-{}", decided.state.name()),
             &[
-                ("target", &decided.rule.target.to_string()),
+                ("target", &super::readable(&decided.rule.target)),
                 ("hits", &ui::number(hits.count)),
             ],
         ));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::Role;
-use base::enforcement::{Action, Target, TargetKind};
+use base::enforcement::{Action, TargetKind};
 use casework::body::{Body, hidden, other_errors};
 use web::ui::{self, Field, Markup};
 use web::{FieldError, FormPairs, Visit};
@@ -159,7 +159,10 @@ pub(super) fn form(visit: &Visit, version: i64, pairs: &FormPairs, errors: &[Fie
                 .value(one(pairs, "tlp_max"))
                 .errors(errors),
         )
-        .add(number("trust_default", "policy-trust-default"))
+        .add(
+            number("trust_default", "policy-trust-default")
+                .help(visit.t("policy-trust-default-help")),
+        )
         .add(
             Field::area("trust", visit.t("policy-trust"), 3)
                 .value(one(pairs, "trust"))
@@ -306,11 +309,9 @@ pub(super) fn read(visit: &Visit, pairs: &FormPairs) -> Result<Policy, Vec<Field
         }
     }
     for line in lines_of(pairs, "never") {
-        match line.parse::<Target>() {
+        match super::typed(visit, "never", line) {
             Ok(target) => policy.never.push(target),
-            Err(error) => {
-                errors.push(FieldError::new("never", "target", error.to_string()).value(line))
-            }
+            Err(error) => errors.push(error),
         }
     }
     let problems = policy.problems().into_iter();

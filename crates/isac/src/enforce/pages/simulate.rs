@@ -122,16 +122,17 @@ pub(super) async fn begin(
     visit: Visit,
     PageForm(asked): PageForm<Asked>,
 ) -> WebResult {
-    let target = match asked.target.parse::<Target>() {
-        Ok(Target::File { .. }) => Err(visit.t("enforce-simulate-file")),
-        Ok(target) => Ok(target),
-        Err(error) => Err(error.to_string()),
+    let target = match super::typed(&visit, "target", &asked.target) {
+        Ok(Target::File { .. }) => {
+            let rule = visit.t("enforce-simulate-file");
+            Err(FieldError::new("target", "target", rule))
+        }
+        typed => typed,
     };
     let target = match target {
         Ok(target) => target,
-        Err(rule) => {
+        Err(error) => {
             let shown: String = asked.target.chars().take(2_100).collect();
-            let error = FieldError::new("target", "target", rule);
             return show_with(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 frame(&visit),
@@ -183,7 +184,7 @@ pub(super) async fn show_one(
         .add(tabs(&visit, "/enforcements/simulate"))
         .text(visit.ta(
             "enforce-simulate-of",
-            &[("target", &run.target.to_string())],
+            &[("target", &super::readable(&run.target))],
         ))
         .add(shown);
     show(frame, body)

@@ -1,7 +1,6 @@
 //! "Why is this blocked?": one question, one answer, and the thread behind it.
 
 use axum::extract::State as Shared;
-use base::enforcement::Target;
 use casework::body::{Body, show};
 use serde::Deserialize;
 use web::ui::{self, Field, Icon, Markup};
@@ -41,13 +40,9 @@ pub(super) async fn why(
             Ok(id) if desk.enforcements().get(id).await.is_ok() => {
                 return Ok(visit.to(&format!("/enforcements/{id}")));
             }
-            _ => match text.parse::<Target>() {
-                Ok(target) => Some(target),
-                Err(error) => {
-                    errors.push(FieldError::new("target", "target", error.to_string()));
-                    None
-                }
-            },
+            _ => super::typed(&visit, "target", text)
+                .map_err(|error| errors.push(error))
+                .ok(),
         },
     };
     let form = Body::new()
@@ -90,7 +85,7 @@ fn unblocked(visit: &Visit, why: &Why) -> Markup {
 }
 
 async fn answer(desk: &Desk, visit: &Visit, mut body: Body, why: &Why) -> WebResult<Body> {
-    let target = why.target.to_string();
+    let (target, shown) = (why.target.to_string(), super::readable(&why.target));
     let blocking = why.decisions.iter().find(|(decided, _)| {
         decided.state == State::Active
             && decided.rule.is_in_force(visit.now)
@@ -99,11 +94,11 @@ async fn answer(desk: &Desk, visit: &Visit, mut body: Body, why: &Why) -> WebRes
     body = body.add(match blocking {
         Some((decided, _)) => ui::notice(
             Level::Bad,
-            visit.ta("enforce-blocked", &[("target", &target)]),
+            visit.ta("enforce-blocked", &[("target", &shown)]),
             Markup::text(visit.ta(
                 "enforce-blocked-by",
                 &[
-                    ("by", &decided.rule.target.to_string()),
+                    ("by", &super::readable(&decided.rule.target)),
                     ("why", &decided.reason),
                 ],
             ))
@@ -111,7 +106,7 @@ async fn answer(desk: &Desk, visit: &Visit, mut body: Body, why: &Why) -> WebRes
         ),
         None => ui::notice(
             Level::Good,
-            visit.ta("enforce-not-blocked", &[("target", &target)]),
+            visit.ta("enforce-not-blocked", &[("target", &shown)]),
             unblocked(visit, why),
         ),
     });

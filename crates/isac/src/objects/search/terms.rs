@@ -36,14 +36,17 @@ pub fn key(collection: i64, term: &str) -> i64 {
 
 /// Text as it is compared: lower case, full-width letters and digits as ASCII.
 pub fn fold(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
-            '\u{3000}' => ' ',
-            c => c,
-        })
-        .flat_map(char::to_lowercase)
-        .collect()
+    text.chars().flat_map(fold_char).collect()
+}
+
+/// As [`fold`], one character.
+pub(crate) fn fold_char(c: char) -> std::char::ToLowercase {
+    let narrow = match c {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(c as u32 - 0xfee0).unwrap_or(c),
+        '\u{3000}' => ' ',
+        c => c,
+    };
+    narrow.to_lowercase()
 }
 
 /// Scripts that are written without spaces.
