@@ -149,14 +149,21 @@ def test_with_the_control_plane_dead_edges_and_dns_restart_and_serve(fragile):
     assert out.returncode == 0, out.stderr
 
 
+def certificates(country):
+    nodes = json.loads(country.cli("node", "list", "--json", "--config", str(country.dir / "control.toml")).stdout)
+    assert len({node["name"] for node in nodes}) == len(nodes), "no name twice"
+    return {node["name"]: node["certificate_serial"] for node in nodes}
+
+
 def test_a_second_start_keeps_everything(fragile):
     logins = fragile.logins()
-    versions = fragile.cli("node", "list", "--json", "--config", str(fragile.dir / "control.toml")).stdout
+    before = certificates(fragile)
     assert fragile.stop() == 0
     began = time.monotonic()
     fragile.start()
     print(f"second start took {time.monotonic() - began:.1f} s")
     assert fragile.logins() == logins
-    again = json.loads(fragile.cli("node", "list", "--json", "--config", str(fragile.dir / "control.toml")).stdout)
-    assert [node["certificate_serial"] for node in again] == [node["certificate_serial"] for node in json.loads(versions)], "no node enrolled twice"
+    # A route server's agent may enrol after the rest is ready; whoever had, keeps its certificate.
+    again = certificates(fragile)
+    assert before and {name: again.get(name) for name in before} == before, "no node enrolled twice"
     assert fragile.get("hsinchu", SITE).status_code == 200
