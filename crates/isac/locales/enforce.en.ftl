@@ -236,3 +236,16 @@ list-take = Take off
 list-drop = Throw the list away
 list-drop-text = All its entries go; what was not blocked because of them may be blocked from then on.
 list-dropped = Thrown away.
+
+list-public-resolvers = Public resolvers
+list-public-resolvers-about = Resolvers that much of the country stands on: Google, Cloudflare, Quad9, OpenDNS, AdGuard, HiNet, TWNIC Quad101, SEEDNet. Blocking one would be an outage.
+list-special-purpose = Special-purpose addresses
+list-special-purpose-about = Networks of RFC 6890 (IANA special-purpose address registries) and RFC 5771 that are no public host's: this network, link-local, protocol assignments, multicast, reserved, discard.
+list-public-suffixes = Public suffixes of Taiwan
+list-public-suffixes-about = Names under which others register theirs. The name itself is never blocked, nor with all that is under it; single names under it may be.
+list-government-names = Names of government agencies
+list-government-names-about = Every name under gov.tw and mil.tw. A page of an agency that was broken into may have to be blocked, but a person decides.
+list-widely-used-sites = Widely used sites and private networks
+list-widely-used-sites-about = Names that a great part of the country uses every day, and addresses of private networks (RFC 1918, RFC 6598, RFC 4193), which many stand behind: a person decides.
+list-documentation-and-loopback = Documentation, benchmarking and loopback
+list-documentation-and-loopback-about = Networks of RFC 5737, RFC 3849, RFC 2544 and loopback. No traffic of others comes from there, so that blocking them harms nobody; rehearsals and the sandbox live there. Switch it on where neither runs.

@@ -236,3 +236,16 @@ list-take = 移除
 list-drop = 刪除清單
 list-drop-text = 所有項目都會刪除；原因清單而未阻擋的對象，之後可能被阻擋。
 list-dropped = 已刪除。
+
+list-public-resolvers = 公共解析服務
+list-public-resolvers-about = 全國大量使用的 DNS 解析服務：Google、Cloudflare、Quad9、OpenDNS、AdGuard、中華電信 HiNet、TWNIC Quad101、SEEDNet。阻擋其中之一等於斷線。
+list-special-purpose = 特殊用途位址
+list-special-purpose-about = RFC 6890（IANA 特殊用途位址登錄）與 RFC 5771 的網段，不屬於任何公開主機：本網路、鏈路本地、協定指定、多播、保留、丟棄。
+list-public-suffixes = 臺灣的公共後綴
+list-public-suffixes-about = 供他人在其下註冊的名稱。名稱本身（含其下全部）絕不阻擋；其下的個別名稱可以阻擋。
+list-government-names = 政府機關名稱
+list-government-names-about = gov.tw 與 mil.tw 之下的所有名稱。被入侵的機關網頁可能必須阻擋，但須由人員決定。
+list-widely-used-sites = 常用網站與私有網段
+list-widely-used-sites-about = 全國多數人每天使用的名稱，以及許多人身處其後的私有網段（RFC 1918、RFC 6598、RFC 4193）：由人員決定。
+list-documentation-and-loopback = 文件範例、測試與迴路位址
+list-documentation-and-loopback-about = RFC 5737、RFC 3849、RFC 2544 與迴路的網段。不會有他人的流量來自這些網段，阻擋不影響任何人；演練與沙盒在其中進行。兩者都沒有時可啟用。

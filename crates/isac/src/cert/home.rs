@@ -11,6 +11,8 @@ use crate::light;
 
 /// Incidents listed.
 const INCIDENTS_MAX: i64 = 5;
+/// Lamps shown, the worst first.
+const LIGHTS_MAX: usize = 6;
 
 #[async_trait]
 impl Home for Desk {
@@ -25,7 +27,8 @@ impl Home for Desk {
                     ui::notice(Level::Warn, visit.t("home-away"), visit.t("home-away-text"))
                 }
             };
-            let panel = Panel::new(place, visit.t(title), body);
+            let mut panel = Panel::new(place, visit.t(title), body);
+            panel.wide = place == Place::Things;
             panels.push(panel.more(path, visit.t("home-all")));
         };
         if visit.principal.could("incident:view") {
@@ -78,6 +81,6 @@ async fn incidents(desk: &Desk, visit: &Visit) -> Result<Option<Markup>, CertErr
 
 /// The lamps; none before there are lights: then there is nothing to look at.
 async fn lights(desk: &Desk, visit: &Visit) -> Result<Option<Markup>, CertError> {
-    let tiles = light::pages::tiles(desk, visit, &scope(visit, "light:view")).await?;
+    let tiles = light::pages::tiles(desk, visit, &scope(visit, "light:view"), LIGHTS_MAX).await?;
     Ok(tiles.map(|tiles| Markup::new(format!("<div class=\"tiles lamps\">{tiles}</div>"))))
 }

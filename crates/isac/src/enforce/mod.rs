@@ -13,7 +13,6 @@
 //! - [`follow`]: reads the change feed of the STIX store and applies the policy to it.
 //! - [`review`]: decides again by another policy or trust what was decided automatically.
 //! - `disbelief`: undoes what was made from indicators that are no longer believed.
-//! - `suffix`: names under which anybody may register.
 //! - [`seams`]: what is asked of the fabric and the lake, joined in the binary.
 //!
 //! Everything that is in force has one row with its source, its reason and whoever decided;
@@ -38,7 +37,6 @@ mod rows;
 pub mod seams;
 mod simulate;
 mod sites;
-pub(crate) mod suffix;
 
 pub(crate) use api::tell;
 pub(crate) use ask::covering;

@@ -116,19 +116,26 @@ async fn wall(State(desk): State<Desk>, visit: Visit) -> WebResult {
 }
 
 async fn live_tiles(desk: &Desk, visit: &Visit, scope: &OrgScope) -> WebResult<Markup> {
-    let tiles = tiles(desk, visit, scope).await;
+    let tiles = tiles(desk, visit, scope, usize::MAX).await;
     Ok(tiles.map_err(|e| tell(e, visit.lang))?.unwrap_or_default())
 }
 
-/// A lamp for each light that may be seen; `None`: there is none yet.
+/// A lamp for each light that may be seen, or for the `most` worst when there are more; `None`:
+/// there is none yet.
 pub(crate) async fn tiles(
     desk: &Desk,
     visit: &Visit,
     scope: &OrgScope,
+    most: usize,
 ) -> Result<Option<Markup>, CertError> {
-    let lights = desk.cert.lights(scope).await?;
+    let mut lights = desk.cert.lights(scope).await?;
     if lights.is_empty() {
         return Ok(None);
+    }
+    if lights.len() > most {
+        // A stable order: the whole stays before its sectors, and these before members.
+        lights.sort_by(|a, b| b.light.score.total_cmp(&a.light.score));
+        lights.truncate(most);
     }
     let mut all = String::new();
     for standing in &lights {

@@ -270,6 +270,9 @@ impl Source {
     }
 }
 
+/// Writes a status resource once it is known what became of the objects.
+pub type StatusBody = dyn Fn(&[Outcome]) -> String + Send + Sync;
+
 /// A status as TAXII keeps it (section 4.3).
 pub struct Status {
     /// Its id.
@@ -279,7 +282,7 @@ pub struct Status {
     /// Whose it is.
     pub owner: String,
     /// The resource, as JSON, by what became of the objects.
-    pub body: Box<dyn Fn(&[Outcome]) -> String + Send + Sync>,
+    pub body: Box<StatusBody>,
 }
 
 impl std::fmt::Debug for Status {

@@ -38,6 +38,7 @@ pub mod policy;
 pub mod preview;
 mod room;
 pub mod schema;
+mod suffix;
 mod trust;
 pub(crate) mod veil;
 pub mod visits;

@@ -15,7 +15,7 @@ use std::ops::Range;
 use aho_corasick::AhoCorasick;
 use base::OrgId;
 
-use crate::enforce::suffix;
+use super::suffix;
 use crate::objects::search::terms::fold_char;
 use crate::stix::simple::{ascii_name, unicode_name};
 

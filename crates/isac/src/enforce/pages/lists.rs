@@ -91,7 +91,7 @@ pub(super) async fn view(
             false => visit.t("list-own"),
         };
         table.push(vec![
-            Markup::link(path_of(&one.name), &one.title),
+            Markup::link(path_of(&one.name), title(&visit, one)),
             effect_badge(&visit, one.effect),
             Markup::text(visit.t(&format!("list-kind-{}", one.kind.name()))),
             Markup::text(ui::number(one.entries)),
@@ -99,6 +99,22 @@ pub(super) async fn view(
         ]);
     }
     show(frame, body.add(table))
+}
+
+/// A list's title: of a built-in one in the reader's language.
+fn title(visit: &Visit, kept: &Kept) -> String {
+    match kept.is_built_in {
+        true => visit.t(&format!("list-{}", kept.name)),
+        false => kept.title.clone(),
+    }
+}
+
+/// What a list is for.
+fn about(visit: &Visit, kept: &Kept) -> String {
+    match kept.is_built_in {
+        true => visit.t(&format!("list-{}-about", kept.name)),
+        false => kept.about.clone(),
+    }
 }
 
 /// What of the lists a value hits, and the entries that hold the text.
@@ -126,7 +142,7 @@ async fn found(desk: &Desk, visit: &Visit, all: &[Kept], q: &str) -> WebResult<B
         for entry in some.items {
             table.push(vec![
                 Markup::code(&entry),
-                Markup::link(path_of(&one.name), &one.title),
+                Markup::link(path_of(&one.name), title(visit, one)),
             ]);
         }
     }
@@ -379,7 +395,7 @@ async fn whole(
         .await
         .map_err(tell)?;
     let frame = visit
-        .frame_titled(&kept.title)
+        .frame_titled(title(visit, &kept))
         .crumb("/enforcements", visit.t("nav-enforcements"))
         .crumb(HOME, visit.t("enforce-tab-lists"));
     let may = frame.could("enforcement:policy");
@@ -405,7 +421,7 @@ async fn whole(
     }
     let mut body = Body::new()
         .add(tabs(visit, HOME))
-        .text(kept.about.as_str())
+        .text(about(visit, &kept))
         .add(ui::definition_list(facts));
     if may {
         body = body.section(visit.t("list-change"), effect_form(visit, &kept));

@@ -1,5 +1,5 @@
-//! Names under which registries let anybody register: to block one is to block a country's
-//! agencies, shops or schools. Pure.
+//! Names under which registries let anybody register: whoever has a name there is not named by
+//! them. Pure.
 //!
 //! The list of Taiwan's registry is whole; of other countries those labels count that nearly
 //! all of them use. A name of one label is a top-level domain.
