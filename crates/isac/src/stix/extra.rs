@@ -232,7 +232,7 @@ fn is_language(tag: &str) -> bool {
     let good = |part: &&str| {
         (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
-    if !all.iter().all(|part| good(part)) {
+    if !all.iter().all(good) {
         return false;
     }
     let mut rest = all.as_slice();

@@ -298,7 +298,7 @@ async fn lists_stay_whole_however_they_grow() {
         let here = collection(&objects, "grown").await;
         let words = |number: u32| {
             let every = [1, 2, 7, 30, 90, 700];
-            let there = every.into_iter().filter(|every| number % every == 0);
+            let there = every.into_iter().filter(|every| number.is_multiple_of(*every));
             there.map(|every| format!("every{every}x")).collect::<Vec<_>>()
         };
         let mut next = 0;
