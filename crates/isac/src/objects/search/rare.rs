@@ -13,6 +13,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use futures::TryStreamExt as _;
 use sqlx::AssertSqlSafe;
 use store::{Db, Tx};
 
@@ -222,14 +223,14 @@ pub(super) async fn of(db: &Db, keys: &[i64]) -> Result<Vec<Vec<i64>>, ObjectsEr
         "SELECT node, block FROM isac_rare WHERE node IN ({})",
         list.join(",")
     );
-    let runs: Vec<(i64, Vec<u8>)> = sqlx::query_as(AssertSqlSafe(sql))
+    let mut runs = sqlx::query_as::<_, (i64, Vec<u8>)>(AssertSqlSafe(sql))
         .persistent(false)
-        .fetch_all(db.pool())
-        .await?;
-    for (at, run) in &runs {
+        .fetch(db.pool());
+    // One at a time: a question about many addresses passes by many runs.
+    while let Some((at, run)) = runs.try_next().await? {
         for (key, found) in keys.iter().zip(&mut found) {
-            if node(level(*at), *key) == *at {
-                found.extend(numbers(run, *key));
+            if node(level(at), *key) == at {
+                found.extend(numbers(&run, *key));
             }
         }
     }
